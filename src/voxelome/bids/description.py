@@ -1,0 +1,63 @@
+"""What makes the output folder a BIDS derivative dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import voxelome
+from voxelome.imageio import load_json, save_json, save_text
+
+BIDS_VERSION = "1.10.0"
+
+# What BIDS has no name for.
+BIDSIGNORE = """\
+*.html
+/group/
+/logs/
+/sub-*/figures/
+/sub-*/**/*_swi.nii.gz
+/sub-*/**/*_swi.json
+/sub-*/**/*_minIP.nii.gz
+/sub-*/**/*_minIP.json
+/sub-*/**/*_features.tsv
+/sub-*/**/*_features.json
+/sub-*/**/*_xfm.*
+"""
+
+README = """\
+Derivatives made by voxelome {version} from {name}.
+
+Open group.html or sub-*.html for the reports. Images of a visit lie in sub-*/[ses-*/]anat; the names
+follow BIDS, and each image has a JSON file that says what was done. Feature tables are long and tidy
+(one value a row); group/features.tsv has one row a participant and visit.
+"""
+
+
+def source_uri(path: Path | str) -> str:
+    """BIDS URI of an input image: its path from the subject's folder on, in the linked dataset ``raw``."""
+    parts = Path(path).parts
+    start = next((i for i, part in enumerate(parts[:-1]) if part.startswith("sub-")), len(parts) - 1)
+    return "bids:raw:" + "/".join(parts[start:])
+
+
+def write_description(out_dir: Path, bids_dir: Path, derivatives: dict[str, Path]) -> None:
+    """Write dataset_description.json, .bidsignore and README of the output."""
+    source = load_json(bids_dir / "dataset_description.json")
+    name = str(source.get("Name", bids_dir.name))
+    description: dict[str, Any] = {
+        "Name": f"voxelome derivatives of {name}",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": "voxelome", "Version": voxelome.__version__}],
+        "SourceDatasets": [{"URL": bids_dir.resolve().as_uri()}],
+        "DatasetLinks": {
+            "raw": bids_dir.resolve().as_uri(),
+            **{key: path.resolve().as_uri() for key, path in derivatives.items()},
+        },
+    }
+    if source.get("License"):
+        description["License"] = source["License"]
+    save_json(out_dir / "dataset_description.json", description)
+    save_text(out_dir / ".bidsignore", BIDSIGNORE)
+    save_text(out_dir / "README", README.format(version=voxelome.__version__, name=name))

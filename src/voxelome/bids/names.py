@@ -1,0 +1,88 @@
+"""Names of files and units after the BIDS rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Order of the BIDS schema (1.10, rules.entities), with pybids' long names.
+ENTITIES: dict[str, str] = {
+    "subject": "sub",
+    "session": "ses",
+    "sample": "sample",
+    "acquisition": "acq",
+    "ceagent": "ce",
+    "tracer": "trc",
+    "staining": "stain",
+    "reconstruction": "rec",
+    "direction": "dir",
+    "run": "run",
+    "modality": "mod",
+    "echo": "echo",
+    "flip": "flip",
+    "inv": "inv",
+    "mt": "mt",
+    "part": "part",
+    "space": "space",
+    "resolution": "res",
+    "density": "den",
+    "label": "label",
+    "from": "from",
+    "to": "to",
+    "mode": "mode",
+    "desc": "desc",
+}
+
+
+def bids_name(entities: Mapping[str, object], suffix: str, extension: str) -> str:
+    """File name of these entities (pybids' long names), in the order that BIDS gives.
+
+    Examples
+    --------
+    >>> bids_name({"desc": "preproc", "subject": "01", "space": "T1w"}, "T2w", ".nii.gz")
+    'sub-01_space-T1w_desc-preproc_T2w.nii.gz'
+    """
+    unknown = [name for name in entities if name not in ENTITIES]
+    if unknown:
+        raise KeyError(f"no BIDS entity {unknown[0]!r}")
+    parts = [f"{key}-{entities[name]}" for name, key in ENTITIES.items() if entities.get(name) is not None]
+    return "_".join([*parts, suffix]) + extension
+
+
+def contrast_label(entities: Mapping[str, object], suffix: str) -> str:
+    """Name that tells one image of a session from the others, such as ``ce-gadolinium_T1w``."""
+    keep = {
+        name: value
+        for name, value in entities.items()
+        if name in ENTITIES and name not in ("subject", "session", "echo", "part")
+    }
+    return bids_name(keep, suffix, "")
+
+
+def split_label(label: str) -> tuple[dict[str, str], str]:
+    """Entities and suffix of a label made by :func:`contrast_label`.
+
+    Examples
+    --------
+    >>> split_label("ce-gadolinium_T1w")
+    ({'ceagent': 'gadolinium'}, 'T1w')
+    """
+    long_names = {key: name for name, key in ENTITIES.items()}
+    *parts, suffix = label.split("_")
+    pairs = (part.split("-", 1) for part in parts)
+    return {long_names[key]: value for key, value in pairs}, suffix
+
+
+def unit_name(subject: str, session: str | None) -> str:
+    """Name of a subject's visit, such as ``sub-01_ses-1``."""
+    return f"sub-{subject}" + (f"_ses-{session}" if session else "")
+
+
+def unit_folder(subject: str, session: str | None) -> str:
+    """Folder of a subject's visit below the dataset's root."""
+    return f"sub-{subject}" + (f"/ses-{session}" if session else "")
+
+
+def unit_entities(unit: str) -> dict[str, str]:
+    """Entities subject and session of a unit's name."""
+    parts = dict(part.split("-", 1) for part in unit.split("_"))
+    return {"subject": parts["sub"], **({"session": parts["ses"]} if "ses" in parts else {})}

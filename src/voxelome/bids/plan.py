@@ -1,0 +1,254 @@
+"""What each visit of each subject gets: the plan that the rules read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from voxelome.bids.inventory import BidsFile, SubjectInventory
+from voxelome.bids.names import contrast_label, unit_folder, unit_name
+
+# The first of these that a visit has is its reference: the others are registered to it.
+REFERENCE_ORDER = ("T1w", "T2w", "FLAIR", "PDw")
+GRADIENT_ECHO = ("MEGRE", "T2starw")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """An anatomical image of a visit."""
+
+    label: str
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class GradientEcho:
+    """A gradient-echo acquisition: its echoes in the order of their times.
+
+    ``phase`` is empty where there is none; ``echo_times`` in s, ``field_strength`` in T (0: unknown).
+    """
+
+    label: str
+    magnitude: tuple[str, ...]
+    phase: tuple[str, ...]
+    echo_times: tuple[float, ...]
+    field_strength: float
+    phase_units: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A segmentation that the user gives."""
+
+    name: str
+    path: str
+    label_table: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A subject's visit and what its data allow."""
+
+    subject: str
+    session: str | None
+    contrasts: tuple[Contrast, ...] = ()
+    reference: str = ""
+    gradient_echoes: tuple[GradientEcho, ...] = ()
+    masks: tuple[Mask, ...] = ()
+    skipped: tuple[dict[str, str], ...] = ()
+    problems: tuple[dict[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name such as ``sub-01_ses-1``."""
+        return unit_name(self.subject, self.session)
+
+    @property
+    def folder(self) -> str:
+        """Folder below the output's root."""
+        return unit_folder(self.subject, self.session)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to work on."""
+        return not self.contrasts and not self.gradient_echoes
+
+    def gradient_echo(self, label: str) -> GradientEcho:
+        """Acquisition of this label."""
+        return next(item for item in self.gradient_echoes if item.label == label)
+
+    def digest(self, *parts: object) -> str:
+        """Digest of the content of the files that a job reads."""
+        text = json.dumps([_content(part) for part in parts], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _content(part: object) -> object:
+    """Digests stand for files: moving a dataset changes no content."""
+    if isinstance(part, Contrast | GradientEcho | Mask):
+        return {key: value for key, value in asdict(part).items() if key not in ("path", "magnitude", "phase")}
+    if isinstance(part, tuple | list):
+        return [_content(item) for item in part]
+    return part
+
+
+@dataclass
+class _Visit:
+    raw: list[BidsFile] = field(default_factory=list)
+    masks: list[tuple[Path, BidsFile]] = field(default_factory=list)
+
+
+def plan_subject(
+    inventory: SubjectInventory, bids_dir: Path, derivatives: Mapping[str, Path], sessions: Sequence[str] = ()
+) -> list[Unit]:
+    """Units of one subject, one a visit, in the order of their sessions."""
+    visits: dict[str | None, _Visit] = {}
+    for file in inventory.files:
+        visits.setdefault(_session(file), _Visit()).raw.append(file)
+    for name, files in inventory.derivatives.items():
+        for file in files:
+            if _session(file) in visits:
+                visits[_session(file)].masks.append((derivatives[name], file))
+    broken = {problem["path"] for problem in inventory.problems}
+    return [
+        _plan_visit(inventory, session, visit, bids_dir, broken)
+        for session, visit in sorted(visits.items(), key=lambda item: item[0] or "")
+        if not sessions or session in sessions
+    ]
+
+
+def _session(file: BidsFile) -> str | None:
+    value = file.entities.get("session")
+    return None if value is None else str(value)
+
+
+def _plan_visit(
+    inventory: SubjectInventory, session: str | None, visit: _Visit, bids_dir: Path, broken: set[str]
+) -> Unit:
+    skipped: list[dict[str, str]] = []
+    contrasts: list[Contrast] = []
+    echoes: dict[str, list[BidsFile]] = {}
+    for file in sorted(visit.raw, key=lambda item: item.path):
+        suffix = str(file.entities.get("suffix", ""))
+        if file.entities.get("datatype") != "anat":
+            skipped.append({"what": file.path, "why": "only anatomical images are worked on"})
+        elif file.path in broken:
+            skipped.append({"what": file.path, "why": "it has a problem, see there"})
+        elif suffix in GRADIENT_ECHO:
+            echoes.setdefault(contrast_label(_named(file), suffix), []).append(file)
+        elif suffix in REFERENCE_ORDER:
+            contrasts.append(Contrast(contrast_label(_named(file), suffix), str(bids_dir / file.path), file.digest))
+        else:
+            skipped.append({"what": file.path, "why": f"no step works on {suffix or 'such'} images"})
+    gradient_echoes = [_gradient_echo(label, files, bids_dir, skipped) for label, files in sorted(echoes.items())]
+    masks = [
+        Mask(_mask_name(file), str(root / file.path), str(root / file.label_table) if file.label_table else "", file.digest)
+        for root, file in visit.masks
+        if file.entities.get("suffix") in ("mask", "dseg") and file.entities.get("desc") != "brain"
+    ]
+    reference = _reference(contrasts)
+    _explain(contrasts, gradient_echoes, masks, reference, skipped)
+    problems = [dict(item) for item in inventory.problems if _belongs(item["path"], session)]
+    return Unit(
+        inventory.subject, session, tuple(contrasts), reference, tuple(gradient_echoes), tuple(masks),
+        tuple(skipped), tuple(problems),
+    )
+
+
+def _named(file: BidsFile) -> dict[str, Any]:
+    """Entities that are part of a file's name (pybids adds suffix, datatype and extension)."""
+    return {k: v for k, v in file.entities.items() if k not in ("suffix", "datatype", "extension")}
+
+
+def _mask_name(file: BidsFile) -> str:
+    return str(file.entities.get("desc") or file.entities.get("label") or "mask")
+
+
+def _belongs(path: str, session: str | None) -> bool:
+    return session is None or f"/ses-{session}/" in path or "/ses-" not in path
+
+
+def _reference(contrasts: Iterable[Contrast]) -> str:
+    """Label of the reference: plain T1w first, then contrast-enhanced T1w, T2w, FLAIR, PDw."""
+    def rank(contrast: Contrast) -> tuple[int, bool, str]:
+        return REFERENCE_ORDER.index(contrast.label.split("_")[-1]), "ce-" in contrast.label, contrast.label
+
+    ranked = sorted(contrasts, key=rank)
+    return ranked[0].label if ranked else ""
+
+
+def _gradient_echo(
+    label: str, files: list[BidsFile], bids_dir: Path, skipped: list[dict[str, str]]
+) -> GradientEcho:
+    """Sort the echoes of one acquisition by their times."""
+    def parts(*names: str | None) -> list[BidsFile]:
+        chosen = [file for file in files if file.entities.get("part") in names]
+        return sorted(chosen, key=lambda file: (_number(file, "EchoTime"), file.path))
+
+    magnitude, phase = parts("mag", None), parts("phase")
+    for file in parts("real", "imag"):
+        skipped.append({"what": file.path, "why": "real and imaginary parts are not read yet"})
+    reading = magnitude or phase
+    units = {str(file.metadata.get("Units", "")) for file in phase}
+    digest = hashlib.sha256("".join(file.digest for file in [*magnitude, *phase]).encode()).hexdigest()[:16]
+    return GradientEcho(
+        label,
+        tuple(str(bids_dir / file.path) for file in magnitude),
+        tuple(str(bids_dir / file.path) for file in phase),
+        tuple(_number(file, "EchoTime") for file in reading),
+        _number(reading[0], "MagneticFieldStrength") if reading else 0.0,
+        units.pop() if len(units) == 1 else "",
+        digest,
+    )
+
+
+def _number(file: BidsFile, key: str) -> float:
+    """Numeric metadata, 0 where it is missing (the step says so by name)."""
+    value = file.metadata.get(key)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _explain(
+    contrasts: Sequence[Contrast],
+    gradient_echoes: Sequence[GradientEcho],
+    masks: Sequence[Mask],
+    reference: str,
+    skipped: list[dict[str, str]],
+) -> None:
+    """Say what this visit cannot get and why."""
+    if not reference:
+        skipped.append({
+            "what": "brain mask of the visit, registration, template space",
+            "why": "there is no T1w, T2w, FLAIR or PDw image to serve as reference",
+        })
+    elif len(contrasts) == 1 and not gradient_echoes:
+        skipped.append({"what": "registration between contrasts", "why": f"there is only one image, {reference}"})
+    if not gradient_echoes:
+        skipped.append({"what": "R2*, SWI and susceptibility maps", "why": "there is no gradient-echo acquisition"})
+    for echo in gradient_echoes:
+        if not echo.phase:
+            skipped.append({"what": f"SWI and susceptibility of {echo.label}", "why": "there is no phase image"})
+    if not masks:
+        skipped.append({"what": "features of lesions or other regions", "why": "no masks were given (--derivatives)"})
+
+
+def load_plan(
+    inventories: Mapping[str, SubjectInventory],
+    bids_dir: Path,
+    derivatives: Mapping[str, Path],
+    sessions: Sequence[str] = (),
+) -> dict[str, Unit]:
+    """All units by name, those without any usable image left out."""
+    units = [
+        unit
+        for inventory in inventories.values()
+        for unit in plan_subject(inventory, bids_dir, derivatives, sessions)
+    ]
+    return {unit.name: unit for unit in units if not unit.empty}

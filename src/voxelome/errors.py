@@ -1,0 +1,63 @@
+"""The errors that a user can cause, and the exit codes that they lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command of voxelome."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    INPUT = 3
+    DEFECT = 70
+
+
+class DataError(Exception):
+    """Data that a computation cannot use, where no file is known yet.
+
+    Numerics see arrays and no paths: they raise this, and :func:`blame` makes an
+    :class:`InputError` of it that names the file.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong, with the values seen.
+    remedy : str
+        What the user can do about it.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class InputError(DataError):
+    """Bad input: the file (or option), what is wrong with it, what to do.
+
+    Shown as one line without a traceback; the exit code is 3.
+    """
+
+    def __init__(self, source: Path | str, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.source = str(source)
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.problem}; {self.remedy}"
+
+
+@contextmanager
+def blame(source: Path | str) -> Iterator[None]:
+    """Turn a :class:`DataError` raised inside into an :class:`InputError` about `source`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except DataError as error:
+        raise InputError(source, error.problem, error.remedy) from error

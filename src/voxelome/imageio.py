@@ -1,0 +1,183 @@
+"""The one way to read and to write an image, a table and a JSON file.
+
+Outputs appear whole or not at all: they are written under a temporary name beside the
+target and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from voxelome.errors import InputError
+
+Array = NDArray[Any]
+FloatArray = NDArray[np.floating[Any]]
+MaskArray = NDArray[np.bool_]
+Affine = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image in memory.
+
+    Attributes
+    ----------
+    data : ndarray
+        Voxel values, scaled by the header's slope and intercept.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to world coordinates (RAS+, mm).
+    slope, intercept : float
+        The header's scaling, already applied (phase needs to know it).
+    stored : numpy.dtype
+        The type on disk.
+    """
+
+    data: Array
+    affine: Affine
+    slope: float
+    intercept: float
+    stored: np.dtype[Any]
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel sizes in mm."""
+        return voxel_sizes(self.affine)
+
+
+def voxel_sizes(affine: Affine) -> tuple[float, ...]:
+    """Voxel sizes in mm of an affine of shape (4, 4)."""
+    return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def load_volume(path: Path | str, dtype: type[np.generic] | None = np.float32) -> Volume:
+    """Read an image, whole.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI image.
+    dtype : numpy scalar type or None
+        Type of the array; None keeps what the file has (labels).
+
+    Raises
+    ------
+    InputError
+        The file is absent, truncated, or no image.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "there is no such image", "check the name, or fetch the file")
+    try:
+        image = nib.load(path)
+        if not isinstance(image, nib.Nifti1Image):
+            raise InputError(path, f"is {type(image).__name__}, not NIfTI", "convert it to .nii.gz")
+        slope, intercept = (float(x) for x in image.dataobj.slope_inter)  # type: ignore[union-attr]
+        data = np.asanyarray(image.dataobj)
+    except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(path, f"cannot be read as an image ({text})", "copy or convert the file again") from error
+    if dtype is not None:
+        data = data.astype(dtype, copy=False)
+    elif slope == 1.0 and intercept == 0.0 and np.issubdtype(image.get_data_dtype(), np.integer):
+        data = data.astype(image.get_data_dtype(), copy=False)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    return Volume(data, affine, slope, intercept, image.get_data_dtype())
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success rename it to `path`, on error remove it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The whole name stays at the end, because writers choose the format by it.
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_volume(
+    path: Path | str, data: Array, affine: Affine, sidecar: Mapping[str, Any] | None = None
+) -> Path:
+    """Write an image as NIfTI and, where given, its JSON sidecar; return `path`.
+
+    Booleans and integers keep the smallest type that holds them, all else is float32.
+    """
+    path = Path(path)
+    if data.dtype == np.bool_:
+        data = data.astype(np.uint8)
+    elif not np.issubdtype(data.dtype, np.integer):
+        data = data.astype(np.float32, copy=False)
+    elif data.dtype.itemsize > 2:
+        data = data.astype(np.int32 if data.size and np.abs(data).max() > 32767 else np.int16)
+    image = nib.Nifti1Image(data, affine)
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    with replacing(path) as temporary:
+        nib.save(image, temporary)
+    if sidecar is not None:
+        save_json(sidecar_path(path), sidecar)
+    return path
+
+
+def sidecar_path(path: Path | str) -> Path:
+    """Path of the JSON file that belongs to an image or a table."""
+    path = Path(path)
+    return path.with_name(path.name.split(".")[0] + ".json")
+
+
+def load_json(path: Path | str) -> dict[str, Any]:
+    """Read a JSON object; an unreadable one is an InputError that says where."""
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "check that it exists") from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, "is not UTF-8 text", "save it as UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            path, f"is not JSON ({error.msg}, line {error.lineno})", "mend or remove the file"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(path, "holds no JSON object", "it must start with '{'")
+    return content
+
+
+def save_json(path: Path | str, content: Mapping[str, Any]) -> Path:
+    """Write a JSON object, keys in the order given; return `path`."""
+    return save_text(path, json.dumps(content, indent=2, default=_plain, allow_nan=False) + "\n")
+
+
+def save_text(path: Path | str, text: str) -> Path:
+    """Write text as UTF-8, whole or not at all; return `path`."""
+    path = Path(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _plain(value: object) -> object:
+    """Make numpy scalars, arrays and paths fit for JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} does not go into JSON")

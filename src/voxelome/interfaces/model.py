@@ -1,0 +1,128 @@
+"""Assemble the group's feature table, and fit and validate one analysis."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import Directory, File, SimpleInterface, traits
+
+from voxelome.errors import InputError, blame
+from voxelome.imageio import replacing, save_json
+from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.step import StepRecord, recording, use_threads
+
+
+class AssembleInputs(StepInputs):
+    """Inputs of :class:`AssembleFeatures`."""
+
+    records = traits.List(File(), desc="records of radiomics, one a visit")
+    out_dir = Directory(mandatory=True, desc="group folder of the output dataset")
+
+
+class AssembleFeatures(SimpleInterface):
+    """Assemble the feature table of the group: one row a participant and visit."""
+
+    input_spec = AssembleInputs
+    output_spec = StepOutputs
+
+    def _run_interface(self, runtime: Any) -> Any:
+        import pandas as pd
+
+        from voxelome.modelling.table import widen
+
+        spec = self.inputs
+        with recording("features", spec.unit, spec.record) as record:
+            paths = [path for item in spec.records if (path := StepRecord.load(item).path("features"))]
+            tables = [pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False) for path in paths]
+            tables = [table for table in tables if len(table)]
+            if not tables:
+                raise InputError(spec.out_dir, "no visit has features", "run the participant level first")
+            wide = widen(pd.concat(tables, ignore_index=True))
+            out = Path(spec.out_dir)
+            with replacing(out / "features.tsv") as temporary:
+                wide.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+            with replacing(out / "features.parquet") as temporary:
+                wide.to_parquet(temporary, index=False)
+            save_json(out / "features.json", _dictionary(wide))
+            record.add(out / "features.tsv", "features")
+            values = wide.drop(columns=["participant_id", "session_id"])
+            record.quality = {
+                "rows": len(wide), "features": values.shape[1],
+                "values not available (%)": round(100 * float(values.isna().to_numpy().mean()), 2),
+            }
+            record.done.append(f"{len(wide)} rows of {values.shape[1]} features.")
+        self._results["record"] = spec.record
+        return runtime
+
+
+def _dictionary(wide: Any) -> dict[str, Any]:
+    """Explain the columns of the wide table."""
+    return {
+        "Description": "One row a participant and visit",
+        "Columns": "<image>__<roi>__<filter>__<class>__<feature>",
+        "Features": [str(column) for column in wide.columns if "__" in str(column)],
+    }
+
+
+class FitInputs(StepInputs):
+    """Inputs of :class:`FitModel`."""
+
+    features = File(mandatory=True, desc="wide feature table (TSV), one row a participant and visit")
+    participants = File(mandatory=True, desc="participants.tsv of the dataset")
+    analysis = traits.Str(mandatory=True, desc="the analysis, as JSON (see config/schemas/analysis.yaml)")
+    out_dir = Directory(mandatory=True, desc="folder of this analysis in the output dataset")
+
+
+class FitModel(SimpleInterface):
+    """Fit and validate one analysis by nested cross-validation."""
+
+    input_spec = FitInputs
+    output_spec = StepOutputs
+
+    def _run_interface(self, runtime: Any) -> Any:
+        import pandas as pd
+
+        from voxelome.modelling.analysis import parse_analysis, run_analysis
+
+        spec = self.inputs
+        use_threads(spec.num_threads)
+        features = pd.read_csv(spec.features, sep="\t", na_values="n/a", keep_default_na=False)
+        participants = read_participants(Path(spec.participants))
+        with recording("model", spec.unit, spec.record) as record:
+            with blame(spec.participants):
+                settings = parse_analysis(json.loads(spec.analysis))
+                result = run_analysis(features, participants, settings, threads=spec.num_threads)
+            self._save(result, settings, record)
+        self._results["record"] = spec.record
+        return runtime
+
+    def _save(self, result: Any, settings: Any, record: StepRecord) -> None:
+        from voxelome.modelling.analysis import save_model
+
+        out = Path(self.inputs.out_dir)
+        with replacing(out / "predictions.tsv") as temporary:
+            result.predictions.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+        with replacing(out / "selected.tsv") as temporary:
+            result.selected.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+        fpr, tpr = ([float(value) for value in axis] for axis in result.roc)
+        save_json(out / "metrics.json", {**result.metrics, "roc": {"fpr": fpr, "tpr": tpr}})
+        save_model(out / "model.skops", result.model)
+        for name in ("predictions.tsv", "selected.tsv", "metrics.json", "model.skops"):
+            record.add(out / name, name.split(".")[0])
+        record.quality = result.metrics
+        record.parameters = {"name": settings.name, "outcome": settings.outcome}
+        record.warnings += result.notes
+
+
+def read_participants(path: Path) -> Any:
+    """participants.tsv as a table of strings and numbers."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise InputError(path, "there is no such file", "an analysis takes its outcome from it")
+    table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
+    if "participant_id" not in table:
+        raise InputError(path, "has no column participant_id", "BIDS asks for it as the first column")
+    return table

@@ -1,0 +1,113 @@
+"""What ran: a digest of a step's own code, versions, BIDS URIs."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import voxelome
+
+PACKAGE = Path(voxelome.__file__).parent
+
+
+def workflow_root() -> Path:
+    """Folder that holds the Snakefile: inside the installed package, or the checkout."""
+    packaged = PACKAGE / "workflow"
+    return packaged if packaged.is_dir() else PACKAGE.parents[1]
+
+
+def code_digest(module: str, environment: str, root: Path | None = None) -> str:
+    """Digest of the code that a step runs: its modules and its pinned environment.
+
+    Covers the parsed source, without comments, docstrings and layout, of `module` and of every
+    voxelome module that it imports (at any depth, also inside functions). So an edited comment
+    changes nothing, and an edit of the QSM numerics changes the digest of QSM alone.
+
+    Parameters
+    ----------
+    module : str
+        Module of the step's interface, such as ``voxelome.interfaces.qsm``.
+    environment : str
+        Name of the stage's file in ``envs/``.
+    root : path, optional
+        Folder with ``envs/``; by default that of the workflow.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(_closure(module)):
+        digest.update(f"{name}={_module_digest(name)}\n".encode())
+    pins = ((root or workflow_root()) / "envs" / f"{environment}.txt").read_text(encoding="utf-8")
+    lines = (line.split("#")[0].strip() for line in pins.splitlines())
+    digest.update("\n".join(sorted(line for line in lines if line)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _closure(module: str) -> set[str]:
+    """Give `module` and all voxelome modules that it imports, directly or through others."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            waiting.extend(_imports(name))
+    return seen
+
+
+def _source(module: str) -> Path | None:
+    """Find the file of a voxelome module without importing it."""
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = _source(module)
+    if path is None:
+        raise ModuleNotFoundError(f"voxelome has no module {module}")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            _drop_docstring(node)
+    return tree
+
+
+def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    first = node.body[0] if node.body else None
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        node.body = node.body[1:] or [ast.Pass()]
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Voxelome modules that one module imports; packages' own files carry no code of a step."""
+    found: set[str] = set()
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    own = {name for name in found if name.startswith("voxelome.")}
+    return tuple(sorted(name for name in own if _source(name) is not None))
+
+
+@cache
+def _module_digest(module: str) -> str:
+    return hashlib.sha256(ast.dump(_tree(module)).encode()).hexdigest()
+
+
+def software_versions(*packages: str) -> dict[str, str]:
+    """Versions of voxelome and of the packages named that are installed."""
+    versions = {"voxelome": voxelome.__version__}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

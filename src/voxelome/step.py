@@ -1,0 +1,176 @@
+"""What every step shares: its record, and the command line made out of its specification."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voxelome.errors import DataError, ExitCode
+from voxelome.imageio import load_json, save_json
+
+if TYPE_CHECKING:
+    from nipype.interfaces.base import SimpleInterface
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+
+
+@dataclass
+class StepRecord:
+    """What one run of a step made, measured, left out and why.
+
+    The record is the step's one fixed output: how many images a session yields depends on its data.
+    Downstream steps and the reports read nothing else to find their inputs.
+
+    Attributes
+    ----------
+    step, unit : str
+        Stage and what it ran on, such as ``sub-01_ses-1``.
+    outputs : list of dict
+        ``path`` (absolute in memory, relative to the record on disk), ``role`` and what tells one
+        output of the same role from another (``image``, ``space``).
+    done, warnings : list of str
+        Sentences.
+    skipped : list of dict
+        ``what`` was not done, and ``why``.
+    quality, parameters : dict
+        Numbers that say whether to trust it; settings that it ran with.
+    """
+
+    step: str
+    unit: str
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    quality: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def add(self, path: Path, role: str, **tags: Any) -> Path:
+        """Note an output and return its path."""
+        self.outputs.append({"path": str(Path(path).resolve()), "role": role, **tags})
+        return path
+
+    def skip(self, what: str, why: str) -> None:
+        """Note what was not done and why."""
+        self.skipped.append({"what": what, "why": why})
+
+    def find(self, role: str, **tags: Any) -> list[dict[str, Any]]:
+        """Outputs of a role whose tags have these values."""
+        return [
+            output
+            for output in self.outputs
+            if output["role"] == role and all(output.get(key) == value for key, value in tags.items())
+        ]
+
+    def path(self, role: str, **tags: Any) -> Path | None:
+        """Path of the first output of a role with these tags, or None."""
+        found = self.find(role, **tags)
+        return Path(found[0]["path"]) if found else None
+
+    def save(self, path: Path | str) -> Path:
+        """Write the record, with paths relative to it, so that the folder can be moved."""
+        folder = Path(path).resolve().parent
+        content = {item.name: getattr(self, item.name) for item in fields(self)}
+        content["outputs"] = [
+            {**output, "path": os.path.relpath(output["path"], folder)} for output in self.outputs
+        ]
+        return save_json(path, content)
+
+    @classmethod
+    def load(cls, path: Path | str) -> StepRecord:
+        """Read a record and make its paths absolute."""
+        record = cls(**load_json(path))
+        folder = Path(path).resolve().parent
+        for output in record.outputs:
+            output["path"] = os.path.normpath(folder / output["path"])
+        return record
+
+
+@contextmanager
+def recording(step: str, unit: str, path: Path | str) -> Iterator[StepRecord]:
+    """Give an empty record and write it to `path` when the step has succeeded."""
+    start = time.perf_counter()
+    record = StepRecord(step, unit)
+    yield record
+    record.seconds = round(time.perf_counter() - start, 3)
+    record.save(path)
+
+
+def use_threads(count: int) -> None:
+    """Limit the thread pools of libraries that are loaded after this call."""
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(count)
+
+
+def build_parser(interface: type[SimpleInterface]) -> argparse.ArgumentParser:
+    """Command line of an interface: names, types, help and defaults come from its input spec."""
+    summary = (interface.__doc__ or interface.__name__).strip().splitlines()[0]
+    parser = argparse.ArgumentParser(description=summary)
+    for name, trait in sorted(interface.input_spec().traits(transient=None).items()):
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, **_argument(trait))
+    return parser
+
+
+def _argument(trait: Any) -> dict[str, Any]:
+    """Translate one trait into keywords of `add_argument`."""
+    kind = type(trait.trait_type).__name__
+    default = trait.trait_type.default_value if trait.usedefault else None
+    argument: dict[str, Any] = {
+        "help": str(trait.desc).replace("%", "%%"),
+        "required": bool(trait.mandatory),
+        "default": argparse.SUPPRESS,
+    }
+    if kind in ("List", "InputMultiObject"):
+        inner = type(trait.inner_traits[0].trait_type).__name__
+        argument.update(nargs="*", type=_converter(inner), metavar=inner.upper())
+    elif kind == "Bool":
+        argument.update(action=argparse.BooleanOptionalAction)
+    elif kind == "Enum":
+        argument.update(choices=list(trait.trait_type.values))
+    else:
+        argument.update(type=_converter(kind), metavar=kind.upper())
+    if trait.usedefault and kind != "Bool":
+        argument["help"] += f" (default: {default})"
+    return argument
+
+
+def _converter(kind: str) -> type:
+    return {"Int": int, "Range": float, "Float": float}.get(kind, str)
+
+
+def run_step(interface: type[SimpleInterface], arguments: Sequence[str] | None = None) -> int:
+    """Run a step from its command line; return the exit code.
+
+    Bad input is one line on standard error and exit code 3; anything else is a defect of ours and
+    shows its traceback.
+    """
+    options = vars(build_parser(interface).parse_args(arguments))
+    use_threads(int(options.get("num_threads", 1)))
+    try:
+        run_interface(interface, options)
+    except DataError as error:
+        sys.stderr.write(f"voxelome: error: {' '.join(str(error).split())}\n")
+        return ExitCode.INPUT
+    except Exception:  # the outermost frame of a process: report the defect, then exit with its code
+        traceback.print_exc()
+        return ExitCode.DEFECT
+    return ExitCode.DONE
+
+
+def run_interface(interface: type[SimpleInterface], options: Mapping[str, Any]) -> Any:
+    """Run an interface with these inputs and return its outputs."""
+    return interface(**options).run().outputs
+
+
+def main(interface: type[SimpleInterface]) -> None:
+    """Entry point of a script."""
+    sys.exit(run_step(interface))
