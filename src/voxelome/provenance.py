@@ -44,6 +44,11 @@ def code_digest(module: str, environment: str, root: Path | None = None) -> str:
     return digest.hexdigest()[:16]
 
 
+def file_digest(path: Path) -> str:
+    """Digest of a small file's content; of an absent one, the empty string."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
+
+
 def _closure(module: str) -> set[str]:
     """Give `module` and all voxelome modules that it imports, directly or through others."""
     seen: set[str] = set()

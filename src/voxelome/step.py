@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voxelome.errors import DataError, ExitCode
-from voxelome.imageio import load_json, save_json
+from voxelome.imageio import load_json, save_json, sidecar_path
 
 if TYPE_CHECKING:
     from nipype.interfaces.base import SimpleInterface
@@ -97,12 +97,20 @@ class StepRecord:
 
 @contextmanager
 def recording(step: str, unit: str, path: Path | str) -> Iterator[StepRecord]:
-    """Give an empty record and write it to `path` when the step has succeeded."""
+    """Give an empty record and write it to `path` when the step has succeeded.
+
+    Files that an earlier run of the step made and this one did not (a contrast was taken out of the
+    dataset) are removed: they would pass for results.
+    """
     start = time.perf_counter()
+    before = StepRecord.load(path).outputs if Path(path).is_file() else []
     record = StepRecord(step, unit)
     yield record
     record.seconds = round(time.perf_counter() - start, 3)
     record.save(path)
+    for gone in {item["path"] for item in before} - {item["path"] for item in record.outputs}:
+        for leftover in (Path(gone), sidecar_path(gone)):
+            leftover.unlink(missing_ok=True)
 
 
 def use_threads(count: int) -> None:

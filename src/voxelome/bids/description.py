@@ -41,10 +41,15 @@ def source_uri(path: Path | str) -> str:
     return "bids:raw:" + "/".join(parts[start:])
 
 
+def dataset_name(bids_dir: Path) -> str:
+    """Name that the dataset gives itself, or that of its folder."""
+    return str(load_json(bids_dir / "dataset_description.json").get("Name") or bids_dir.name)
+
+
 def write_description(out_dir: Path, bids_dir: Path, derivatives: dict[str, Path]) -> None:
     """Write dataset_description.json, .bidsignore and README of the output."""
     source = load_json(bids_dir / "dataset_description.json")
-    name = str(source.get("Name", bids_dir.name))
+    name = dataset_name(bids_dir)
     description: dict[str, Any] = {
         "Name": f"voxelome derivatives of {name}",
         "BIDSVersion": BIDS_VERSION,

@@ -80,6 +80,28 @@ class Unit:
         """Whether there is nothing to work on."""
         return not self.contrasts and not self.gradient_echoes
 
+    @property
+    def images(self) -> list[str]:
+        """Images that are preprocessed: the contrasts, and the first magnitude of each gradient echo."""
+        return [item.path for item in self.contrasts] + [
+            item.magnitude[0] for item in self.gradient_echoes if item.magnitude
+        ]
+
+    @property
+    def image_labels(self) -> list[str]:
+        """Labels of :attr:`images`, in their order."""
+        return [item.label for item in self.contrasts] + self.magnitude_labels
+
+    @property
+    def magnitude_labels(self) -> list[str]:
+        """Labels of the gradient-echo acquisitions that have a magnitude."""
+        return [item.label for item in self.gradient_echoes if item.magnitude]
+
+    @property
+    def image_digest(self) -> str:
+        """Digest of the content of :attr:`images`."""
+        return self.digest(self.contrasts, [item.digest for item in self.gradient_echoes])
+
     def gradient_echo(self, label: str) -> GradientEcho:
         """Acquisition of this label."""
         return next(item for item in self.gradient_echoes if item.label == label)
@@ -243,12 +265,15 @@ def load_plan(
     inventories: Mapping[str, SubjectInventory],
     bids_dir: Path,
     derivatives: Mapping[str, Path],
+    *,
+    participants: Sequence[str] = (),
     sessions: Sequence[str] = (),
 ) -> dict[str, Unit]:
     """All units by name, those without any usable image left out."""
     units = [
         unit
         for inventory in inventories.values()
+        if not participants or inventory.subject in participants
         for unit in plan_subject(inventory, bids_dir, derivatives, sessions)
     ]
     return {unit.name: unit for unit in units if not unit.empty}

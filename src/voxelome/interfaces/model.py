@@ -17,7 +17,8 @@ from voxelome.step import StepRecord, recording, use_threads
 class AssembleInputs(StepInputs):
     """Inputs of :class:`AssembleFeatures`."""
 
-    records = traits.List(File(), desc="records of radiomics, one a visit")
+    cohort = File(mandatory=True, desc="text file with the visits to take, one a line")
+    steps_dir = Directory(mandatory=True, desc="folder with the records, <visit>/radiomics.json")
     out_dir = Directory(mandatory=True, desc="group folder of the output dataset")
 
 
@@ -34,7 +35,9 @@ class AssembleFeatures(SimpleInterface):
 
         spec = self.inputs
         with recording("features", spec.unit, spec.record) as record:
-            paths = [path for item in spec.records if (path := StepRecord.load(item).path("features"))]
+            units = Path(spec.cohort).read_text(encoding="utf-8").split()
+            records = [StepRecord.load(Path(spec.steps_dir) / unit / "radiomics.json") for unit in units]
+            paths = [path for item in records if (path := item.path("features"))]
             tables = [pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False) for path in paths]
             tables = [table for table in tables if len(table)]
             if not tables:
@@ -69,7 +72,7 @@ def _dictionary(wide: Any) -> dict[str, Any]:
 class FitInputs(StepInputs):
     """Inputs of :class:`FitModel`."""
 
-    features = File(mandatory=True, desc="wide feature table (TSV), one row a participant and visit")
+    features = File(mandatory=True, desc="record of the feature table, one row a participant and visit")
     participants = File(mandatory=True, desc="participants.tsv of the dataset")
     analysis = traits.Str(mandatory=True, desc="the analysis, as JSON (see config/schemas/analysis.yaml)")
     out_dir = Directory(mandatory=True, desc="folder of this analysis in the output dataset")
@@ -88,7 +91,8 @@ class FitModel(SimpleInterface):
 
         spec = self.inputs
         use_threads(spec.num_threads)
-        features = pd.read_csv(spec.features, sep="\t", na_values="n/a", keep_default_na=False)
+        table = StepRecord.load(spec.features).path("features")
+        features = pd.read_csv(table, sep="\t", na_values="n/a", keep_default_na=False)
         participants = read_participants(Path(spec.participants))
         with recording("model", spec.unit, spec.record) as record:
             with blame(spec.participants):

@@ -1,0 +1,48 @@
+# make demo: set up and show the whole way on a small cohort with known truth
+# make test: set up and run every check
+PYTHON ?= python3
+BIN := .venv/bin
+NPROCS ?= $(shell nproc)
+
+.PHONY: demo test setup lint unit bench bench-inventory lock format clean
+
+demo: setup
+	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
+
+test: setup lint unit
+
+setup: .venv/.ready
+
+# Debian's Python comes without ensurepip: python3-venv brings it.
+.venv/.ready: envs/lock.txt pyproject.toml
+	$(PYTHON) -m venv .venv || { apt-get install -y -qq python3-venv && $(PYTHON) -m venv --clear .venv; }
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -r envs/lock.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/voxelome-tools models fetch deepbet
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/snakefmt --check Snakefile rules
+
+unit: setup
+	$(BIN)/pytest -n $(NPROCS) --dist loadgroup
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+bench: bench-inventory
+
+bench-inventory: setup
+	$(BIN)/python benchmarks/inventory.py
+
+lock: setup
+	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,77 @@
+"""What the rules share: the plan, the names of records, code digests. No rule is defined here."""
+
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from voxelome.bids.description import dataset_name
+from voxelome.bids.inventory import load_inventory
+from voxelome.bids.plan import load_plan
+from voxelome.bids.targets import (
+    describe_visits,
+    group_targets,
+    model_records,
+    participant_targets,
+    records_of,
+    unit_records,
+)
+from voxelome.provenance import code_digest, file_digest
+
+BIDS_DIR = Path(config["bids_dir"])
+OUT_DIR = Path(config["out_dir"])
+SCRIPTS = Path(workflow.basedir) / "scripts"
+# Inside an image or a conda environment `python` is the right one; else the one that runs Snakemake.
+PYTHON = "python" if workflow.deployment_settings.deployment_method else sys.executable
+CONTAINERS = yaml.safe_load(Path(workflow.basedir, "config", "containers.yaml").read_text())
+
+PLAN = load_plan(
+    load_inventory(Path("inventory")),
+    BIDS_DIR,
+    {name: Path(path) for name, path in config["derivatives"].items()},
+    participants=config["participants"],
+    sessions=config["sessions"],
+)
+DATASET_NAME = dataset_name(BIDS_DIR)
+COHORT = [name for name in PLAN if name not in config["left_out"]]
+ANALYSES = {item["name"]: {"random_seed": config["random_seed"], **item} for item in config["analyses"]}
+PARTICIPANT_TARGETS = participant_targets(PLAN, config["stages"], OUT_DIR)
+GROUP_TARGETS = group_targets(ANALYSES, config["stages"], OUT_DIR)
+
+CODE = {
+    stage: code_digest(f"voxelome.interfaces.{stage}", stage)
+    for stage in ("preprocess", "register", "qsm", "segment", "radiomics", "model", "report")
+}
+
+
+wildcard_constraints:
+    unit=r"sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?",
+    subject=r"[A-Za-z0-9]+",
+    label=r"[A-Za-z0-9_-]+",
+    analysis=r"[A-Za-z0-9_-]+",
+
+
+def unit_of(wildcards):
+    """Give the unit that a job works on."""
+    return PLAN[wildcards.unit]
+
+
+def acquisition_of(wildcards):
+    """Give the gradient-echo acquisition that a job works on."""
+    return PLAN[wildcards.unit].gradient_echo(wildcards.label)
+
+
+def anat_of(wildcards):
+    """Give the folder of a visit's images in the output."""
+    return OUT_DIR / PLAN[wildcards.unit].folder / "anat"
+
+
+def visits_of(wildcards):
+    """Give the visits of one subject."""
+    return [unit for unit in PLAN.values() if unit.subject == wildcards.subject]
+
+
+def memory(megabytes):
+    """Give a memory request that grows when a job is tried again."""
+    return lambda wildcards, attempt: megabytes * attempt

@@ -1,0 +1,62 @@
+# A command line holds 128 kB: the list of visits, of which there may be thousands, goes through a file.
+rule cohort:
+    output:
+        units="steps/group/cohort.txt",
+    params:
+        units=COHORT,
+    run:
+        Path(output.units).write_text("".join(f"{unit}\n" for unit in params.units))
+
+
+rule features:
+    input:
+        records=records_of((PLAN[name] for name in COHORT), ["radiomics"]),
+        cohort="steps/group/cohort.txt",
+    output:
+        record="steps/group/features.json",
+    log:
+        "logs/group/features.log",
+    benchmark:
+        "benchmarks/group/features.tsv"
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    container:
+        CONTAINERS["model"]
+    conda:
+        "../envs/model.yaml"
+    params:
+        code=CODE["model"],
+        out_dir=OUT_DIR / "group",
+    shell:
+        "{PYTHON} {SCRIPTS}/assemble_features.py --unit group --cohort {input.cohort} --steps-dir steps"
+        " --out-dir {params.out_dir:q} --record {output.record} > {log} 2>&1"
+
+
+rule model:
+    input:
+        features="steps/group/features.json",
+        participants=ancient(BIDS_DIR / "participants.tsv"),
+    output:
+        record="steps/group/model-{analysis}.json",
+    log:
+        "logs/group/model-{analysis}.log",
+    benchmark:
+        "benchmarks/group/model-{analysis}.tsv"
+    threads: config["omp_nthreads"]
+    resources:
+        mem_mb=memory(4000),
+        runtime=120,
+    container:
+        CONTAINERS["model"]
+    conda:
+        "../envs/model.yaml"
+    params:
+        code=CODE["model"],
+        content=file_digest(BIDS_DIR / "participants.tsv"),
+        analysis=lambda wildcards: json.dumps(ANALYSES[wildcards.analysis], sort_keys=True),
+        out_dir=lambda wildcards: OUT_DIR / "group" / wildcards.analysis,
+    shell:
+        "{PYTHON} {SCRIPTS}/fit_model.py --unit {wildcards.analysis} --features {input.features}"
+        " --participants {input.participants:q} --analysis {params.analysis:q}"
+        " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -1,0 +1,33 @@
+rule qsm:
+    input:
+        magnitude=ancient(lambda wildcards: acquisition_of(wildcards).magnitude),
+        phase=ancient(lambda wildcards: acquisition_of(wildcards).phase),
+        registered="steps/{unit}/register.json",
+    output:
+        record="steps/{unit}/qsm-{label}.json",
+    log:
+        "logs/{unit}/qsm-{label}.log",
+    benchmark:
+        "benchmarks/{unit}/qsm-{label}.tsv"
+    threads: config["omp_nthreads"]
+    resources:
+        mem_mb=memory(6000),
+        runtime=60,
+    container:
+        CONTAINERS["qsm"]
+    conda:
+        "../envs/qsm.yaml"
+    params:
+        code=CODE["qsm"],
+        content=lambda wildcards: unit_of(wildcards).digest(acquisition_of(wildcards)),
+        echo_times=lambda wildcards: acquisition_of(wildcards).echo_times,
+        field_strength=lambda wildcards: acquisition_of(wildcards).field_strength,
+        units=lambda wildcards: acquisition_of(wildcards).phase_units,
+        inversion=config["qsm"]["inversion"],
+        out_dir=anat_of,
+    shell:
+        "{PYTHON} {SCRIPTS}/reconstruct_qsm.py --unit {wildcards.unit} --label {wildcards.label}"
+        " --magnitude {input.magnitude:q} --phase {input.phase:q} --echo-times {params.echo_times}"
+        " --field-strength {params.field_strength} --phase-units {params.units:q} --registered {input.registered}"
+        " --inversion {params.inversion} --out-dir {params.out_dir:q} --record {output.record}"
+        " --num-threads {threads} > {log} 2>&1"

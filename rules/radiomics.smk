@@ -1,0 +1,27 @@
+rule radiomics:
+    input:
+        records=lambda wildcards: unit_records(unit_of(wildcards), ("register", "qsm", "segment")),
+    output:
+        record="steps/{unit}/radiomics.json",
+    log:
+        "logs/{unit}/radiomics.log",
+    benchmark:
+        "benchmarks/{unit}/radiomics.tsv"
+    threads: config["omp_nthreads"]
+    resources:
+        mem_mb=memory(4000),
+        runtime=120,
+    container:
+        CONTAINERS["radiomics"]
+    conda:
+        "../envs/radiomics.yaml"
+    params:
+        code=CODE["radiomics"],
+        bin_count=config["radiomics"]["bin_count"],
+        bin_width=config["radiomics"]["bin_width"],
+        minimum_voxels=config["radiomics"]["minimum_voxels"],
+        out_dir=anat_of,
+    shell:
+        "{PYTHON} {SCRIPTS}/extract_radiomics.py --unit {wildcards.unit} --records {input.records}"
+        " --bin-count {params.bin_count} --bin-width {params.bin_width} --minimum-voxels {params.minimum_voxels}"
+        " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -1,0 +1,50 @@
+rule report_subject:
+    input:
+        records=lambda wildcards: records_of(visits_of(wildcards), config["stages"]),
+    output:
+        report=OUT_DIR / "sub-{subject}.html",
+    log:
+        "logs/sub-{subject}/report.log",
+    benchmark:
+        "benchmarks/sub-{subject}/report.tsv"
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    container:
+        CONTAINERS["report"]
+    conda:
+        "../envs/report.yaml"
+    params:
+        code=CODE["report"],
+        visits=lambda wildcards: describe_visits(visits_of(wildcards)),
+        dataset=DATASET_NAME,
+    shell:
+        "{PYTHON} {SCRIPTS}/report_subject.py --subject {wildcards.subject} --dataset {params.dataset:q}"
+        " --visits {params.visits:q} --records {input.records} --report {output.report:q} > {log} 2>&1"
+
+
+rule report_group:
+    input:
+        records=records_of((PLAN[name] for name in COHORT), config["stages"]),
+        models=model_records(ANALYSES, config["stages"]),
+        cohort="steps/group/cohort.txt",
+    output:
+        report=OUT_DIR / "group.html",
+    log:
+        "logs/group/report.log",
+    benchmark:
+        "benchmarks/group/report.tsv"
+    resources:
+        mem_mb=memory(2000),
+        runtime=30,
+    container:
+        CONTAINERS["report"]
+    conda:
+        "../envs/report.yaml"
+    params:
+        code=CODE["report"],
+        dataset=DATASET_NAME,
+        left_out=json.dumps(config["left_out"], sort_keys=True),
+    shell:
+        "{PYTHON} {SCRIPTS}/report_group.py --dataset {params.dataset:q} --cohort {input.cohort} --steps-dir steps"
+        " --left-out {params.left_out:q} --report {output.report:q} > {log} 2>&1"

@@ -1,0 +1,82 @@
+"""Snakemake logger plugin: what happens to each job, as one JSON object a line.
+
+``voxelome`` reads these lines while Snakemake runs: they feed the live display and the table of failures.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from logging import LogRecord
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
+
+__all__ = ["LogHandler", "LogHandlerSettings"]
+
+
+@dataclass
+class LogHandlerSettings(LogHandlerSettingsBase):
+    """Settings of the plugin."""
+
+    events: Path | None = field(
+        default=None, metadata={"help": "File to which the events are appended", "required": True}
+    )
+
+
+class LogHandler(LogHandlerBase):
+    """Append the events of jobs to a file."""
+
+    writes_to_stream = False
+    writes_to_file = False
+    has_filter = True
+    has_formatter = True
+    needs_rulegraph = False
+
+    def emit(self, record: LogRecord) -> None:
+        """Write one line where the record tells of a job or of the plan."""
+        event = getattr(record, "event", None)
+        content = _CONTENTS[event](record) if event in _CONTENTS else None
+        path = getattr(self.settings, "events", None)
+        if content is None or path is None:
+            return
+        line = json.dumps({"event": str(event), "time": time.time(), **content}, default=str)
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def _plan(record: LogRecord) -> dict[str, Any]:
+    """Give the number of jobs by rule."""
+    return {"jobs": dict(getattr(record, "stats", {}))}
+
+
+def _job(record: LogRecord) -> dict[str, Any]:
+    """Say what a job is."""
+    return {
+        "id": getattr(record, "jobid", None),
+        "rule": getattr(record, "rule_name", ""),
+        "wildcards": dict(getattr(record, "wildcards", None) or {}),
+        "log": [str(path) for path in getattr(record, "log", None) or []],
+        "reason": str(getattr(record, "reason", "")),
+    }
+
+
+def _started(record: LogRecord) -> dict[str, Any]:
+    return {"ids": list(getattr(record, "jobs", []))}
+
+
+def _ended(record: LogRecord) -> dict[str, Any]:
+    return {"id": getattr(record, "job_id", getattr(record, "jobid", None))}
+
+
+_CONTENTS: dict[Any, Any] = {
+    LogEvent.RUN_INFO: _plan,
+    LogEvent.JOB_INFO: _job,
+    LogEvent.JOB_STARTED: _started,
+    LogEvent.JOB_FINISHED: _ended,
+    LogEvent.JOB_ERROR: _ended,
+}

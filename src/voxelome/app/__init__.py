@@ -1,0 +1,1 @@
+"""The BIDS App: arguments, configuration, one run of Snakemake, its display and what comes after."""

@@ -1,0 +1,97 @@
+"""The configuration of a run: defaults, the study's file, the command line; checked against its schema."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from referencing import Registry, Resource
+
+from voxelome.errors import InputError
+from voxelome.imageio import save_text
+from voxelome.provenance import workflow_root
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML (or JSON) file that holds a mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "check the name") from error
+    except yaml.YAMLError as error:
+        raise InputError(path, f"is not YAML ({' '.join(str(error).split())})", "mend it") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(path, "holds no settings", "write 'name: value' lines, as in config/config.yaml")
+    return content
+
+
+def default_config() -> dict[str, Any]:
+    """Every setting and its default."""
+    return read_yaml(workflow_root() / "config" / "config.yaml")
+
+
+def merge(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of `base` with those of `changes` put over them, section by section.
+
+    Examples
+    --------
+    >>> merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}})
+    {'a': {'b': 4, 'c': 2}, 'd': 3}
+    """
+    merged = deepcopy(dict(base))
+    for change in changes:
+        for key, value in change.items():
+            old = merged.get(key)
+            merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) and old else value
+    return merged
+
+
+def check_config(config: Mapping[str, Any], source: Path | str) -> None:
+    """Raise an InputError that names the first setting of `source` that the schema does not allow."""
+    folder = workflow_root() / "config" / "schemas"
+    schema = read_yaml(folder / "config.yaml")
+    analysis = Resource.from_contents(read_yaml(folder / "analysis.yaml"))
+    registry: Registry[Any] = Registry().with_resource("analysis.yaml", analysis)
+    errors = Draft202012Validator(schema, registry=registry).iter_errors(dict(config))
+    first = min(errors, key=lambda error: [str(part) for part in error.absolute_path], default=None)
+    if first is not None:
+        raise InputError(source, *_explain(first))
+    names = [analysis["name"] for analysis in config.get("analyses", [])]
+    if len(set(names)) < len(names):
+        raise InputError(source, "two analyses have one name", "give each a name of its own")
+
+
+def _explain(error: ValidationError) -> tuple[str, str]:
+    """Put a schema's complaint into the words of a user."""
+    where = ".".join(str(part) for part in error.absolute_path)
+    schema: Any = error.schema
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = list(schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
+        name = f"{where}.{unknown}" if where else str(unknown)
+        return f"there is no setting {name!r}", _suggest(str(unknown), known)
+    if error.validator == "required":
+        return f"{where or 'the configuration'}: {error.message}", "add it"
+    return f"setting {where!r}: {error.message}", "see config/config.yaml for what is allowed"
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    """Advise the nearest names that there are."""
+    near = difflib.get_close_matches(word, known, n=2)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+
+
+def save_config(path: Path, config: Mapping[str, Any]) -> Path:
+    """Write a configuration as YAML; one that has not changed keeps its file."""
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        save_text(path, text)
+    return path

@@ -1,0 +1,101 @@
+"""What failed, where, why, and which results are void because of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from voxelome.app.events import Job
+from voxelome.bids.names import unit_entities
+from voxelome.bids.plan import Unit
+from voxelome.bids.targets import UNIT_STAGES
+from voxelome.imageio import save_text
+from voxelome.step import StepRecord
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One row of failures.tsv."""
+
+    participant_id: str
+    session_id: str
+    step: str
+    reason: str
+    log: str
+
+    @property
+    def unit(self) -> str:
+        """Visit that failed."""
+        return self.participant_id + (f"_{self.session_id}" if self.session_id != "n/a" else "")
+
+
+def reason_in(log: Path) -> str:
+    """Reason of a failure: the last line of the step's log, without the program's name."""
+    if not log.is_file():
+        return "the step left no log; see snakemake.log"
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    last = next((line for line in reversed(lines) if line), "the step ended without a word (killed, or out of memory?)")
+    return last.removeprefix("voxelome: error: ")
+
+
+def job_failure(job: Job, work_dir: Path) -> Failure:
+    """Row of a job that failed."""
+    log = work_dir / job.log
+    who, visit = _who(job.unit)
+    step = job.rule + (f" {job.wildcards['label']}" if "label" in job.wildcards else "")
+    return Failure(who, visit, step, reason_in(log), str(log))
+
+
+def problem_failures(plan: Mapping[str, Unit], problems: Mapping[str, Sequence[Mapping[str, str]]]) -> list[Failure]:
+    """Rows of files that the inventory found to be broken; those of subjects without any usable image too."""
+    rows = []
+    for subject, found in problems.items():
+        sessions = {unit.session for unit in plan.values() if unit.subject == subject}
+        for problem in found:
+            visit = next((f"ses-{s}" for s in sorted(filter(None, sessions)) if f"/ses-{s}/" in problem["path"]), "n/a")
+            reason = f"{problem['path']}: {problem['problem']}; {problem['remedy']}"
+            rows.append(Failure(f"sub-{subject}", visit, "inventory", reason, "n/a"))
+    return rows
+
+
+def _who(unit: str) -> tuple[str, str]:
+    if not unit.startswith("sub-"):
+        return "n/a", "n/a"
+    entities = unit_entities(unit)
+    return f"sub-{entities['subject']}", f"ses-{entities['session']}" if "session" in entities else "n/a"
+
+
+def write_failures(path: Path, failures: Iterable[Failure]) -> None:
+    """Write failures.tsv; one without rows says that nothing failed."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow([item.name for item in fields(Failure)])
+    for failure in failures:
+        writer.writerow([str(value).replace("\t", " ") for value in astuple(failure)])
+    save_text(path, text.getvalue())
+
+
+def void_results(failures: Iterable[Failure], work_dir: Path) -> None:
+    """Remove the records of steps that depend on a failed one: they tell of data that is no longer so."""
+    for failure in failures:
+        step = failure.step.split(" ")[0]
+        if step not in UNIT_STAGES:
+            continue
+        folder = work_dir / "steps" / failure.unit
+        later = UNIT_STAGES[UNIT_STAGES.index(step) + 1 :] if step in ("preprocess", "register") else ("radiomics",)
+        for stage in later:
+            for record in [*folder.glob(f"{stage}.json"), *folder.glob(f"{stage}-*.json")]:
+                record.unlink()
+
+
+def drop_incomplete_records(work_dir: Path) -> list[str]:
+    """Remove records whose files have been deleted, so that their steps run again; return their names."""
+    dropped = []
+    for path in sorted((work_dir / "steps").glob("*/*.json")):
+        if not all(Path(output["path"]).exists() for output in StepRecord.load(path).outputs):
+            path.unlink()
+            dropped.append(f"{path.parent.name} {path.stem}")
+    return dropped

@@ -1,0 +1,111 @@
+"""One run of Snakemake: its command line, its process, and its events while it runs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxelome.app.events import Job, RunState, follow
+from voxelome.provenance import workflow_root
+
+# What makes a job run again; the step's code and its environment enter as parameters (docs/reruns.md).
+TRIGGERS = ("mtime", "input", "params")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How Snakemake is to run."""
+
+    configfile: Path
+    work_dir: Path
+    events: Path
+    log: Path
+    cores: int
+    mem_mb: int | None = None
+    profile: Path | None = None
+    keep_going: bool = True
+    dry_run: bool = False
+    extra: tuple[str, ...] = ()
+
+
+def snakemake_command(settings: RunSettings, targets: Sequence[str]) -> list[str]:
+    """Command line of Snakemake; it can be pasted and run again."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_root() / "Snakefile")]
+    command += ["--configfile", str(settings.configfile), "--directory", str(settings.work_dir)]
+    if settings.profile:
+        command += ["--profile", str(settings.profile)]
+    else:
+        command += ["--cores", str(settings.cores)]
+    command += ["--scheduler", "greedy", "--rerun-incomplete", "--rerun-triggers", *TRIGGERS]
+    if settings.keep_going:
+        command += ["--keep-going"]
+    if settings.mem_mb:
+        command += ["--resources", f"mem_mb={settings.mem_mb}"]
+    if settings.dry_run:
+        command += ["--dry-run"]
+    command += ["--logger", "voxelome", "--logger-voxelome-events", str(settings.events)]
+    return [*command, *settings.extra, "--", *targets] if targets else [*command, *settings.extra]
+
+
+def run(
+    settings: RunSettings,
+    targets: Sequence[str],
+    state: RunState,
+    changed: Callable[[Job], None],
+    refresh: Callable[[], None],
+) -> int:
+    """Run Snakemake to its end; return its exit code.
+
+    Its own lines go to `settings.log`. An interrupt is passed on, so that running steps end and the
+    lock is removed.
+    """
+    command = snakemake_command(settings, targets)
+    settings.log.parent.mkdir(parents=True, exist_ok=True)
+    with settings.log.open("a", encoding="utf-8") as log:
+        log.write(f"$ {shlex.join(command)}\n")
+        log.flush()
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+        try:
+            _watch(process, settings.events, state, changed, refresh)
+        except KeyboardInterrupt:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait()
+            raise
+    return process.returncode
+
+
+def _watch(
+    process: subprocess.Popen[bytes],
+    events: Path,
+    state: RunState,
+    changed: Callable[[Job], None],
+    refresh: Callable[[], None],
+) -> None:
+    """Take in events until the process has ended and the file is read to its end."""
+    offset = 0
+    ended = False
+    while not ended:
+        ended = process.poll() is not None
+        found, offset = follow(events, offset)
+        for event in found:
+            job = state.apply(event)
+            if job is not None:
+                changed(job)
+        refresh()
+        if not ended:
+            time.sleep(0.2)
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """Last lines of a log."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

@@ -1,0 +1,157 @@
+"""A study: its settings, its inventory and its plan, checked before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voxelome.app.arguments import match_labels, parse_derivatives
+from voxelome.app.config import check_config, default_config, merge, read_yaml, save_config
+from voxelome.app.failures import reason_in
+from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
+from voxelome.bids.plan import Unit, load_plan
+from voxelome.bids.targets import unit_records
+from voxelome.errors import InputError
+from voxelome.imageio import load_json
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a run works on and how."""
+
+    bids_dir: Path
+    out_dir: Path
+    work_dir: Path
+    config: Mapping[str, Any]
+    inventories: Mapping[str, SubjectInventory]
+    update: InventoryUpdate
+    plan: Mapping[str, Unit]
+
+    @property
+    def configfile(self) -> Path:
+        """File with the settings that Snakemake reads."""
+        return self.work_dir / "config.yaml"
+
+    @property
+    def subjects(self) -> list[str]:
+        """Labels of the subjects that are to be worked on."""
+        chosen = self.config["participants"]
+        return [subject for subject in self.inventories if not chosen or subject in chosen]
+
+    def visits(self, subject: str) -> list[Unit]:
+        """Visits of one subject."""
+        return [unit for unit in self.plan.values() if unit.subject == subject]
+
+
+def open_study(options: argparse.Namespace) -> Study:
+    """Read the settings, bring the inventory up to date, make the plan.
+
+    Raises
+    ------
+    InputError
+        For whatever in the settings, the dataset or the options cannot be used.
+    """
+    derivatives = parse_derivatives(options.derivatives)
+    config = _settings(options, derivatives)
+    derivatives = {name: Path(path) for name, path in config["derivatives"].items()}
+    filters = load_json(options.bids_filter_file) if options.bids_filter_file else None
+    folder = options.work_dir / "inventory"
+    update = update_inventory(options.bids_dir, folder, derivatives=derivatives, filters=filters)
+    inventories = load_inventory(folder)
+    sessions = {str(f.entities["session"]) for i in inventories.values() for f in i.files if "session" in f.entities}
+    config["participants"] = match_labels(config["participants"], list(inventories), "sub-", options.bids_dir)
+    config["sessions"] = match_labels(config["sessions"], sorted(sessions), "ses-", options.bids_dir)
+    plan = load_plan(
+        inventories, options.bids_dir, derivatives, participants=config["participants"], sessions=config["sessions"]
+    )
+    cores = options.nprocs or available_cores()
+    config["omp_nthreads"] = options.omp_nthreads or config["omp_nthreads"] or threads_per_step(cores, len(plan))
+    check_config(config, "command line")
+    if options.level == "group":
+        config["left_out"] = merge(_unfinished(plan, config, options.work_dir), config["left_out"])
+        _check_group(config, options.bids_dir, plan)
+    _check_models(config, plan)
+    study = Study(options.bids_dir, options.out_dir, options.work_dir, config, inventories, update, plan)
+    save_config(study.configfile, config)
+    return study
+
+
+def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> dict[str, Any]:
+    """Defaults, then the study's file, then the command line."""
+    config = merge(default_config(), {"omp_nthreads": None})
+    if options.config_file:
+        config = merge(config, read_yaml(options.config_file))
+        check_config({**config, "omp_nthreads": config["omp_nthreads"] or 1}, options.config_file)
+        config["derivatives"] = {
+            name: str((options.config_file.parent / path).resolve()) for name, path in config["derivatives"].items()
+        }
+    own = {
+        "bids_dir": str(options.bids_dir),
+        "out_dir": str(options.out_dir),
+        "work_dir": str(options.work_dir),
+        "models_dir": str(options.models_dir),
+        "participants": options.participant_label or config["participants"],
+        "sessions": options.session_label or config["sessions"],
+        "stages": options.stages or config["stages"],
+        "random_seed": config["random_seed"] if options.random_seed is None else options.random_seed,
+    }
+    if derivatives:
+        own["derivatives"] = {name: str(path) for name, path in derivatives.items()}
+    config = merge(config, own)
+    remembered = options.work_dir / "config.yaml"
+    if not config["derivatives"] and options.level == "group" and remembered.is_file():
+        # The group level works on what the participant level made: with the same masks.
+        config["derivatives"] = read_yaml(remembered).get("derivatives", {})
+    return config
+
+
+def _unfinished(plan: Mapping[str, Unit], config: Mapping[str, Any], work_dir: Path) -> dict[str, str]:
+    """Visits that the participant level has not finished, and why."""
+    left: dict[str, str] = {}
+    for name, unit in plan.items():
+        missing = [record for record in unit_records(unit, config["stages"]) if not (work_dir / record).is_file()]
+        if missing:
+            step = Path(missing[0]).stem
+            log = work_dir / "logs" / name / f"{step}.log"
+            left[name] = f"{step} failed: {reason_in(log)}" if log.is_file() else f"{step} has not been run yet"
+    return left
+
+
+def _check_group(config: Mapping[str, Any], bids_dir: Path, plan: Mapping[str, Unit]) -> None:
+    """Refuse what the group level could only find out after hours."""
+    if all(name in config["left_out"] for name in plan):
+        raise InputError(config["out_dir"], "no visit has been worked on yet", "run the participant level first")
+    table = bids_dir / "participants.tsv"
+    if not config["analyses"]:
+        return
+    if not table.is_file():
+        raise InputError(table, "there is no such file", "an analysis takes its outcome from it")
+    columns = table.read_text(encoding="utf-8-sig").split("\n", 1)[0].rstrip("\r").split("\t")
+    for analysis in config["analyses"]:
+        for column in (analysis["outcome"], *analysis.get("covariates", [])):
+            if column not in columns:
+                near = difflib.get_close_matches(column, columns, n=2)
+                advice = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(columns)}"
+                raise InputError(table, f"has no column {column!r}, which analysis {analysis['name']} needs", advice)
+
+
+def _check_models(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:
+    """Refuse to start when a network that will be needed has not been fetched."""
+    folder = Path(config["models_dir"]) / "deepbet"
+    if any(unit.reference for unit in plan.values()) and not (folder / "model.onnx").is_file():
+        raise InputError(folder, "the brain extraction network is not there", "run: voxelome-tools models fetch deepbet")
+
+
+def threads_per_step(cores: int, visits: int) -> int:
+    """Threads of one step: one where there are visits enough to keep all cores busy."""
+    return max(1, min(8, cores // max(visits, 1)))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))

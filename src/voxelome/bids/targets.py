@@ -1,0 +1,64 @@
+"""Which files a run asks for: the records of the steps, and the reports.
+
+Paths of records are relative to the work folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from voxelome.bids.plan import Unit
+
+UNIT_STAGES = ("preprocess", "register", "qsm", "segment", "radiomics")
+STAGES = (*UNIT_STAGES, "model", "report")
+
+
+def unit_records(unit: Unit, stages: Iterable[str]) -> list[str]:
+    """Records that these stages leave of one visit, in the order of the stages.
+
+    A visit has one record of QSM a gradient-echo acquisition, and none where it has no acquisition.
+    """
+    found: list[str] = []
+    for stage in UNIT_STAGES:
+        if stage not in stages:
+            continue
+        names = [f"qsm-{item.label}" for item in unit.gradient_echoes] if stage == "qsm" else [stage]
+        found += [f"steps/{unit.name}/{name}.json" for name in names]
+    return found
+
+
+def records_of(units: Iterable[Unit], stages: Iterable[str]) -> list[str]:
+    """Records that these stages leave of several visits."""
+    wanted = tuple(stages)
+    return [path for unit in units for path in unit_records(unit, wanted)]
+
+
+def participant_targets(plan: Mapping[str, Unit], stages: Sequence[str], out_dir: Path) -> list[str]:
+    """Files that the participant level makes."""
+    records = records_of(plan.values(), stages)
+    if "report" not in stages:
+        return records
+    subjects = dict.fromkeys(unit.subject for unit in plan.values())
+    return records + [str(out_dir / f"sub-{subject}.html") for subject in subjects]
+
+
+def model_records(analyses: Iterable[str], stages: Sequence[str]) -> list[str]:
+    """Records of the feature table and of the analyses."""
+    if "model" not in stages:
+        return []
+    return ["steps/group/features.json", *(f"steps/group/model-{name}.json" for name in analyses)]
+
+
+def group_targets(analyses: Iterable[str], stages: Sequence[str], out_dir: Path) -> list[str]:
+    """Files that the group level makes."""
+    reports = [str(out_dir / "group.html")] if "report" in stages else []
+    return model_records(analyses, stages) + reports
+
+
+def describe_visits(units: Iterable[Unit]) -> str:
+    """What the plan says of each visit, as JSON: what is not possible and why, and broken files."""
+    return json.dumps(
+        {unit.name: {"skipped": unit.skipped, "problems": unit.problems} for unit in units}, sort_keys=True
+    )

@@ -1,0 +1,228 @@
+"""The BIDS App: `voxelome BIDS_DIR OUT_DIR {participant,group}`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+import voxelome
+from voxelome.app.aftermath import orphans, write_reports
+from voxelome.app.arguments import check_folders, parse
+from voxelome.app.citations import write_citations
+from voxelome.app.events import Job
+from voxelome.app.failures import (
+    Failure,
+    drop_incomplete_records,
+    job_failure,
+    problem_failures,
+    void_results,
+    write_failures,
+)
+from voxelome.app.progress import Display, duration
+from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
+from voxelome.app.study import Study, available_cores, open_study
+from voxelome.app.validate import validate
+from voxelome.bids.description import write_description
+from voxelome.errors import ExitCode, InputError
+from voxelome.imageio import save_text
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options, extra = parse(given)
+    try:
+        check_folders(options)
+        return _Run(options, extra, given).go()
+    except InputError as error:
+        sys.stderr.write(f"voxelome: error: {' '.join(str(error).split())}\n")
+        return ExitCode.INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("voxelome: interrupted; the same command goes on from here\n")
+        return INTERRUPTED
+    except Exception:  # the outermost frame: a defect of ours shows where it is
+        traceback.print_exc()
+        sys.stderr.write("voxelome: this is a defect of voxelome; please report it with the lines above\n")
+        return ExitCode.DEFECT
+
+
+class _Run:
+    """One call of the command line."""
+
+    def __init__(self, options: argparse.Namespace, extra: list[str], given: list[str]) -> None:
+        self.options, self.extra, self.given = options, extra, given
+        self.console = Console(highlight=False)
+        self.study: Study = open_study(options)
+        self.cores = options.nprocs or available_cores()
+        self.folder = options.out_dir / "logs" / time.strftime("%Y%m%d-%H%M%S")
+        self.failures: list[Failure] = []
+
+    def say(self, text: str) -> None:
+        """Print one plain line."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def go(self) -> int:
+        """Do what the options ask for; return the exit code."""
+        study, options = self.study, self.options
+        self._introduce()
+        if options.unlock:
+            return self._unlock()
+        if options.dry_run:
+            return self._dry_run()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_text(self.folder / "command.txt", f"voxelome {shlex.join(self.given)}\n")
+        save_text(self.folder / "config.yaml", study.configfile.read_text(encoding="utf-8"))
+        if not options.skip_bids_validation and (study.update.changed or study.update.added):
+            self.say(validate(study.bids_dir, len(study.inventories), self.folder / "bids-validation.json"))
+        if options.level == "participant":
+            chosen = {s: study.inventories[s].problems for s in study.subjects}
+            self.failures += problem_failures(study.plan, chosen)
+        for name in drop_incomplete_records(study.work_dir):
+            self.say(f"{name}: some of its files are gone, it runs again")
+        try:
+            code = self._reports_only() if options.reports_only else self._snakemake()
+        finally:
+            self._finish()
+        return ExitCode.SOME_FAILED if self.failures and code == ExitCode.DONE else code
+
+    def _introduce(self) -> None:
+        study = self.study
+        visits = len(study.plan)
+        self.say(f"voxelome {voxelome.__version__}: {study.bids_dir} -> {study.out_dir}")
+        self.say(f"{len(study.subjects)} subject(s), {visits} visit(s) with something to work on")
+        planned = {unit.subject for unit in study.plan.values()}
+        for subject in study.subjects:
+            if subject not in planned:
+                self.say(f"sub-{subject}: nothing to work on (no usable anatomical or gradient-echo image)")
+        for name, why in study.config["left_out"].items():
+            self.say(f"left out: {name}, {why}")
+        for path in orphans(study):
+            self.say(f"{path.name} is no longer in the dataset; its results are still in {path}")
+
+    def _settings(self, name: str, dry_run: bool = False) -> RunSettings:
+        options, study = self.options, self.study
+        return RunSettings(
+            configfile=study.configfile,
+            work_dir=study.work_dir,
+            events=self.folder / f"{name}.jsonl" if not dry_run else study.work_dir / "dry-run.jsonl",
+            log=self.folder / f"{name}.log" if not dry_run else study.work_dir / "dry-run.log",
+            cores=self.cores,
+            mem_mb=options.mem_mb,
+            profile=options.profile,
+            keep_going=not options.stop_on_first_crash,
+            dry_run=dry_run,
+            extra=tuple(self.extra),
+        )
+
+    def _snakemake(self) -> int:
+        settings = self._settings("snakemake")
+        self.say(f"$ {shlex.join(snakemake_command(settings, [self.options.level]))}")
+        begun = time.monotonic()
+        with Display(self.console, self.cores) as display:
+            def changed(job: Job) -> None:
+                failure = job_failure(job, self.study.work_dir) if job.state == "failed" else None
+                if failure:
+                    self.failures.append(failure)
+                display.changed(job, failure.reason if failure else "")
+
+            returned = run(settings, [self.options.level], display.state, changed, display.refresh)
+        state = display.state
+        if self.options.verbose:
+            self.say(settings.log.read_text(encoding="utf-8"))
+        if returned and not state.of("failed"):
+            return self._explain_refusal(settings.log)
+        if not state.total and not returned:
+            self.say("Nothing to do: every result is up to date.")
+        else:
+            took = duration(time.monotonic() - begun)
+            self.say(f"{len(state.of('done'))} of {state.total} step(s) done in {took}")
+        return ExitCode.DONE
+
+    def _explain_refusal(self, log: Path) -> int:
+        """Say why Snakemake ended without having run anything."""
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if "LockException" in text or "cannot be locked" in text:
+            raise InputError(
+                self.study.work_dir, "is in use by another run, or was by one that was killed",
+                "wait for the other run; if there is none, call again with --unlock",
+            )
+        self.say(tail(log))
+        self.say(f"Snakemake ended with an error before any step failed; all of it is in {log}")
+        return ExitCode.DEFECT
+
+    def _unlock(self) -> int:
+        settings = self._settings("unlock", dry_run=False)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        run(replace(settings, extra=("--unlock",)), [], Display(self.console, 1).state, lambda _: None, lambda: None)
+        self.say("unlocked; run again without --unlock")
+        return ExitCode.DONE
+
+    def _dry_run(self) -> int:
+        settings = self._settings("dry-run", dry_run=True)
+        settings.events.unlink(missing_ok=True)
+        settings.log.unlink(missing_ok=True)
+        jobs: list[Job] = []
+        state = Display(self.console, self.cores).state
+        returned = run(settings, [self.options.level], state, jobs.append, lambda: None)
+        if returned:
+            return self._explain_refusal(settings.log)
+        for job in jobs:
+            self.say(f"would run {job.title}" + (f": {_why(job.reason)}" if self.options.verbose else ""))
+        self.say(f"{len(jobs)} step(s) would run" if jobs else "Nothing to do: every result is up to date.")
+        return ExitCode.DONE
+
+    def _reports_only(self) -> int:
+        subjects = list(dict.fromkeys(unit.subject for unit in self.study.plan.values()))
+        if self.options.level == "participant":
+            for line in write_reports(self.study, subjects, self.failures):
+                self.say(line)
+            self.say(f"{len(subjects)} report(s) written")
+            return ExitCode.DONE
+        self.extra = [*self.extra, "--forcerun", "report_group", "--until", "report_group"]
+        return self._snakemake()
+
+    def _finish(self) -> None:
+        """Write what a run leaves even when it failed."""
+        study = self.study
+        void_results(self.failures, study.work_dir)
+        write_description(study.out_dir, study.bids_dir, {k: Path(v) for k, v in study.config["derivatives"].items()})
+        write_citations(self.folder, study.config["stages"])
+        write_failures(self.folder / "failures.tsv", self.failures)
+        planned = {unit.subject for unit in study.plan.values()}
+        failed = list(dict.fromkeys(failure.participant_id.removeprefix("sub-") for failure in self.failures))
+        if self.options.level == "participant" and "report" in study.config["stages"]:
+            for line in write_reports(study, [s for s in failed if s in planned], self.failures):
+                self.say(line)
+        if self.failures:
+            self._show_failures()
+        name = "group.html" if self.options.level == "group" else "sub-*.html"
+        if "report" in study.config["stages"]:
+            self.say(f"reports: {study.out_dir / name}")
+
+    def _show_failures(self) -> None:
+        table = Table(title=f"{len(self.failures)} failure(s)", title_style="bold red", title_justify="left")
+        for column in ("who", "step", "why"):
+            table.add_column(column, overflow="fold")
+        for failure in self.failures:
+            table.add_row(failure.unit, failure.step, failure.reason)
+        self.console.print(table, markup=False)
+        self.say(f"with the logs: {self.folder / 'failures.tsv'}")
+
+
+def _why(reason: str) -> str:
+    return " ".join(reason.split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Models of an outcome, and their honest validation: pure functions on tables."""

@@ -1,0 +1,1 @@
+"""Radiomic features of regions of images: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Registration of images to each other and to a template, and resampling."""

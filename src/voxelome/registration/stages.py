@@ -1,0 +1,138 @@
+"""ANTs' registration program on arrays: its stages in, its transforms out, no file left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import ants
+import numpy as np
+from ants.internal import get_pointer_string
+
+from voxelome.ants_image import RAS_TO_LPS, to_ants
+from voxelome.imageio import Affine, Array, FloatArray, MaskArray
+from voxelome.registration.resample import save_itk_affine
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An image as registration uses it.
+
+    Attributes
+    ----------
+    data : ndarray, shape (X, Y, Z)
+        Voxel values.
+    affine : ndarray, shape (4, 4)
+        Voxels to world (RAS+, mm).
+    mask : ndarray of bool, shape (X, Y, Z), or None
+        Where the images are compared; everywhere if None.
+    """
+
+    data: Array
+    affine: Affine
+    mask: MaskArray | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of antsRegistration.
+
+    Attributes
+    ----------
+    transform : str
+        Such as ``Rigid[0.1]`` or ``SyN[0.2,3,0]``.
+    metric : str
+        Name and, after the two images and the weight, its parameters: ``MI`` and ``32,Regular,0.25``.
+    parameters : str
+        The metric's parameters.
+    iterations, shrink, sigmas : sequence of int
+        Per level, from coarse to fine; sigmas in voxels.
+    """
+
+    transform: str
+    metric: str
+    parameters: str
+    iterations: Sequence[int]
+    shrink: Sequence[int]
+    sigmas: Sequence[float]
+    tolerance: str = "1e-6,10"
+
+
+def run_stages(
+    fixed: Grid, moving: Grid, stages: Sequence[Stage], *, start: Affine | None = None, seed: int = 0, threads: int = 1
+) -> tuple[Affine, FloatArray | None]:
+    """Affine (fixed world to moving world, RAS mm) and displacement that antsRegistration finds.
+
+    Parameters
+    ----------
+    fixed, moving : Grid
+        Images.
+    stages : sequence of Stage
+        Linear stages first; at most one deformable stage.
+    start : ndarray, shape (4, 4), optional
+        Where to start, fixed world to moving world; identity if not given.
+    seed : int
+        Of the metric's sampling; ANTs takes 0 for "from the clock", so seeds are counted from 1 here.
+    threads : int
+        Threads of ITK. Its first use in a process fixes them.
+
+    Returns
+    -------
+    affine : ndarray, shape (4, 4)
+        All linear stages and the start in one.
+    displacement : ndarray, shape (X, Y, Z, 3), or None
+        RAS mm on the fixed grid, applied before the affine.
+    """
+    os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", str(threads))
+    images = [to_ants(grid.data, grid.affine) for grid in (fixed, moving)]
+    masks = [
+        None if grid.mask is None else to_ants(grid.mask, grid.affine).clone("unsigned char")
+        for grid in (fixed, moving)
+    ]
+    pointers = ",".join(get_pointer_string(image) for image in images)
+    with TemporaryDirectory(prefix="voxelome-") as folder:
+        begin = "Identity" if start is None else str(save_itk_affine(Path(folder) / "start.mat", start))
+        arguments = [
+            "--dimensionality", "3", "--float", "1", "--random-seed", str(seed + 1),
+            "--collapse-output-transforms", "1", "--output", str(Path(folder) / "out"),
+            "--initial-moving-transform", begin,
+        ]  # fmt: skip
+        for stage in stages:
+            arguments += _stage_arguments(stage, pointers)
+        names = ["NA" if mask is None else get_pointer_string(mask) for mask in masks]
+        arguments += ["--masks", f"[{names[0]},{names[1]}]"]
+        ants.registration(arguments, None)
+        affine = _read_affine(Path(folder) / "out0GenericAffine.mat")
+        warp = Path(folder) / "out1Warp.nii.gz"
+        return affine, _read_warp(warp) if warp.exists() else None
+
+
+def _stage_arguments(stage: Stage, pointers: str) -> list[str]:
+    return [
+        "--transform", stage.transform,
+        "--metric", f"{stage.metric}[{pointers},1,{stage.parameters}]",
+        "--convergence", f"[{'x'.join(map(str, stage.iterations))},{stage.tolerance}]",
+        "--shrink-factors", "x".join(map(str, stage.shrink)),
+        "--smoothing-sigmas", "x".join(map(str, stage.sigmas)) + "vox",
+    ]  # fmt: skip
+
+
+def _read_affine(path: Path) -> Affine:
+    """Fixed world to moving world, RAS mm, of a file that ANTs wrote."""
+    transform = ants.read_transform(str(path))
+    parameters = np.asarray(transform.parameters, dtype=np.float64)
+    centre = np.asarray(transform.fixed_parameters, dtype=np.float64)
+    lps = np.eye(4)
+    lps[:3, :3] = parameters[:9].reshape(3, 3)
+    # ITK: p' = A (p - c) + c + t
+    lps[:3, 3] = parameters[9:] + centre - lps[:3, :3] @ centre
+    return np.asarray(RAS_TO_LPS @ lps @ RAS_TO_LPS)
+
+
+def _read_warp(path: Path) -> FloatArray:
+    """Displacement in RAS mm, shape (X, Y, Z, 3), of ANTs' warp, whose vectors are in LPS mm."""
+    vectors = np.asarray(ants.image_read(str(path)).numpy(), dtype=np.float32)
+    return vectors * np.array([-1, -1, 1], dtype=np.float32)

@@ -1,0 +1,1 @@
+"""Reports: figures, plots and the HTML pages that hold them."""

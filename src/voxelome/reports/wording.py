@@ -1,0 +1,179 @@
+"""Results in plain words: one-sentence states, and what an AUC does and does not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from voxelome.reports.model import AnalysisSummary, GroupReport, SessionSummary, Status, SubjectReport
+
+CHANCE = 0.5
+SMALL_SAMPLE = 100
+"""Below it the error of cross-validation is about 10 % and more (Varoquaux 2018, NeuroImage 180:68-77)."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing to look at."""
+
+    status: Status
+    where: str
+    text: str
+    remedy: str = ""
+    log: str = ""
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Number and noun, such as ``2 warnings``."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def subject_notices(report: SubjectReport) -> list[Notice]:
+    """What to look at in one participant: failures, then unusable files, then warnings."""
+    failures = [
+        Notice("failed", _where(error.session, error.step), error.reason, log=error.log)
+        for error in report.errors
+    ]
+    reported = {(error.session, error.step) for error in report.errors}
+    for session in report.sessions:
+        failures += [
+            Notice("failed", _where(session.name, step.step), f"{step.unit} failed; its log says why.")
+            for step in session.steps
+            if step.status == "failed" and (session.name, step.step) not in reported
+        ]
+    return [*failures, *chain.from_iterable(_session_notices(session) for session in report.sessions)]
+
+
+def _session_notices(session: SessionSummary) -> list[Notice]:
+    problems = [Notice("failed", path, problem, remedy) for path, problem, remedy in session.problems]
+    warnings = [
+        Notice("warning", _where(session.name, step.step), warning)
+        for step in session.steps
+        for warning in step.warnings
+    ]
+    return [*problems, *warnings]
+
+
+def _where(*parts: str) -> str:
+    return " \N{MIDDLE DOT} ".join(part for part in parts if part)
+
+
+def subject_status(report: SubjectReport) -> tuple[Status, str]:
+    """State of one participant, and a sentence that says it."""
+    notices = subject_notices(report)
+    failed = sum(notice.status == "failed" for notice in notices)
+    warnings = len(notices) - failed
+    if not any(session.steps for session in report.sessions) and not notices:
+        return "not run", "Nothing was run for this participant."
+    if failed:
+        also = f"; {plural(warnings, 'warning')} besides" if warnings else ""
+        return "failed", f"{plural(failed, 'failure')} to look at{also}. Everything else that the data allow was done."
+    if warnings:
+        things = plural(warnings, "thing")
+        return "warning", f"Everything that the data allow was done; {things} to look at."
+    return "done", "Everything that the data allow was done; nothing calls for attention."
+
+
+def group_status(report: GroupReport) -> tuple[Status, str]:
+    """State of the group, and a sentence that says it."""
+    counts = {status: sum(row.status == status for row in report.rows) for status in _ORDER}
+    people = plural(report.participants, "participant")
+    parts = [f"{counts[status]:,} {words}" for status, words in _GROUP_WORDS if counts[status]]
+    failures = plural(len(report.failures), "step") + " failed" if report.failures else ""
+    worst: Status = next((status for status in _ORDER if counts[status]), "done")
+    if report.failures:
+        worst = "failed"
+    return worst, ": ".join(filter(None, [people, ", ".join(parts)])) + (f"; {failures}." if failures else ".")
+
+
+_ORDER: tuple[Status, ...] = ("failed", "not run", "warning", "done")
+_GROUP_WORDS = (
+    ("done", "done"),
+    ("warning", "done with warnings"),
+    ("failed", "with failures"),
+    ("not run", "not run"),
+)
+
+
+def status_rank(status: Status) -> int:
+    """Place of a state in a list that shows the worst first."""
+    return _ORDER.index(status)
+
+
+def analysis_sentence(analysis: AnalysisSummary) -> str:
+    """Main result of an analysis in one sentence."""
+    result = f"{analysis.outcome}: "
+    if analysis.auc is not None:
+        result += f"AUC {analysis.auc:.2f}"
+        if analysis.low is not None and analysis.high is not None:
+            result += f" (95 % interval {analysis.low:.2f} to {analysis.high:.2f})"
+        result += ", "
+    result += plural(analysis.n, "participant")
+    if analysis.n_positive is not None:
+        result += f", {analysis.n_positive} with {analysis.outcome}"
+    return result + (f"; validated by {analysis.validation}." if analysis.validation else ".")
+
+
+def analysis_verdict(analysis: AnalysisSummary) -> tuple[Status, str]:
+    """What the interval of the AUC says, and whether that is good news."""
+    low, high = analysis.low, analysis.high
+    if analysis.auc is None:
+        return "done", ""
+    if low is None or high is None or not np.isfinite([low, high]).all():
+        return "warning", "The AUC has no interval, so how far chance could explain it is not known."
+    if low <= CHANCE <= high:
+        return "warning", "Not distinguishable from chance: the interval includes 0.5."
+    if high < CHANCE:
+        return "warning", "Worse than chance: the interval lies below 0.5. Check how the outcome is coded."
+    return "done", "Better than chance: the interval lies above 0.5."
+
+
+def analysis_caution(analysis: AnalysisSummary) -> str:
+    """Caution that a small sample calls for, empty for a large one."""
+    if analysis.n >= SMALL_SAMPLE:
+        return ""
+    smaller = "" if analysis.n_positive is None else (
+        f", {min(analysis.n_positive, analysis.n - analysis.n_positive)} of them in the smaller group"
+    )
+    return (
+        f"Small sample ({plural(analysis.n, 'participant')}{smaller}): another sample may give quite another "
+        "value and other features. Confirm the result on independent data before it is used "
+        "(Varoquaux 2018, NeuroImage 180:68-77)."
+    )
+
+
+def show_value(value: Any) -> str:
+    """Value as text: four significant digits, ``n/a`` where there is none."""
+    if value is None:
+        return "n/a"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{int(value):,}"
+    if isinstance(value, float | np.floating):
+        return _show_float(float(value))
+    if isinstance(value, list | tuple):
+        return ", ".join(show_value(item) for item in value)
+    return str(value)
+
+
+def _show_float(value: float) -> str:
+    if not np.isfinite(value):
+        return "n/a"
+    if value.is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3e}"
+    return f"{value:.4g}"
+
+
+def show_seconds(seconds: float | None) -> str:
+    """Time as text, such as ``4.2 s`` or ``3 min 05 s``."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

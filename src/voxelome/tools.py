@@ -1,0 +1,144 @@
+"""`voxelome-tools`: the demonstration, the models, the inventory, and a check of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+import voxelome
+from voxelome.app.arguments import default_models_dir, parse_derivatives
+from voxelome.app.study import available_cores
+from voxelome.errors import ExitCode, InputError
+from voxelome.imageio import load_json
+
+CONSOLE = Console(highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return int(options.action(options))
+    except InputError as error:
+        sys.stderr.write(f"voxelome-tools: error: {' '.join(str(error).split())}\n")
+        return ExitCode.INPUT
+    except Exception:  # the outermost frame: a defect of ours shows where it is
+        traceback.print_exc()
+        return ExitCode.DEFECT
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of the command line."""
+    parser = argparse.ArgumentParser(prog="voxelome-tools", description="What surrounds the runs of voxelome.")
+    parser.add_argument("--version", action="version", version=f"voxelome {voxelome.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="make a cohort with known truth, run everything on it, compare")
+    demo.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where it all goes (default: demo)")
+    demo.add_argument("--participants", type=int, default=16, help="default: 16")
+    demo.add_argument("--sites", type=int, default=2, help="default: 2")
+    demo.add_argument("--random-seed", type=int, default=0, help="default: 0")
+    demo.add_argument("--nprocs", type=int, default=available_cores(), help="cores to use (default: all)")
+    demo.set_defaults(action=_demo)
+
+    models = commands.add_parser("models", help="the networks: what there is, and what is here")
+    models.add_argument("what", choices=["list", "show", "fetch", "verify"])
+    models.add_argument("name", nargs="*", help="models; verify and list take all where none is named")
+    models.add_argument("--models-dir", type=Path, default=default_models_dir(), help="default: %(default)s")
+    models.set_defaults(action=_models)
+
+    inventory = commands.add_parser("inventory", help="bring the inventory of a dataset up to date")
+    inventory.add_argument("bids_dir", type=Path, metavar="BIDS_DIR")
+    inventory.add_argument("work_dir", type=Path, metavar="WORK_DIR", help="it goes to WORK_DIR/inventory")
+    inventory.add_argument("-d", "--derivatives", nargs="+", default=[], metavar="NAME=DIR")
+    inventory.add_argument("--bids-filter-file", type=Path, metavar="FILE")
+    inventory.set_defaults(action=_inventory)
+
+    check = commands.add_parser("check", help="say what a run would make of a dataset, image by image")
+    check.add_argument("bids_dir", type=Path, metavar="BIDS_DIR")
+    check.add_argument("-d", "--derivatives", nargs="+", default=[], metavar="NAME=DIR")
+    check.set_defaults(action=_check)
+    return parser
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from voxelome.app.demo import run_demo
+
+    return run_demo(
+        options.folder.resolve(), options.participants, options.sites, options.random_seed, options.nprocs, CONSOLE
+    )
+
+
+def _models(options: argparse.Namespace) -> int:
+    from voxelome.app import models
+
+    names = options.name or list(models.registry())
+    if options.what in ("show", "fetch") and not options.name:
+        raise InputError(f"models {options.what}", "needs a name", f"there are: {', '.join(names)}")
+    states = []
+    for name in names:
+        if options.what == "fetch":
+            CONSOLE.print(models.fetch(name, options.models_dir), markup=False, soft_wrap=True)
+        states.append(models.state(name, options.models_dir))
+        if options.what == "show":
+            for key, value in models.entry(name).items():
+                CONSOLE.print(f"{key}: {value}", markup=False, soft_wrap=True)
+        if options.what != "fetch":
+            CONSOLE.print(f"{name}: {states[-1]} ({options.models_dir / name})", markup=False, soft_wrap=True)
+    if options.what == "verify" and any(state != "ready" for state in states):
+        return ExitCode.INPUT
+    return ExitCode.DONE
+
+
+def _inventory(options: argparse.Namespace) -> int:
+    from voxelome.bids.inventory import update_inventory
+
+    filters = load_json(options.bids_filter_file) if options.bids_filter_file else None
+    update = update_inventory(
+        options.bids_dir.resolve(), options.work_dir / "inventory",
+        derivatives=parse_derivatives(options.derivatives), filters=filters,
+    )
+    CONSOLE.print(
+        f"{len(update.subjects)} subject(s): {len(update.added)} added, {len(update.changed)} changed, "
+        f"{len(update.removed)} removed, {len(update.unchanged)} as before", markup=False,
+    )
+    return ExitCode.DONE
+
+
+def _check(options: argparse.Namespace) -> int:
+    from voxelome.bids.inventory import load_inventory, update_inventory
+    from voxelome.bids.plan import load_plan
+
+    bids_dir, derivatives = options.bids_dir.resolve(), parse_derivatives(options.derivatives)
+    with tempfile.TemporaryDirectory() as folder:
+        update_inventory(bids_dir, Path(folder), derivatives=derivatives)
+        inventories = load_inventory(Path(folder))
+    plan = load_plan(inventories, bids_dir, derivatives)
+    table = Table(title="What each visit gets", title_justify="left")
+    for column in ("visit", "reference", "other images", "gradient echo", "masks", "not possible"):
+        table.add_column(column, overflow="fold")
+    for unit in plan.values():
+        table.add_row(
+            unit.name, unit.reference or "none",
+            ", ".join(item.label for item in unit.contrasts if item.label != unit.reference),
+            ", ".join(f"{e.label} ({len(e.magnitude)} echoes)" for e in unit.gradient_echoes),
+            ", ".join(mask.name for mask in unit.masks),
+            "; ".join(f"{item['what']}: {item['why']}" for item in unit.skipped),
+        )
+    CONSOLE.print(table)
+    problems = [problem for inventory in inventories.values() for problem in inventory.problems]
+    for problem in problems:
+        CONSOLE.print(f"{problem['path']}: {problem['problem']}; {problem['remedy']}", markup=False, soft_wrap=True)
+    CONSOLE.print(f"{len(plan)} visit(s), {len(problems)} problem(s)")
+    return ExitCode.INPUT if problems else ExitCode.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
