@@ -47,4 +47,4 @@ rule report_group:
         left_out=json.dumps(config["left_out"], sort_keys=True),
     shell:
         "{PYTHON} {SCRIPTS}/report_group.py --dataset {params.dataset:q} --cohort {input.cohort} --steps-dir steps"
-        " --left-out {params.left_out:q} --report {output.report:q} > {log} 2>&1"
+        " --models {input.models} --left-out {params.left_out:q} --report {output.report:q} > {log} 2>&1"

@@ -3,8 +3,6 @@
 ``voxelome`` reads these lines while Snakemake runs: they feed the live display and the table of failures.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from dataclasses import dataclass, field
@@ -23,9 +21,8 @@ __all__ = ["LogHandler", "LogHandlerSettings"]
 class LogHandlerSettings(LogHandlerSettingsBase):
     """Settings of the plugin."""
 
-    events: Path | None = field(
-        default=None, metadata={"help": "File to which the events are appended", "required": True}
-    )
+    # Snakemake makes an option of each field and takes plain types only.
+    events: str = field(default="", metadata={"help": "File to which the events are appended", "required": True})
 
 
 class LogHandler(LogHandlerBase):
@@ -41,8 +38,8 @@ class LogHandler(LogHandlerBase):
         """Write one line where the record tells of a job or of the plan."""
         event = getattr(record, "event", None)
         content = _CONTENTS[event](record) if event in _CONTENTS else None
-        path = getattr(self.settings, "events", None)
-        if content is None or path is None:
+        path = getattr(self.settings, "events", "")
+        if content is None or not path:
             return
         line = json.dumps({"event": str(event), "time": time.time(), **content}, default=str)
         with Path(path).open("a", encoding="utf-8") as file:

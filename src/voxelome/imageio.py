@@ -83,7 +83,7 @@ def load_volume(path: Path | str, dtype: type[np.generic] | None = np.float32) -
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image):
             raise InputError(path, f"is {type(image).__name__}, not NIfTI", "convert it to .nii.gz")
-        slope, intercept = (float(x) for x in image.dataobj.slope_inter)  # type: ignore[union-attr]
+        slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
         data = np.asanyarray(image.dataobj)
     except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
         text = " ".join(str(error).split()) or type(error).__name__

@@ -24,7 +24,8 @@ def code_digest(module: str, environment: str, root: Path | None = None) -> str:
 
     Covers the parsed source, without comments, docstrings and layout, of `module` and of every
     voxelome module that it imports (at any depth, also inside functions). So an edited comment
-    changes nothing, and an edit of the QSM numerics changes the digest of QSM alone.
+    changes nothing, and an edit of the QSM numerics changes the digest of QSM alone. Templates and other
+    data in the modules' packages count byte by byte.
 
     Parameters
     ----------
@@ -36,8 +37,11 @@ def code_digest(module: str, environment: str, root: Path | None = None) -> str:
         Folder with ``envs/``; by default that of the workflow.
     """
     digest = hashlib.sha256()
-    for name in sorted(_closure(module)):
+    modules = _closure(module)
+    for name in sorted(modules):
         digest.update(f"{name}={_module_digest(name)}\n".encode())
+    for path in _package_data(modules):
+        digest.update(path.name.encode() + path.read_bytes())
     pins = ((root or workflow_root()) / "envs" / f"{environment}.txt").read_text(encoding="utf-8")
     lines = (line.split("#")[0].strip() for line in pins.splitlines())
     digest.update("\n".join(sorted(line for line in lines if line)).encode())
@@ -59,6 +63,13 @@ def _closure(module: str) -> set[str]:
             seen.add(name)
             waiting.extend(_imports(name))
     return seen
+
+
+def _package_data(modules: set[str]) -> list[Path]:
+    """Files other than code (templates, tables) that lie in the folders below these modules' packages."""
+    folders = {path.parent for module in modules if (path := _source(module)) is not None}
+    found = (path for folder in folders if folder != PACKAGE for path in folder.glob("[!_]*/*"))
+    return sorted(path for path in found if path.is_file() and path.suffix != ".py")
 
 
 def _source(module: str) -> Path | None:

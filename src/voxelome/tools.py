@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 import voxelome
 from voxelome.app.arguments import default_models_dir, parse_derivatives
 from voxelome.app.study import available_cores
+from voxelome.bids.plan import Unit
 from voxelome.errors import ExitCode, InputError
 from voxelome.imageio import load_json
 
@@ -121,23 +121,29 @@ def _check(options: argparse.Namespace) -> int:
         update_inventory(bids_dir, Path(folder), derivatives=derivatives)
         inventories = load_inventory(Path(folder))
     plan = load_plan(inventories, bids_dir, derivatives)
-    table = Table(title="What each visit gets", title_justify="left")
-    for column in ("visit", "reference", "other images", "gradient echo", "masks", "not possible"):
-        table.add_column(column, overflow="fold")
     for unit in plan.values():
-        table.add_row(
-            unit.name, unit.reference or "none",
-            ", ".join(item.label for item in unit.contrasts if item.label != unit.reference),
-            ", ".join(f"{e.label} ({len(e.magnitude)} echoes)" for e in unit.gradient_echoes),
-            ", ".join(mask.name for mask in unit.masks),
-            "; ".join(f"{item['what']}: {item['why']}" for item in unit.skipped),
-        )
-    CONSOLE.print(table)
+        _describe(unit)
     problems = [problem for inventory in inventories.values() for problem in inventory.problems]
     for problem in problems:
         CONSOLE.print(f"{problem['path']}: {problem['problem']}; {problem['remedy']}", markup=False, soft_wrap=True)
     CONSOLE.print(f"{len(plan)} visit(s), {len(problems)} problem(s)")
     return ExitCode.INPUT if problems else ExitCode.DONE
+
+
+def _describe(unit: Unit) -> None:
+    """Print what a visit gets, and what it does not and why."""
+    others = [item.label for item in unit.contrasts if item.label != unit.reference]
+    CONSOLE.print(f"[bold]{unit.name}[/]")
+    lines = [
+        ("reference", unit.reference or "none"),
+        ("registered to it", ", ".join(others)),
+        ("gradient echo", ", ".join(f"{e.label} ({len(e.magnitude)} echoes)" for e in unit.gradient_echoes)),
+        ("masks", ", ".join(mask.name for mask in unit.masks)),
+        *((f"not possible: {item['what']}", item["why"]) for item in unit.skipped),
+    ]
+    for name, value in lines:
+        if value:
+            CONSOLE.print(f"  {name}: {value}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

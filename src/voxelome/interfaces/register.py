@@ -187,6 +187,10 @@ class _Session:
         mask = resample(
             self.brain.astype(np.uint8), self.reference.affine, template.shape, affine, order="nearest", **to_template
         )
+        outline = self._path("mask", space=TEMPLATE, desc="brain")
+        note = {**self._sidecar(self.spec.reference), "Type": "Brain", "Method": "carried to the template"}
+        save_volume(outline, mask > 0, affine, note)
+        self.record.add(outline, "template-mask", space=TEMPLATE, name="brain")
         overlap = 2 * float(((mask > 0) & template_mask).sum()) / float((mask > 0).sum() + template_mask.sum())
         self.record.quality["template brain overlap (Dice)"] = round(overlap, 3)
         self.record.quality["template Jacobian minimum"] = round(result.jacobian_min, 3)

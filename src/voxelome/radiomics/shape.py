@@ -16,6 +16,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk  # noqa: N813 - its usual name
 from radiomics import cShape
 from radiomics.shape import RadiomicsShape
 from scipy.spatial import ConvexHull
@@ -68,12 +69,10 @@ def measure_mesh(mask: MaskArray, spacing: tuple[float, float, float]) -> MeshMe
     return MeshMeasures(area, volume, (*planar, _diameter(vertices, scale)))  # type: ignore[arg-type]
 
 
-class LargeRegionShape(RadiomicsShape):  # type: ignore[misc, unused-ignore]
+class LargeRegionShape(RadiomicsShape):  # type: ignore[misc]
     """PyRadiomics' shape features on the measures of this module."""
 
     def _initSegmentBasedCalculation(self) -> None:  # noqa: N802 - the name is PyRadiomics'
-        import SimpleITK as sitk
-
         spacing = self.inputImage.GetSpacing()[::-1]
         self.pixelSpacing = np.array(spacing)
         self.maskArray = sitk.GetArrayFromImage(self.inputMask) == self.label
@@ -117,7 +116,7 @@ def _area_and_volume(padded: MaskArray, spacing: tuple[float, float, float]) -> 
         codes |= padded[window].astype(np.uint8) << np.uint8(bit)
     where = np.nonzero((codes != EMPTY) & (codes != FULL))
     found = codes[where]
-    areas, volumes, vectors = _patterns(tuple(float(size) for size in spacing))  # type: ignore[arg-type]
+    areas, volumes, vectors = _patterns(spacing)
     count = np.bincount(found, minlength=256)
     total = float(count @ volumes)
     for axis in range(3):

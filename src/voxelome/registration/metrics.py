@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxelome.errors import DataError
 from voxelome.imageio import Array, FloatArray
@@ -53,7 +54,7 @@ def mutual_information(first: Array, second: Array, *, bins: int = 32) -> float:
     return max(0.0, float((joint[seen] * np.log2(joint[seen] / independent[seen])).sum()))
 
 
-def _bin_indices(values: Array, bins: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _bin_indices(values: Array, bins: int) -> NDArray[np.intp]:
     """Bin of every value, from 0 to `bins` - 1."""
     flat: FloatArray = np.asarray(values, dtype=np.float64).ravel()
     low, high = np.percentile(flat, [_TAIL_PERCENT, 100 - _TAIL_PERCENT])
@@ -63,4 +64,4 @@ def _bin_indices(values: Array, bins: int) -> np.ndarray[tuple[int], np.dtype[np
         if high <= low:
             return np.zeros(flat.size, dtype=np.intp)
     scaled = (flat - low) * (bins / (high - low))
-    return np.clip(scaled, 0, bins - 1).astype(np.intp)
+    return np.asarray(np.clip(scaled, 0, bins - 1), dtype=np.intp)

@@ -145,7 +145,8 @@ def _axis_coordinates(voxels: Affine, shape: Sequence[int]) -> list[FloatArray]:
     i, j, k = (np.arange(count, dtype=np.float32) for count in shape)
     rows = voxels[:3].astype(np.float32)
     return [
-        (a * i + offset)[:, np.newaxis, np.newaxis] + (b * j)[:, np.newaxis] + c * k for a, b, c, offset in rows
+        (a * i + offset)[:, np.newaxis, np.newaxis] + (b * j)[:, np.newaxis] + c * k
+        for a, b, c, offset in rows
     ]
 
 
@@ -214,6 +215,7 @@ def _heaviest(corners: Array, weights: FloatArray) -> Array:
     best, best_weight = corners[0].copy(), np.full(corners.shape[1], -1.0)
     for corner in corners:
         total = (weights * (corners == corner)).sum(axis=0)
-        better = (total > best_weight + _ROUNDING) | ((np.abs(total - best_weight) <= _ROUNDING) & (corner < best))
+        tie = np.abs(total - best_weight) <= _ROUNDING
+        better = np.where(tie, corner < best, total > best_weight)
         best[better], best_weight[better] = corner[better], total[better]
-    return best
+    return np.asarray(best)

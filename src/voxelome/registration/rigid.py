@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -11,9 +12,9 @@ from scipy import ndimage
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, FloatArray, MaskArray, voxel_sizes
 from voxelome.registration.metrics import mutual_information
+from voxelome.registration.prepare import centre_of_mass, crop_to_mask, prepare_image, translation
 from voxelome.registration.stages import Grid, Stage, run_stages
 
-WORKING_SPACING = 2.0
 # The scalp's inner side moves with the brain and makes the brain's border count.
 MASK_MARGIN = 6.0
 # Below this, what the two images share does not tell where they belong.
@@ -25,7 +26,7 @@ _FINE = (
     Stage("Rigid[0.1]", "MI", "32,Regular,0.1", (12,), (1,), (0,)),
 )
 _SMALLEST_OVERLAP = 0.02
-_CENTRES_MUST_GAIN = 1.02
+_LATER_MUST_GAIN = 1.02
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def register_rigid(
     ANTs maximises Mattes' mutual information [1]_ in the fixed mask widened by 6 mm, from 8 mm to 2 mm
     voxels, starting from the headers' alignment and from matched centres of mass. The start with more
     mutual information after the coarsest level goes on; the headers win unless the other is clearly
-    better. A result with less mutual information than the headers' alignment is not used.
+    better. A result is not used if it has less mutual information than the headers' alignment, or so
+    little (0.05 bits where the images overlap) that noise could give it.
 
     Parameters
     ----------
@@ -94,28 +96,41 @@ def register_rigid(
     ----------
     .. [1] Mattes et al., IEEE Trans Med Imaging 22:120, 2003.
     """
-    target = _prepare(fixed, fixed_affine, fixed_mask, "fixed")
-    source = _prepare(moving, moving_affine, moving_mask, "moving")
-    target = _crop_to_mask(_widen_mask(target))
+    target = prepare_image(fixed, fixed_affine, fixed_mask, "fixed")
+    source = prepare_image(moving, moving_affine, moving_mask, "moving")
+    target = crop_to_mask(_widen_mask(target))
     # Rotations about the origin of the world are well conditioned only if the head is there.
-    centre = _centre_of_mass(target)
+    centre = centre_of_mass(target)
     target, source = _moved(target, -centre), _moved(source, -centre)
+    headers = np.eye(4)
     found = _search(target, source, seed, threads)
-    before, after = shared_information(target, source, np.eye(4)), shared_information(target, source, found)
-    notes = []
-    if after < before:
-        notes.append(
-            f"Registration lowered the mutual information from {before:.3f} to {after:.3f} bits and was not used; "
-            "the alignment is that of the image headers. Look at it before you use the result."
-        )
-        found, after = np.eye(4), before
-    if after < WEAK_INFORMATION:
-        notes.append(
-            f"The images share only {after:.3f} bits of mutual information: "
-            "the alignment is uncertain. Look at it before you use the result."
-        )
-    matrix = _translation(centre) @ found @ _translation(-centre)
+    before = shared_information(target, source, headers)
+    if found is None:
+        notes = ["The alignment of the image headers was kept: the images overlap too little to register."]
+    else:
+        notes = _reasons_to_refuse(target, source, found, before)
+    if found is None or notes:
+        found = headers
+    after = shared_information(target, source, found)
+    matrix = translation(centre) @ found @ translation(-centre)
     return RigidResult(matrix, before, after, notes)
+
+
+def _reasons_to_refuse(target: Grid, source: Grid, found: Affine, before: float) -> list[str]:
+    """Sentences that say why the headers' alignment is better than what was found; empty if it is not."""
+    after = shared_information(target, source, found)
+    if after < before:
+        return [
+            "The alignment of the image headers was kept: registration would not have raised the mutual "
+            f"information ({before:.3f} bits before, {after:.3f} after)."
+        ]
+    within = after / max(_matched_voxels(target, source, found)[2].mean(), _SMALLEST_OVERLAP)
+    if within < WEAK_INFORMATION:
+        return [
+            f"The alignment of the image headers was kept: the images share only {within:.3f} bits of mutual "
+            "information where they overlap. Check that they show the same head."
+        ]
+    return []
 
 
 def shared_information(fixed: Grid, moving: Grid, matrix: Affine) -> float:
@@ -131,81 +146,40 @@ def shared_information(fixed: Grid, moving: Grid, matrix: Affine) -> float:
     matrix : ndarray, shape (4, 4)
         Fixed world to moving world, mm.
     """
-    mask = np.ones(fixed.data.shape, dtype=bool) if fixed.mask is None else fixed.mask
-    voxels = np.linalg.inv(moving.affine) @ matrix @ fixed.affine
-    points = voxels[:3, :3] @ np.argwhere(mask).T + voxels[:3, 3:]
-    last = np.array(moving.data.shape)[:, np.newaxis] - 1
-    inside = ((points >= -0.5) & (points <= last + 0.5)).all(axis=0)
-    if moving.mask is not None:
-        nearest = np.clip(np.rint(points).astype(np.intp), 0, last)
-        inside &= moving.mask[tuple(nearest)]
+    mask, points, inside = _matched_voxels(fixed, moving, matrix)
     if not inside.any():
         return 0.0
     values = ndimage.map_coordinates(moving.data, points[:, inside], order=1, mode="nearest")
     return mutual_information(fixed.data[mask][inside], values) * float(inside.mean())
 
 
-def reduce_resolution(data: Array, affine: Affine, spacing: float = WORKING_SPACING) -> tuple[FloatArray, Affine]:
-    """Image averaged over blocks of voxels about `spacing` mm long, and its affine.
-
-    Averaging, unlike picking, neither aliases nor keeps the noise; an axis with thick slices stays as
-    it is. Voxels that fill no block at the far end of an axis are left out.
-    """
-    factors = np.maximum(1, np.rint(spacing / np.array(voxel_sizes(affine))).astype(int))
-    factors = np.minimum(factors, data.shape)
-    counts = np.array(data.shape) // factors
-    kept = data[tuple(slice(0, count * factor) for count, factor in zip(counts, factors, strict=True))]
-    split = [number for pair in zip(counts, factors, strict=True) for number in pair]
-    blocks = kept.reshape(split).mean(axis=(1, 3, 5), dtype=np.float32)
-    voxels = np.eye(4)
-    voxels[:3, :3] = np.diag(factors)
-    voxels[:3, 3] = (factors - 1) / 2
-    return blocks, affine @ voxels
+def _matched_voxels(fixed: Grid, moving: Grid, matrix: Affine) -> tuple[MaskArray, FloatArray, MaskArray]:
+    """Mask of the fixed image, the moving voxel coordinates (3, N) there, and which can be compared."""
+    mask: MaskArray = np.ones(fixed.data.shape, dtype=bool) if fixed.mask is None else fixed.mask
+    voxels = np.linalg.inv(moving.affine) @ matrix @ fixed.affine
+    points = voxels[:3, :3] @ np.argwhere(mask).T + voxels[:3, 3:]
+    last = np.array(moving.data.shape)[:, np.newaxis] - 1
+    inside: MaskArray = np.all(np.abs(points - last / 2) <= (last + 1) / 2, axis=0)
+    if moving.mask is not None:
+        inside &= moving.mask[tuple(np.clip(np.rint(points).astype(np.intp), 0, last))]
+    return mask, points, inside
 
 
-def _search(target: Grid, source: Grid, seed: int, threads: int) -> Affine:
-    """Optimised rigid matrix from the better of two starts."""
+def _search(target: Grid, source: Grid, seed: int, threads: int) -> Affine | None:
+    """Optimised rigid matrix from the better of two starts; None if neither gives a hold."""
     headers = np.eye(4)
-    starts = [headers, _translation(_centre_of_mass(source) - _centre_of_mass(target))]
-    candidates = [
-        _optimise(target, source, _COARSE, start, seed, threads)
-        for start in starts
-        if _overlap(target, source, start) > _SMALLEST_OVERLAP
-    ]
-    if not candidates:
-        return headers
-    scores = [shared_information(target, source, matrix) for matrix in candidates]
-    best = candidates[0]
-    if len(scores) > 1 and scores[1] > _CENTRES_MUST_GAIN * scores[0]:
-        best = candidates[1]
-    return _optimise(target, source, _FINE, best, seed, threads)
-
-
-def _optimise(
-    target: Grid, source: Grid, stages: Sequence[Stage], start: Affine, seed: int, threads: int
-) -> Affine:
-    return run_stages(target, source, stages, start=start, seed=seed, threads=threads)[0]
-
-
-def _prepare(data: Array, affine: Affine, mask: MaskArray | None, name: str) -> Grid:
-    """Image at the working resolution, its brightest and darkest percent clipped."""
-    if data.ndim != 3:
-        raise DataError(f"the {name} image has {data.ndim} dimensions, not 3", "give one volume of it")
-    if mask is not None and (mask.shape != data.shape or not mask.any()):
-        raise DataError(
-            f"the {name} mask of shape {mask.shape} with {int(mask.sum())} voxels does not fit the image {data.shape}",
-            "give a mask of the brain on the image's grid",
-        )
-    if not np.isfinite(data).all():
-        raise DataError(f"the {name} image holds values that are not finite", "replace NaN and infinity in it")
-    reduced, grid = reduce_resolution(data, affine)
-    low, high = np.percentile(reduced, [0.5, 99.5])
-    if high <= low:
-        low, high = float(reduced.min()), float(reduced.max())
-    if high <= low:
-        raise DataError(f"the {name} image holds only the value {low:g}", "check the image: there is nothing to align")
-    kept = None if mask is None else reduce_resolution(mask, affine)[0] >= 0.5
-    return Grid(np.clip((reduced - low) / (high - low), 0, 1), grid, kept)
+    centres = translation(centre_of_mass(source) - centre_of_mass(target))
+    optimise = partial(run_stages, target, source, seed=seed, threads=threads)
+    best, best_score = None, 0.0
+    for start in (headers, centres):
+        if _matched_voxels(target, source, start)[2].mean() < _SMALLEST_OVERLAP:
+            continue
+        with suppress(DataError):  # ANTs gives up where too few samples meet; the other start may do
+            matrix = optimise(_COARSE, start=start)[0]
+            score = shared_information(target, source, matrix)
+            if score > _LATER_MUST_GAIN * best_score:
+                best, best_score = matrix, score
+    return None if best is None else optimise(_FINE, start=best)[0]
 
 
 def _widen_mask(grid: Grid) -> Grid:
@@ -215,38 +189,5 @@ def _widen_mask(grid: Grid) -> Grid:
     return replace(grid, mask=distance <= MASK_MARGIN)
 
 
-def _crop_to_mask(grid: Grid, margin: int = 4) -> Grid:
-    """Part of the image around its mask: less to smooth and to shrink."""
-    if grid.mask is None:
-        return grid
-    found = np.argwhere(grid.mask)
-    low = np.maximum(found.min(axis=0) - margin, 0)
-    high = np.minimum(found.max(axis=0) + margin + 1, grid.data.shape)
-    box = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
-    shift = np.eye(4)
-    shift[:3, 3] = low
-    return Grid(grid.data[box], grid.affine @ shift, grid.mask[box])
-
-
-def _overlap(fixed: Grid, moving: Grid, matrix: Affine) -> float:
-    """Share of the fixed mask that lies in the moving image's field of view."""
-    mask = np.ones(fixed.data.shape, dtype=bool) if fixed.mask is None else fixed.mask
-    voxels = np.linalg.inv(moving.affine) @ matrix @ fixed.affine
-    points = np.argwhere(mask) @ voxels[:3, :3].T + voxels[:3, 3]
-    return float(((points >= -0.5) & (points <= np.array(moving.data.shape) - 0.5)).all(axis=1).mean())
-
-
-def _centre_of_mass(grid: Grid) -> FloatArray:
-    """Centre of mass of the intensities in world mm."""
-    centre = np.array(ndimage.center_of_mass(grid.data))
-    return np.asarray(grid.affine[:3, :3] @ centre + grid.affine[:3, 3])
-
-
 def _moved(grid: Grid, shift: FloatArray) -> Grid:
-    return replace(grid, affine=_translation(shift) @ grid.affine)
-
-
-def _translation(shift: FloatArray) -> Affine:
-    matrix = np.eye(4)
-    matrix[:3, 3] = shift
-    return matrix
+    return replace(grid, affine=translation(shift) @ grid.affine)

@@ -13,7 +13,8 @@ import numpy as np
 from ants.internal import get_pointer_string
 
 from voxelome.ants_image import RAS_TO_LPS, to_ants
-from voxelome.imageio import Affine, Array, FloatArray, MaskArray
+from voxelome.errors import DataError
+from voxelome.imageio import Affine, Array, MaskArray
 from voxelome.registration.resample import save_itk_affine
 
 
@@ -44,12 +45,12 @@ class Stage:
     ----------
     transform : str
         Such as ``Rigid[0.1]`` or ``SyN[0.2,3,0]``.
-    metric : str
-        Name and, after the two images and the weight, its parameters: ``MI`` and ``32,Regular,0.25``.
-    parameters : str
-        The metric's parameters.
+    metric, parameters : str
+        Name, and what follows the two images and the weight: ``MI`` and ``32,Regular,0.25``.
     iterations, shrink, sigmas : sequence of int
         Per level, from coarse to fine; sigmas in voxels.
+    tolerance : str
+        Convergence threshold and the iterations that it is judged over.
     """
 
     transform: str
@@ -62,8 +63,14 @@ class Stage:
 
 
 def run_stages(
-    fixed: Grid, moving: Grid, stages: Sequence[Stage], *, start: Affine | None = None, seed: int = 0, threads: int = 1
-) -> tuple[Affine, FloatArray | None]:
+    fixed: Grid,
+    moving: Grid,
+    stages: Sequence[Stage],
+    *,
+    start: Affine | None = None,
+    seed: int = 0,
+    threads: int = 1,
+) -> tuple[Affine, Grid | None]:
     """Affine (fixed world to moving world, RAS mm) and displacement that antsRegistration finds.
 
     Parameters
@@ -83,8 +90,14 @@ def run_stages(
     -------
     affine : ndarray, shape (4, 4)
         All linear stages and the start in one.
-    displacement : ndarray, shape (X, Y, Z, 3), or None
-        RAS mm on the fixed grid, applied before the affine.
+    displacement : Grid or None
+        Vectors in RAS mm, shape (X, Y, Z, 3), applied before the affine. Its grid is that of the last
+        level: the fixed image's, coarser if that level shrinks.
+
+    Raises
+    ------
+    DataError
+        ANTs gave up, as it does where the images do not overlap.
     """
     os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", str(threads))
     images = [to_ants(grid.data, grid.affine) for grid in (fixed, moving)]
@@ -104,10 +117,15 @@ def run_stages(
             arguments += _stage_arguments(stage, pointers)
         names = ["NA" if mask is None else get_pointer_string(mask) for mask in masks]
         arguments += ["--masks", f"[{names[0]},{names[1]}]"]
-        ants.registration(arguments, None)
-        affine = _read_affine(Path(folder) / "out0GenericAffine.mat")
+        try:
+            ants.registration(arguments, None)
+        except RuntimeError as error:  # ANTs has no kinder way to say that the images do not meet
+            raise DataError(
+                f"ANTs could not register the images ({error})", "check that they show the same head"
+            ) from error
+        affine = read_affine(Path(folder) / "out0GenericAffine.mat")
         warp = Path(folder) / "out1Warp.nii.gz"
-        return affine, _read_warp(warp) if warp.exists() else None
+        return affine, read_warp(warp) if warp.exists() else None
 
 
 def _stage_arguments(stage: Stage, pointers: str) -> list[str]:
@@ -120,8 +138,8 @@ def _stage_arguments(stage: Stage, pointers: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _read_affine(path: Path) -> Affine:
-    """Fixed world to moving world, RAS mm, of a file that ANTs wrote."""
+def read_affine(path: Path) -> Affine:
+    """Matrix from fixed world to moving world, RAS mm, of a file that ANTs wrote."""
     transform = ants.read_transform(str(path))
     parameters = np.asarray(transform.parameters, dtype=np.float64)
     centre = np.asarray(transform.fixed_parameters, dtype=np.float64)
@@ -132,7 +150,11 @@ def _read_affine(path: Path) -> Affine:
     return np.asarray(RAS_TO_LPS @ lps @ RAS_TO_LPS)
 
 
-def _read_warp(path: Path) -> FloatArray:
-    """Displacement in RAS mm, shape (X, Y, Z, 3), of ANTs' warp, whose vectors are in LPS mm."""
-    vectors = np.asarray(ants.image_read(str(path)).numpy(), dtype=np.float32)
-    return vectors * np.array([-1, -1, 1], dtype=np.float32)
+def read_warp(path: Path) -> Grid:
+    """Displacement in RAS mm of ANTs' warp, whose vectors and geometry are in LPS mm."""
+    image = ants.image_read(str(path))
+    lps = np.eye(4)
+    lps[:3, :3] = np.asarray(image.direction) * np.asarray(image.spacing)
+    lps[:3, 3] = image.origin
+    vectors = np.asarray(image.numpy(), dtype=np.float32) * np.array([-1, -1, 1], dtype=np.float32)
+    return Grid(vectors, np.asarray(RAS_TO_LPS @ lps))

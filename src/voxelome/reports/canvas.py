@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-LEVELS = 96
-"""Levels of the colour map; more are not seen and make the file larger."""
+LEVELS = 97
+"""Levels of the colour map: odd, so that 0 has its own; more are not seen and make the file larger."""
 
 _TEXT_LEVELS = 16
 _FIRST_TEXT = LEVELS
@@ -18,8 +18,14 @@ _FIRST_COLOUR = LEVELS + _TEXT_LEVELS
 # Colours that people with colour-blindness tell apart, after Okabe and Ito (2008), the dark ones
 # lightened for a black background.
 _COLOURS = (
-    (86, 180, 233), (240, 228, 66), (230, 159, 0), (204, 121, 167),
-    (0, 190, 140), (255, 110, 40), (255, 255, 255), (140, 150, 255),
+    (86, 180, 233),
+    (240, 228, 66),
+    (230, 159, 0),
+    (204, 121, 167),
+    (0, 190, 140),
+    (255, 110, 40),
+    (255, 255, 255),
+    (140, 150, 255),
 )
 # From most negative over black to most positive.
 _DIVERGING = ((190, 230, 255), (40, 130, 210), (0, 0, 0), (215, 100, 20), (255, 228, 150))
@@ -114,14 +120,14 @@ class Canvas:
         self, x: int, y: int, window: tuple[float, float], unit: str, pieces: list[tuple[int, int, Levels]]
     ) -> int:
         """Add a colour bar with its two ends; return where the next thing may start."""
-        low, high = (f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" for value in window)
+        low, high = (_number(value) for value in window)
         self._notes.append((x, y + 9, low, _NORMAL, "lm", 225))
         x += round(font(_NORMAL).getlength(low)) + 6
         ramp = np.rint(np.linspace(0, LEVELS - 1, 120)).astype(np.uint8)
         pieces.append((x, y + 4, np.tile(ramp, (9, 1))))
         end = f"{high} {unit}".strip()
         self._notes.append((x + 126, y + 9, end, _NORMAL, "lm", 225))
-        return x + 126 + round(font(_NORMAL).getlength(end)) + 24
+        return int(x + 126 + round(font(_NORMAL).getlength(end)) + 24)
 
     def _write(self) -> None:
         """Lay the text over the picture, with a dark rim that keeps it legible on bright tissue."""
@@ -129,8 +135,9 @@ class Canvas:
         rim, ink = Image.new("L", (width, height)), Image.new("L", (width, height))
         on_rim, on_ink = ImageDraw.Draw(rim), ImageDraw.Draw(ink)
         for x, y, text, size, anchor, shade in self._notes:
-            on_rim.text((x, y), text, fill=255, font=font(size), anchor=anchor, stroke_width=1)
-            on_ink.text((x, y), text, fill=shade, font=font(size), anchor=anchor)
+            look = {"font": font(size), "anchor": anchor}
+            on_rim.text((x, y), text, fill=255, stroke_width=1 + (size == _LARGE), **look)
+            on_ink.text((x, y), text, fill=shade, **look)
         level = np.asarray(ink) // (256 // _TEXT_LEVELS)
         covered = (np.asarray(rim) > _OPAQUE) | (level > 0)
         self._pixels[covered] = _FIRST_TEXT + level[covered]
@@ -143,6 +150,12 @@ class Canvas:
         buffer = io.BytesIO()
         image.save(buffer, "PNG", optimize=True)
         return buffer.getvalue()
+
+
+def _number(value: float) -> str:
+    """Three significant digits, and all digits of a large number rather than an exponent."""
+    short = f"{value:.3g}"
+    return f"{value:.0f}" if "e+" in short else short
 
 
 def _palette(diverging: bool) -> bytes:

@@ -61,6 +61,7 @@ class Figure:
     alternate_label: str = "the other image"
 
     def __post_init__(self) -> None:
+        """Refuse a figure without a picture, or with two."""
         if (self.png is None) == (self.svg is None):
             raise ValueError(f"figure {self.title!r} needs a PNG or an SVG, and not both")
         if self.alternate is not None and self.png is None:
@@ -143,6 +144,8 @@ class AnalysisSummary:
         Of the analysis, and the column of participants.tsv that it predicts.
     n, n_positive : int
         Participants, and those with the outcome (None where the outcome has no two classes).
+    positive : str
+        What the latter have, such as ``mutation`` or ``sex F``.
     auc, low, high : float, optional
         Area under the ROC curve and the ends of its 95 % interval.
     validation : str
@@ -161,6 +164,7 @@ class AnalysisSummary:
     outcome: str
     n: int
     n_positive: int | None = None
+    positive: str = ""
     auc: float | None = None
     low: float | None = None
     high: float | None = None

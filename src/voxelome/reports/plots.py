@@ -27,7 +27,7 @@ def roc_curve(fpr: Sequence[float], tpr: Sequence[float], auc: float, low: float
     auc, low, high : float
         Area under the curve and the ends of its 95 % interval.
     """
-    side, left, top = 280, 52, 14
+    side, left, top = 280, 62, 14
 
     def point(x: float, y: float) -> str:
         return f"{left + x * side:.1f},{top + (1 - y) * side:.1f}"
@@ -52,10 +52,10 @@ def roc_curve(fpr: Sequence[float], tpr: Sequence[float], auc: float, low: float
         ]
     parts += [
         _text(left + side / 2, top + side + 36, "False positive rate (1 - specificity)", "middle"),
-        f'<g transform="translate(13 {top + side / 2:g}) rotate(-90)">'
+        f'<g transform="translate(14 {top + side / 2:g}) rotate(-90)">'
         + _text(0, 0, "True positive rate (sensitivity)", "middle")
         + "</g>",
-        _text(left + side - 10, top + side - 28, f"AUC {auc:.2f}", "end", weight=600),
+        _text(left + side - 10, top + side - 28, f"AUC {auc:.2f}", "end", bold=True),
         _text(left + side - 10, top + side - 11, f"95 % interval {low:.2f} to {high:.2f}", "end"),
     ]
     return _svg(left + side + 14, top + side + 46, f"ROC curve, {words}", parts)
@@ -123,9 +123,9 @@ class _Axis:
             low, high = low - max(abs(low) * 0.05, 0.5), high + max(abs(high) * 0.05, 0.5)
         raw = (high - low) / 5
         power = 10 ** np.floor(np.log10(raw))
-        self.step = float(power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999))
-        first, last = np.floor(low / self.step + 1e-9), np.ceil(high / self.step - 1e-9)
-        self.ticks = [float(tick) * self.step for tick in np.arange(first, last + 1)]
+        step = float(power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999))
+        first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
+        self.ticks = [float(tick) * step for tick in np.arange(first, last + 1)]
 
     def at(self, value: float) -> float:
         """Horizontal place of a value."""
@@ -137,7 +137,7 @@ class _Axis:
         grid = "".join(f"M{self.at(tick):.1f} 4V{bottom:g}" for tick in self.ticks)
         return [
             f'<path d="{grid}" stroke="currentColor" stroke-opacity=".12"/>',
-            *(_text(self.at(tick), bottom + 16, f"{tick:.6g}", "middle", opacity=0.75) for tick in self.ticks),
+            *(_text(self.at(t), bottom + 16, f"{t:.6g}", "middle", opacity=0.75) for t in self.ticks),
             _text((self.at(self.ticks[0]) + self.at(self.ticks[-1])) / 2, bottom + 36, words, "middle"),
         ]
 
@@ -164,8 +164,10 @@ def _dots(dots: Sequence[tuple[str, float]], middle: float, axis: _Axis) -> list
     if len(dots) > _EACH_POINT:
         # One path for all: a circle each would make the page of a large study heavy.
         path = "".join(f"M{x:.1f} {y:.1f}h0" for _, _, x, y in places)
-        parts.append(f'<path d="{path}" stroke="{ACCENT}" stroke-opacity=".5" stroke-width="5"'
-                     ' stroke-linecap="round"/>')  # fmt: skip
+        parts.append(
+            f'<path d="{path}" stroke="{ACCENT}" stroke-opacity=".5" stroke-width="5"'
+            ' stroke-linecap="round"/>'
+        )
     else:
         parts += [
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="{ACCENT}" fill-opacity=".75">'
@@ -173,8 +175,9 @@ def _dots(dots: Sequence[tuple[str, float]], middle: float, axis: _Axis) -> list
             for who, value, x, y in places
         ]
     reach = -np.inf
-    for who, _, x, y in sorted((place for place, far in zip(places, outlying, strict=True) if far),
-                               key=lambda place: place[2]):  # fmt: skip
+    for who, _, x, y in sorted(
+        (place for place, far in zip(places, outlying, strict=True) if far), key=lambda place: place[2]
+    ):
         if x > reach:
             parts.append(_text(x + 6, y + 4, _short(who), size=11))
             reach = x + 14 + 6.2 * len(_short(who))
@@ -198,15 +201,20 @@ def _short(text: str) -> str:
 
 
 def _text(
-    x: float, y: float, text: str, anchor: str = "start", *, size: int = 12, weight: int = 400,
-    opacity: float = 1, title: str = "",
-) -> str:  # fmt: skip
-    extra = f' font-weight="{weight}"' if weight != 400 else ""
+    x: float,
+    y: float,
+    text: str,
+    anchor: str = "start",
+    *,
+    size: int = 12,
+    bold: bool = False,
+    opacity: float = 1,
+    title: str = "",
+) -> str:
+    extra = ' font-weight="600"' if bold else ""
     extra += f' fill-opacity="{opacity:g}"' if opacity != 1 else ""
     inner = escape(text) + (f"<title>{escape(title)}</title>" if title and title != text else "")
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{extra}>{inner}</text>'
-    )
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{extra}>{inner}</text>'
 
 
 def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:

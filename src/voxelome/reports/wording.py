@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from voxelome.reports.model import AnalysisSummary, GroupReport, SessionSummary, Status, SubjectReport
+from voxelome.reports.model import (
+    AnalysisSummary,
+    GroupReport,
+    SessionSummary,
+    Status,
+    StepSummary,
+    SubjectReport,
+)
 
 CHANCE = 0.5
 SMALL_SAMPLE = 100
 """Below it the error of cross-validation is about 10 % and more (Varoquaux 2018, NeuroImage 180:68-77)."""
+
+_GROUPED, _HUGE, _MINUTE = 1000, 1e15, 60
 
 
 @dataclass(frozen=True)
 class Notice:
     """One thing to look at."""
 
-    status: Status
+    kind: Literal["failed", "unusable file", "warning"]
     where: str
     text: str
     remedy: str = ""
@@ -27,30 +37,40 @@ class Notice:
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """Number and noun, such as ``2 warnings``."""
+    """Return number and noun, such as ``2 warnings``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def subject_notices(report: SubjectReport) -> list[Notice]:
-    """What to look at in one participant: failures, then unusable files, then warnings."""
+    """List what to look at in one participant: failures, then unusable files, then warnings."""
     failures = [
         Notice("failed", _where(error.session, error.step), error.reason, log=error.log)
         for error in report.errors
     ]
-    reported = {(error.session, error.step) for error in report.errors}
+    reported = Counter((error.session, error.step) for error in report.errors)
     for session in report.sessions:
-        failures += [
-            Notice("failed", _where(session.name, step.step), f"{step.unit} failed; its log says why.")
-            for step in session.steps
-            if step.status == "failed" and (session.name, step.step) not in reported
-        ]
+        for step in session.steps:
+            if step.status == "failed":
+                reported[session.name, step.step] -= 1
+                if reported[session.name, step.step] < 0:
+                    where = _where(session.name, step_name(session, step))
+                    failures.append(Notice("failed", where, "The step failed; its log says why."))
     return [*failures, *chain.from_iterable(_session_notices(session) for session in report.sessions)]
 
 
+def step_name(session: SessionSummary, step: StepSummary) -> str:
+    """Name a step of a visit, with what it ran on where the visit has several of the kind."""
+    several = sum(other.step == step.step for other in session.steps) > 1
+    return f"{step.step} ({step.unit})" if several else step.step
+
+
 def _session_notices(session: SessionSummary) -> list[Notice]:
-    problems = [Notice("failed", path, problem, remedy) for path, problem, remedy in session.problems]
+    problems = [
+        Notice("unusable file", path, f"{problem.rstrip('.')}.", remedy.rstrip("."))
+        for path, problem, remedy in session.problems
+    ]
     warnings = [
-        Notice("warning", _where(session.name, step.step), warning)
+        Notice("warning", _where(session.name, step_name(session, step)), warning)
         for step in session.steps
         for warning in step.warnings
     ]
@@ -64,16 +84,15 @@ def _where(*parts: str) -> str:
 def subject_status(report: SubjectReport) -> tuple[Status, str]:
     """State of one participant, and a sentence that says it."""
     notices = subject_notices(report)
-    failed = sum(notice.status == "failed" for notice in notices)
-    warnings = len(notices) - failed
+    failed = sum(notice.kind == "failed" for notice in notices)
+    others = len(notices) - failed
     if not any(session.steps for session in report.sessions) and not notices:
         return "not run", "Nothing was run for this participant."
     if failed:
-        also = f"; {plural(warnings, 'warning')} besides" if warnings else ""
-        return "failed", f"{plural(failed, 'failure')} to look at{also}. Everything else that the data allow was done."
-    if warnings:
-        things = plural(warnings, "thing")
-        return "warning", f"Everything that the data allow was done; {things} to look at."
+        more = f" {plural(others, 'other thing')} to look at." if others else ""
+        return "failed", f"{plural(failed, 'step')} failed; all else that the data allow was done.{more}"
+    if others:
+        return "warning", f"Everything that the data allow was done; {plural(others, 'thing')} to look at."
     return "done", "Everything that the data allow was done; nothing calls for attention."
 
 
@@ -86,11 +105,12 @@ def group_status(report: GroupReport) -> tuple[Status, str]:
     worst: Status = next((status for status in _ORDER if counts[status]), "done")
     if report.failures:
         worst = "failed"
-    return worst, ": ".join(filter(None, [people, ", ".join(parts)])) + (f"; {failures}." if failures else ".")
+    sentence = ": ".join(filter(None, [people, ", ".join(parts)]))
+    return worst, "; ".join(filter(None, [sentence, failures])) + "."
 
 
 _ORDER: tuple[Status, ...] = ("failed", "not run", "warning", "done")
-_GROUP_WORDS = (
+_GROUP_WORDS: tuple[tuple[Status, str], ...] = (
     ("done", "done"),
     ("warning", "done with warnings"),
     ("failed", "with failures"),
@@ -104,7 +124,7 @@ def status_rank(status: Status) -> int:
 
 
 def analysis_sentence(analysis: AnalysisSummary) -> str:
-    """Main result of an analysis in one sentence."""
+    """Say the main result of an analysis in one sentence."""
     result = f"{analysis.outcome}: "
     if analysis.auc is not None:
         result += f"AUC {analysis.auc:.2f}"
@@ -113,12 +133,13 @@ def analysis_sentence(analysis: AnalysisSummary) -> str:
         result += ", "
     result += plural(analysis.n, "participant")
     if analysis.n_positive is not None:
-        result += f", {analysis.n_positive} with {analysis.outcome}"
+        kind = f"with {analysis.positive}" if analysis.positive else "positive"
+        result += f", {analysis.n_positive} {kind}"
     return result + (f"; validated by {analysis.validation}." if analysis.validation else ".")
 
 
 def analysis_verdict(analysis: AnalysisSummary) -> tuple[Status, str]:
-    """What the interval of the AUC says, and whether that is good news."""
+    """Say what the interval of the AUC means, and whether that is good news."""
     low, high = analysis.low, analysis.high
     if analysis.auc is None:
         return "done", ""
@@ -135,9 +156,10 @@ def analysis_caution(analysis: AnalysisSummary) -> str:
     """Caution that a small sample calls for, empty for a large one."""
     if analysis.n >= SMALL_SAMPLE:
         return ""
-    smaller = "" if analysis.n_positive is None else (
-        f", {min(analysis.n_positive, analysis.n - analysis.n_positive)} of them in the smaller group"
-    )
+    smaller = ""
+    if analysis.n_positive is not None:
+        fewer = min(analysis.n_positive, analysis.n - analysis.n_positive)
+        smaller = f", {fewer} of them in the smaller group"
     return (
         f"Small sample ({plural(analysis.n, 'participant')}{smaller}): another sample may give quite another "
         "value and other features. Confirm the result on independent data before it is used "
@@ -163,8 +185,8 @@ def show_value(value: Any) -> str:
 def _show_float(value: float) -> str:
     if not np.isfinite(value):
         return "n/a"
-    if value.is_integer() or abs(value) >= 1000:
-        return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3e}"
+    if value.is_integer() or abs(value) >= _GROUPED:
+        return f"{value:,.0f}" if abs(value) < _HUGE else f"{value:.3e}"
     return f"{value:.4g}"
 
 
@@ -172,8 +194,8 @@ def show_seconds(seconds: float | None) -> str:
     """Time as text, such as ``4.2 s`` or ``3 min 05 s``."""
     if seconds is None:
         return ""
-    if seconds < 60:
+    if round(seconds, 1) < _MINUTE:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, rest = divmod(round(seconds), _MINUTE)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

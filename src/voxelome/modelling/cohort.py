@@ -1,0 +1,245 @@
+"""The cohort of an analysis: features joined with the outcome, and what was left out and why."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pandas as pd
+
+from voxelome.errors import DataError
+from voxelome.modelling.crossval import Cohort
+from voxelome.modelling.settings import AnalysisSettings, label_of
+from voxelome.modelling.table import IDENTIFIERS
+
+MINIMUM_PER_CLASS = 4
+CLASSES = 2
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A cohort and the names of what is in it.
+
+    Attributes
+    ----------
+    cohort : Cohort
+        Numbers.
+    features : list of str
+        Names of the columns.
+    visits : DataFrame
+        participant_id and session_id of each row of the features.
+    participants : list of str
+        Names of the participants, in order.
+    positive, negative : str
+        The two classes.
+    notes : list of str
+        What was left out, and what the reader should know.
+    """
+
+    cohort: Cohort
+    features: list[str]
+    visits: pd.DataFrame
+    participants: list[str]
+    positive: str
+    negative: str
+    notes: list[str] = field(default_factory=list)
+
+
+def assemble(features: pd.DataFrame, participants: pd.DataFrame, settings: AnalysisSettings) -> Assembled:
+    """Return the visits that have an outcome, with the features offered.
+
+    Parameters
+    ----------
+    features : DataFrame
+        One row a participant and visit, as :func:`voxelome.modelling.table.widen` gives.
+    participants : DataFrame
+        participants.tsv.
+    settings : AnalysisSettings
+        Outcome, features and groups.
+
+    Raises
+    ------
+    DataError
+        The tables do not hold what the analysis needs.
+    """
+    notes: list[str] = []
+    people = _people(participants, settings)
+    table = features.assign(participant_id=features["participant_id"].astype(str))
+    if "session_id" not in table:
+        table["session_id"] = None
+    table = _with_outcome(table, people, settings, notes)
+    people = people.loc[sorted(set(table["participant_id"]))]
+    positive, negative = _classes(people["outcome"], settings)
+    offered = _offered(table, settings, notes)
+    values = pd.concat([offered, *_covariates(table["participant_id"], participants, settings)], axis=1)
+    values = _varying(values.sort_index(axis=1), notes)
+    index = {name: number for number, name in enumerate(people.index)}
+    cohort = Cohort(
+        values=values.to_numpy(dtype=np.float64),
+        participant=table["participant_id"].map(index).to_numpy(dtype=np.intp),
+        positive=(people["outcome"] == positive).to_numpy(dtype=bool),
+        group=np.asarray(pd.factorize(people["group"])[0], dtype=np.intp),
+    )
+    _note_visits(cohort, notes)
+    visits = table[list(IDENTIFIERS)].reset_index(drop=True)
+    return Assembled(cohort, list(values.columns), visits, list(people.index), positive, negative, notes)
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return names as text, the first few where there are many."""
+    every = [str(name) for name in names]
+    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return ", ".join(every[:_SHOWN]) + more
+
+
+def _column(participants: pd.DataFrame, name: str, use: str) -> pd.Series:
+    """Return a column of participants.tsv, or raise a DataError that offers similar names."""
+    if name not in participants:
+        others = [str(column) for column in participants.columns if column != "participant_id"]
+        folded = {column.casefold(): column for column in others}
+        near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, 3, 0.6)]
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        remedy = f"{hint}its columns are {listed(others) or 'none'}"
+        raise DataError(f"there is no column {name}, the {use}", remedy)
+    return participants[name]
+
+
+def _people(participants: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFrame:
+    """Return outcome (text or missing) and group of every participant, indexed by name."""
+    names = _column(participants, "participant_id", "name of the participants").astype(str)
+    if names.duplicated().any():
+        twice = listed(names[names.duplicated()].unique())
+        raise DataError(f"there are several rows of {twice}", "keep one row a participant")
+    outcome = _column(participants, settings.outcome, "outcome")
+    text = [None if pd.isna(value) or value == "" else label_of(value) for value in outcome.tolist()]
+    group = _column(participants, settings.groups, "group")
+    people = pd.DataFrame({"outcome": text, "group": group.to_numpy()}, index=names.to_numpy(), dtype=object)
+    if (lost := people["group"].isna() & people["outcome"].notna()).any():
+        raise DataError(
+            f"{listed(people.index[lost])} have no {settings.groups}", "fill it in: groups must not be split"
+        )
+    return people
+
+
+def _with_outcome(
+    table: pd.DataFrame, people: pd.DataFrame, settings: AnalysisSettings, notes: list[str]
+) -> pd.DataFrame:
+    """Return the rows whose participant has an outcome, sorted, and note the others."""
+    names = sorted(set(table["participant_id"]))
+    if absent := [name for name in names if name not in people.index]:
+        told = listed(absent)
+        notes.append(f"{len(absent)} participant(s) with features have no row in participants.tsv: {told}.")
+    known = people.index[people["outcome"].notna()]
+    if lost := [name for name in names if name in people.index and name not in known]:
+        told = listed(lost)
+        notes.append(f"{len(lost)} participant(s) have no {settings.outcome} and are left out: {told}.")
+    if without := sorted(set(known) - set(names)):
+        notes.append(f"{len(without)} participant(s) have an outcome and no features: {listed(without)}.")
+    kept = table[table["participant_id"].isin(known)]
+    if not len(kept):
+        raise DataError(
+            f"no participant has features and the outcome {settings.outcome}",
+            f"features are of {listed(names) or 'nobody'}, outcomes of {listed(known) or 'nobody'}",
+        )
+    if kept.duplicated(list(IDENTIFIERS)).any():
+        raise DataError("a visit has several rows of features", "keep one row a participant and visit")
+    order = kept["session_id"].astype(object).where(kept["session_id"].notna(), "").astype(str)
+    kept = kept.assign(_order=order).sort_values(["participant_id", "_order"])
+    return kept.drop(columns="_order").reset_index(drop=True)
+
+
+def _classes(outcome: pd.Series, settings: AnalysisSettings) -> tuple[str, str]:
+    """Return the positive and the negative class, or raise a DataError."""
+    counts = outcome.value_counts()
+    labels = sorted(counts.index, key=_numeric_first)
+    told = listed(f"{label} ({counts[label]})" for label in labels)
+    if len(labels) != CLASSES:
+        raise DataError(
+            f"{settings.outcome} has {len(labels)} different value(s) among the participants with features: {told}",
+            "this version predicts outcomes with two; name a column that has two",
+        )
+    if settings.positive is not None and settings.positive not in labels:
+        raise DataError(
+            f"no participant has the positive class {settings.positive}", f"the classes are {told}"
+        )
+    if counts.min() < MINIMUM_PER_CLASS:
+        remedy = f"at least {MINIMUM_PER_CLASS} participants of each are needed"
+        raise DataError(f"{settings.outcome} has the classes {told}", remedy)
+    positive = settings.positive or labels[-1]
+    return positive, next(label for label in labels if label != positive)
+
+
+def _numeric_first(label: str) -> tuple[int, float, str]:
+    """Sort key: numbers by value, then texts."""
+    try:
+        return 0, float(label), label
+    except ValueError:
+        return 1, 0.0, label
+
+
+def _offered(table: pd.DataFrame, settings: AnalysisSettings, notes: list[str]) -> pd.DataFrame:
+    """Return the columns of features that the patterns offer."""
+    names = [str(name) for name in table.columns if name not in IDENTIFIERS]
+    for pattern in settings.features:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            remedy = f"features are named like {listed(names[:2]) or '(none)'}"
+            raise DataError(f"no feature matches {pattern}", remedy)
+    chosen = [
+        name
+        for name in names
+        if any(fnmatchcase(name, pattern) for pattern in settings.features)
+        and not any(fnmatchcase(name, pattern) for pattern in settings.exclude)
+    ]
+    if not chosen:
+        raise DataError("every feature is excluded", "offer some with features, or exclude fewer")
+    offered = table[chosen]
+    if texts := [name for name in chosen if not pd.api.types.is_numeric_dtype(offered[name])]:
+        raise DataError(f"{listed(texts)} hold text, not numbers", "exclude them from the analysis")
+    infinite = int(np.isinf(offered.to_numpy(dtype=np.float64)).sum())
+    if infinite:
+        notes.append(f"{infinite} infinite value(s) of features count as missing.")
+    return offered.astype(np.float64).replace([np.inf, -np.inf], np.nan)
+
+
+def _covariates(who: pd.Series, participants: pd.DataFrame, settings: AnalysisSettings) -> list[pd.Series]:
+    """Return the covariates of each visit: numbers as they are, texts as one indicator a value."""
+    columns = []
+    names = participants["participant_id"].astype(str).to_numpy()
+    for name in settings.covariates:
+        given = _column(participants, name, "covariate").astype(object)
+        column = pd.Series(given.where(given != "", None).to_numpy(), index=names).reindex(who)
+        column.index = who.index
+        number = pd.to_numeric(column, errors="coerce").astype(np.float64)
+        if number.notna().equals(column.notna()):
+            columns.append(number.rename(f"covariate__{name}"))
+            continue
+        text = column.map(label_of, na_action="ignore")
+        # The first value is where all indicators are 0.
+        for value in sorted(text.dropna().unique())[1:]:
+            indicator = (text == value).astype(np.float64).where(text.notna())
+            columns.append(indicator.rename(f"covariate__{name}={value}"))
+    return columns
+
+
+def _varying(values: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Return the columns that are known and vary; neither looks at the outcome."""
+    varying = values.columns[(values.max() > values.min()).to_numpy()]
+    if not len(varying):
+        raise DataError("no feature varies between the participants", "offer other features to the analysis")
+    if len(varying) < values.shape[1]:
+        dropped = values.shape[1] - len(varying)
+        notes.append(f"{dropped} feature(s) that are missing or constant were not offered.")
+    return values[varying]
+
+
+def _note_visits(cohort: Cohort, notes: list[str]) -> None:
+    """Note participants with several visits."""
+    if several := int(np.sum(np.bincount(cohort.participant) > 1)):
+        notes.append(
+            f"{several} participant(s) have several visits: visits of one participant stay on one side of every"
+            " fold, and a participant's prediction is the mean of the visits'."
+        )

@@ -1,0 +1,57 @@
+"""The feature table: from one value a row to one participant and visit a row."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from voxelome.errors import DataError
+
+IDENTIFIERS = ("participant_id", "session_id")
+NAME_PARTS = ("image", "roi", "filter", "class", "feature")
+SEPARATOR = "__"
+
+
+def widen(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the feature table with one row a participant and visit.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One value a row: participant_id, session_id (missing where the dataset has no sessions), image,
+        roi, filter, class, feature, value.
+
+    Returns
+    -------
+    DataFrame
+        participant_id, session_id, then the columns ``<image>__<roi>__<filter>__<class>__<feature>`` in
+        alphabetical order; rows in the order of participant and visit. Values that are missing are NaN.
+
+    Raises
+    ------
+    DataError
+        A column is absent, or a visit has a feature twice.
+    """
+    if absent := [name for name in (*IDENTIFIERS, *NAME_PARTS, "value") if name not in table]:
+        problem = f"the table of features has no column {', '.join(absent)}"
+        raise DataError(problem, "run the radiomics stage again")
+    frame = pd.DataFrame({"participant_id": table["participant_id"].astype(str)})
+    # A missing visit must not drop out of the pivot.
+    session = table["session_id"].astype(object)
+    frame["session_id"] = session.where(session.notna(), "").astype(str)
+    frame["name"] = table[NAME_PARTS[0]].astype(str)
+    for part in NAME_PARTS[1:]:
+        frame["name"] += SEPARATOR + table[part].astype(str)
+    frame["value"] = pd.to_numeric(table["value"])
+    keys = [*IDENTIFIERS, "name"]
+    if (twice := frame.duplicated(keys)).any():
+        first = frame.loc[twice, keys].iloc[0]
+        raise DataError(
+            f"{int(twice.sum())} features are there twice, the first {first['name']} of"
+            f" {' '.join(first[list(IDENTIFIERS)]).strip()}",
+            "give every visit once",
+        )
+    wide = frame.pivot(index=list(IDENTIFIERS), columns="name", values="value")
+    wide = wide.sort_index(axis=0).sort_index(axis=1).reset_index()
+    wide.columns.name = None
+    wide["session_id"] = wide["session_id"].astype(object).where(wide["session_id"] != "", None)
+    return wide

@@ -1,0 +1,1 @@
+"""Quantitative susceptibility mapping, susceptibility-weighted imaging and R2* of arrays."""

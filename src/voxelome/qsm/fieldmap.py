@@ -1,0 +1,118 @@
+"""The field shift, from the phase of one or more echoes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from voxelome.imageio import Array, MaskArray
+from voxelome.qsm.unwrap import unwrap_spatially, unwrap_to
+
+GYROMAGNETIC_RATIO = 42.577478518e6  # Hz/T, proton
+_OFFSET_SIGMA = 5.0  # mm; coil phase varies over centimetres
+
+
+@dataclass(frozen=True)
+class FieldFit:
+    """A field fitted to the phase.
+
+    Attributes
+    ----------
+    field : ndarray of float32, shape (x, y, z)
+        Angular frequency shift in rad/s; 0 outside the mask.
+    offset : ndarray of float32, shape (x, y, z)
+        Phase at echo time 0 in rad; 0 with one echo, where it cannot be known.
+    residual : ndarray of float32, shape (x, y, z)
+        Root mean square of measured minus fitted phase in rad, weighted as the fit is.
+    weight : ndarray of float32, shape (x, y, z)
+        Root of the sum of squared (magnitude x echo time): inverse to the field's standard error.
+    """
+
+    field: Array
+    offset: Array
+    residual: Array
+    weight: Array
+
+
+def fit_field(
+    phase: Array, magnitude: Array, echo_times: Sequence[float], mask: MaskArray, spacing: Sequence[float]
+) -> FieldFit:
+    """Field by weighted least squares over the echoes.
+
+    With several echoes the phase offset is found from the first two and taken out (MCPC-3D-S, Eckstein et
+    al., Magn Reson Med 79:2996, 2018); each echo is then unwrapped in time against the field of the
+    echoes before it (the template unwrapping of ROMEO), and the field is the line through the origin with
+    weights magnitude squared, the inverse of the phase's variance. With one echo the field is
+    its unwrapped phase over the echo time.
+
+    Parameters
+    ----------
+    phase, magnitude : ndarray, shape (x, y, z, echo)
+        Wrapped phase in rad; magnitude.
+    echo_times : sequence of float
+        s, increasing.
+    mask : ndarray of bool, shape (x, y, z)
+    spacing : sequence of 3 floats
+        Voxel sizes in mm.
+    """
+    times = np.asarray(echo_times, dtype=np.float32)
+    values, signal = phase[mask].astype(np.float32), magnitude[mask].astype(np.float32)
+    offset = np.zeros(mask.shape, np.float32)
+    if len(times) == 1:
+        first = unwrap_spatially(phase[..., 0], magnitude[..., 0], mask)[mask]
+        start = first / times[0]
+    else:
+        difference = unwrap_spatially(
+            np.angle(np.exp(1j * (phase[..., 1] - phase[..., 0]))),
+            magnitude[..., 0] * magnitude[..., 1],
+            mask,
+        )
+        rough = difference / (times[1] - times[0])
+        offset = _smooth_offset(phase[..., 0] - rough * times[0], magnitude[..., 0], mask, spacing)
+        start = rough[mask]
+    field, residual = _fit(values - offset[mask, None], signal, times, start)
+    weight = np.sqrt((signal**2 * times**2).sum(axis=-1))
+    return FieldFit(_fill(field, mask), offset, _fill(residual, mask), _fill(weight, mask))
+
+
+def to_ppm(field: Array, field_strength: float) -> Array:
+    """Field shift in ppm of the main field, from rad/s and T."""
+    return field * np.float32(1e6 / (2 * np.pi * GYROMAGNETIC_RATIO * field_strength))
+
+
+def _smooth_offset(offset: Array, magnitude: Array, mask: MaskArray, spacing: Sequence[float]) -> Array:
+    """Phase offset without its noise, smoothed as a complex number so that wraps do not matter."""
+    sigma = [_OFFSET_SIGMA / size for size in spacing]
+    weighted = np.where(mask, magnitude, 0) * np.exp(1j * offset)
+    real, imaginary = (
+        ndimage.gaussian_filter(part.astype(np.float32), sigma, truncate=3)
+        for part in (weighted.real, weighted.imag)
+    )
+    return np.where(mask, np.arctan2(imaginary, real), 0).astype(np.float32)
+
+
+def _fit(phase: Array, magnitude: Array, times: Array, start: Array) -> tuple[Array, Array]:
+    """Slope through the origin of (voxel, echo) phase and its residual, unwrapping echo by echo."""
+    field, top, bottom = start, np.zeros_like(start), np.zeros_like(start)
+    unwrapped = np.empty_like(phase)
+    weights = magnitude**2 + np.finfo(np.float32).tiny
+    for echo, time in enumerate(times):
+        unwrapped[:, echo] = unwrap_to(field * time, phase[:, echo])
+        top += weights[:, echo] * time * unwrapped[:, echo]
+        bottom += weights[:, echo] * time**2
+        # The first echo alone cannot better a start that came from the first two.
+        if echo > 0 or len(times) == 1:
+            field = top / bottom
+    error = unwrapped - field[:, None] * times
+    residual = np.sqrt((weights * error**2).sum(axis=-1) / weights.sum(axis=-1))
+    return field, residual
+
+
+def _fill(values: Array, mask: MaskArray) -> Array:
+    """Volume with these values inside the mask and 0 outside."""
+    volume = np.zeros(mask.shape, np.float32)
+    volume[mask] = values
+    return volume

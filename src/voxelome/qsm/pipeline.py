@@ -1,0 +1,293 @@
+"""From magnitude and phase of a gradient-echo acquisition to its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from voxelome.errors import DataError
+from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
+from voxelome.qsm.background import sphere_radii, vsharp
+from voxelome.qsm.dipole import field_direction
+from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_ppm
+from voxelome.qsm.inversion import tkd, total_variation
+from voxelome.qsm.relaxometry import fit_r2star
+from voxelome.qsm.swi import combine_echoes, minip, swi
+from voxelome.qsm.unwrap import wrap_fraction
+
+_POOR_FIT = 0.5  # rad
+_MANY_WRAPS = 0.01
+_MANY_POOR = 0.1
+_LITTLE_KEPT = 0.5
+_ENOUGH_VOXELS = 1000
+_CLEARLY_LOWER = 0.02  # ppm
+
+
+@dataclass(frozen=True)
+class QSMSettings:
+    """How to reconstruct.
+
+    Attributes
+    ----------
+    inversion : {"tv", "tkd"}
+        Total variation, or thresholded k-space division.
+    regularisation : float
+        Weight of the total variation in ppm mm.
+    iterations : int
+        Most iterations of the total-variation inversion.
+    tkd_threshold : float
+        Smallest size of the dipole kernel that is divided by.
+    largest_sphere : float
+        Largest radius of V-SHARP in mm.
+    slab : float
+        Thickness in mm of the minimum-intensity projection.
+    """
+
+    inversion: Literal["tv", "tkd"] = "tv"
+    regularisation: float = 5e-4
+    iterations: int = 60
+    tkd_threshold: float = 0.2
+    largest_sphere: float = 12.0
+    slab: float = 8.0
+
+
+@dataclass(frozen=True)
+class QSMResult:
+    """Maps of one acquisition, all of shape (x, y, z) and float32.
+
+    Attributes
+    ----------
+    chi : ndarray
+        Susceptibility in ppm, of mean 0 over `mask`; 0 outside.
+    r2star, t2star, s0 : ndarray or None
+        1/s, s, and the magnitude's unit; None with one echo.
+    swi, minip : ndarray
+        Susceptibility-weighted image and its minimum-intensity projection, in the magnitude's unit.
+    field_ppm, local_field_ppm : ndarray
+        Field shift before and after removal of the background.
+    mask : ndarray of bool
+        Where `chi` is known.
+    quality : dict
+        Numbers that say whether to trust the maps.
+    notes : list of str
+        Warnings, as sentences.
+    """
+
+    chi: Array
+    r2star: Array | None
+    t2star: Array | None
+    s0: Array | None
+    swi: Array
+    minip: Array
+    field_ppm: Array
+    local_field_ppm: Array
+    mask: MaskArray
+    quality: dict[str, float]
+    notes: list[str] = field(default_factory=list)
+
+
+def reconstruct(
+    magnitude: Array,
+    phase: Array,
+    echo_times: Sequence[float],
+    field_strength: float,
+    affine: Affine,
+    mask: MaskArray,
+    settings: QSMSettings,
+    *,
+    threads: int = 1,
+) -> QSMResult:
+    """Susceptibility, R2*, SWI and the fields that they come from.
+
+    Parameters
+    ----------
+    magnitude, phase : ndarray, shape (x, y, z, echo)
+        Phase in rad, wrapped, positive where the field is raised.
+    echo_times : sequence of float
+        s, increasing.
+    field_strength : float
+        T.
+    affine : ndarray, shape (4, 4)
+        Voxel indices to scanner coordinates: it tells where the main field points.
+    mask : ndarray of bool, shape (x, y, z)
+        Brain, or all tissue.
+    settings : QSMSettings
+    threads : int
+        Threads of the Fourier transforms.
+
+    Raises
+    ------
+    DataError
+        Shapes, echo times, field strength or mask cannot be used.
+    """
+    _check(magnitude, echo_times, mask)
+    if phase.shape != magnitude.shape:
+        raise DataError(
+            f"magnitude has shape {magnitude.shape} and phase {phase.shape}",
+            "give one phase image for each magnitude image, on the same grid",
+        )
+    if not field_strength > 0:
+        raise DataError(
+            "there is no MagneticFieldStrength", "add MagneticFieldStrength in T to the JSON file"
+        )
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    inside, signal = mask[box], magnitude[box]
+    spacing = voxel_sizes(affine)
+    fit = fit_field(phase[box], signal, echo_times, inside, spacing)
+    total = to_ppm(fit.field, field_strength)
+    radii = sphere_radii(spacing, settings.largest_sphere)
+    local, kept = vsharp(total, inside, spacing, radii, threads=threads)
+    if not kept.any():
+        raise DataError(
+            f"no sphere of {radii[-1]:g} mm fits into the mask of {int(inside.sum())} voxels",
+            "check the brain mask, or acquire a larger field of view",
+        )
+    chi = _invert(local, fit, kept, affine, settings, threads)
+    late = np.float32(2e-6 * np.pi * GYROMAGNETIC_RATIO * field_strength * max(echo_times))
+    weighted = swi(combine_echoes(signal, echo_times), local * late, inside)
+    relaxation = fit_r2star(signal, echo_times, inside) if len(echo_times) > 1 else (None, None, None)
+    quality = _quality(fit, echo_times, inside, kept, chi)
+    projection = minip(weighted, inside, affine, settings.slab)
+    r2star, t2star, s0 = (None if part is None else _uncrop(part, mask, box) for part in relaxation)
+    return QSMResult(
+        chi=_uncrop(chi, mask, box),
+        r2star=r2star,
+        t2star=t2star,
+        s0=s0,
+        swi=_uncrop(weighted, mask, box),
+        minip=_uncrop(projection, mask, box),
+        field_ppm=_uncrop(total, mask, box),
+        local_field_ppm=_uncrop(local, mask, box),
+        mask=_uncrop(kept, mask, box),
+        quality=quality,
+        notes=_notes(quality, chi, relaxation[0], kept),
+    )
+
+
+def reconstruct_magnitude_only(
+    magnitude: Array, echo_times: Sequence[float], mask: MaskArray
+) -> tuple[Array, Array, Array]:
+    """R2* (1/s), T2* (s) and S0 of an acquisition without phase; see `fit_r2star`.
+
+    Raises
+    ------
+    DataError
+        Shapes, echo times or mask cannot be used, or there is only one echo.
+    """
+    _check(magnitude, echo_times, mask)
+    if len(echo_times) < 2:
+        raise DataError("R2* needs at least two echoes and there is one", "leave this acquisition out")
+    return fit_r2star(magnitude, echo_times, mask)
+
+
+def _check(magnitude: Array, echo_times: Sequence[float], mask: MaskArray) -> None:
+    """Raise DataError where shapes, echo times or mask cannot be used."""
+    if magnitude.ndim != 4 or magnitude.shape[:3] != mask.shape:
+        raise DataError(
+            f"the magnitude has shape {magnitude.shape} and the mask {mask.shape}",
+            "give a mask on the grid of the gradient-echo images",
+        )
+    times = np.asarray(echo_times, dtype=float)
+    if len(times) != magnitude.shape[3]:
+        raise DataError(
+            f"there are {magnitude.shape[3]} echoes and {len(times)} echo times",
+            "add EchoTime to the JSON file of each echo",
+        )
+    if not (np.all(times > 0) and np.all(np.diff(times) > 0)):
+        raise DataError(
+            f"the echo times {', '.join(f'{time:g}' for time in times)} s do not increase from above 0",
+            "correct EchoTime in the JSON files; the echo numbers must follow it",
+        )
+    if times[-1] > 1:
+        raise DataError(
+            f"the last echo time is {times[-1]:g} s", "give EchoTime in seconds, not in milliseconds"
+        )
+    if not mask.any():
+        raise DataError("the mask is empty", "check the brain mask and its registration to the gradient echo")
+    if not np.median(magnitude[mask][:, 0]) > 0:
+        raise DataError(
+            "more than half of the mask has no signal",
+            "check the brain mask and its registration to the gradient echo",
+        )
+
+
+def _invert(
+    local: Array, fit: FieldFit, kept: MaskArray, affine: Affine, settings: QSMSettings, threads: int
+) -> Array:
+    """Susceptibility by the method of the settings."""
+    spacing, direction = voxel_sizes(affine), field_direction(affine)
+    if settings.inversion == "tkd":
+        return tkd(local, kept, spacing, direction, threshold=settings.tkd_threshold, threads=threads)
+    # Voxels whose phase no line fits (flow, noise, a wrap left over) should not shape the map.
+    weight = fit.weight / np.median(fit.weight[kept]) / (1 + (fit.residual / _POOR_FIT) ** 2)
+    return total_variation(
+        local,
+        np.minimum(weight, 1.5),
+        kept,
+        spacing,
+        direction,
+        regularisation=settings.regularisation,
+        iterations=settings.iterations,
+        threads=threads,
+    )
+
+
+def _uncrop(part: Array, like: MaskArray, box: tuple[slice, ...]) -> Array:
+    """Volume of the whole grid with a part put into its box."""
+    whole = np.zeros(like.shape, part.dtype)
+    whole[box] = part
+    return whole
+
+
+def _quality(
+    fit: FieldFit, echo_times: Sequence[float], mask: MaskArray, kept: MaskArray, chi: Array
+) -> dict[str, float]:
+    """Numbers that say whether to trust the maps."""
+    low, high = np.percentile(chi[kept], (1, 99))
+    # What was unwrapped in space: the phase between the first two echoes, or that of the only one.
+    interval = echo_times[1] - echo_times[0] if len(echo_times) > 1 else echo_times[0]
+    return {
+        "residual_wraps": wrap_fraction(fit.field * np.float32(interval), mask),
+        "phase_residual_rad": float(np.median(fit.residual[mask])),
+        "poor_fit_fraction": float(np.mean(fit.residual[mask] > _POOR_FIT)),
+        "mask_kept_fraction": float(kept.sum() / mask.sum()),
+        "chi_p01_ppm": float(low),
+        "chi_p99_ppm": float(high),
+    }
+
+
+def _notes(quality: dict[str, float], chi: Array, r2star: Array | None, kept: MaskArray) -> list[str]:
+    """Warnings that the numbers give cause for."""
+    wraps, poor, share = (
+        quality[key] for key in ("residual_wraps", "poor_fit_fraction", "mask_kept_fraction")
+    )
+    notes = []
+    if wraps > _MANY_WRAPS:
+        notes.append(f"{wraps:.1%} of neighbouring voxels still differ by more than half a turn of phase.")
+    if poor > _MANY_POOR:
+        notes.append(
+            f"The phase of {poor:.0%} of the mask does not grow linearly with echo time: a bipolar readout, "
+            "motion or a wrong echo time may be the cause."
+        )
+    if share < _LITTLE_KEPT:
+        notes.append(f"Background removal kept only {share:.0%} of the mask.")
+    if r2star is not None and _looks_inverted(chi, r2star, kept):
+        notes.append(
+            "Tissue of high R2* has low susceptibility: the phase may have the opposite sign, -gamma B TE. "
+            "The map was not inverted."
+        )
+    return notes
+
+
+def _looks_inverted(chi: Array, r2star: Array, kept: MaskArray) -> bool:
+    """Whether the tissue of fastest decay, iron and veins, seems diamagnetic."""
+    # The rim decays fast for another reason, the field's slope near air.
+    inner = ndimage.binary_erosion(kept, iterations=2)
+    if inner.sum() < _ENOUGH_VOXELS:
+        return False
+    fast = inner & (r2star > np.percentile(r2star[inner], 98))
+    return bool(fast.any() and chi[fast].mean() < chi[inner].mean() - _CLEARLY_LOWER)

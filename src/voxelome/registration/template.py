@@ -1,0 +1,192 @@
+"""The template space: the template itself, and a brain's non-linear registration to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+from scipy import ndimage
+from scipy.interpolate import make_interp_spline
+
+from voxelome.errors import DataError
+from voxelome.imageio import Affine, Array, FloatArray, MaskArray
+from voxelome.registration.prepare import centre_of_mass, crop_to_mask, prepare_image, translation
+from voxelome.registration.stages import Grid, Stage, run_stages
+
+_SPACINGS = (1, 2)
+_STAGES = (
+    Stage("Rigid[0.1]", "MI", "32,Regular,0.25", (50,), (4,), (2,)),
+    Stage("Affine[0.1]", "MI", "32,Regular,0.25", (100, 30), (4, 2), (2, 1)),
+    # Levels of 8 and 4 mm: the field is smooth, and 2 mm would triple the time for 1 % of overlap.
+    Stage("SyN[0.25,3,0]", "MI", "32", (60, 40), (4, 2), (2, 0.5)),
+)
+_MARGIN = 6
+
+
+@dataclass(frozen=True)
+class TemplateResult:
+    """Where each point of the template lies in the subject.
+
+    ``subject point = affine @ (template point + displacement(template point))``, RAS+ mm.
+
+    Attributes
+    ----------
+    affine : ndarray, shape (4, 4)
+        Template world to subject world, after the displacement.
+    displacement : ndarray of float32, shape (X, Y, Z, 3)
+        RAS mm on the template's grid.
+    jacobian_min, jacobian_max : float
+        Of the Jacobian determinant of the displacement alone, in the template's mask. 0 or less: the
+        field folds; 0.5: half the volume.
+    """
+
+    affine: Affine
+    displacement: FloatArray
+    jacobian_min: float
+    jacobian_max: float
+
+
+def load_template(spacing: float) -> tuple[FloatArray, Affine, MaskArray]:
+    """Skull-stripped T1w template MNI152NLin2009aSym, its affine, and its brain mask.
+
+    nilearn ships the template, so nothing is downloaded [1]_.
+
+    Parameters
+    ----------
+    spacing : {1, 2}
+        Voxel size in mm.
+
+    Returns
+    -------
+    brain : ndarray of float32, shape (X, Y, Z)
+        From 0 to 1; 0 outside the brain.
+    affine : ndarray, shape (4, 4)
+        Voxels to world (RAS+, mm).
+    mask : ndarray of bool, shape (X, Y, Z)
+        Brain, ventricles included.
+
+    Raises
+    ------
+    DataError
+        Another spacing.
+
+    References
+    ----------
+    .. [1] Fonov et al., NeuroImage 54:313, 2011.
+    """
+    if spacing not in _SPACINGS:
+        raise DataError(f"the template has no voxel size of {spacing:g} mm", "use 1 or 2")
+    image = load_mni152_template(resolution=int(spacing))
+    inside = np.asarray(load_mni152_brain_mask(resolution=int(spacing)).dataobj) > 0
+    # nilearn's mask is a threshold: dark cerebrospinal fluid inside is left out of it.
+    mask = np.asarray(ndimage.binary_fill_holes(inside), dtype=bool)
+    brain = np.where(mask, np.asarray(image.dataobj), 0).clip(min=0).astype(np.float32)
+    return brain, np.asarray(image.affine, dtype=np.float64), mask
+
+
+def register_template(
+    brain: Array,
+    affine: Affine,
+    mask: MaskArray,
+    template: FloatArray,
+    template_affine: Affine,
+    template_mask: MaskArray,
+    *,
+    threads: int = 1,
+    seed: int = 0,
+) -> TemplateResult:
+    """Affine and displacement that bring a brain to the template.
+
+    Rigid, affine and symmetric diffeomorphic (SyN) stages of ANTs [1]_ with Mattes' mutual information,
+    from 8 mm to 4 mm voxels of images at 2 mm, starting from matched centres of the masks.
+
+    Parameters
+    ----------
+    brain : ndarray, shape (X, Y, Z)
+        Skull-stripped image of any contrast, 0 outside the brain.
+    affine : ndarray, shape (4, 4)
+        Its voxels to world (RAS+, mm).
+    mask : ndarray of bool, shape (X, Y, Z)
+        Its brain.
+    template, template_affine, template_mask
+        As :func:`load_template` gives them.
+    threads : int
+        Threads of ITK.
+    seed : int
+        Of the metric's sampling in the linear stages.
+
+    Returns
+    -------
+    TemplateResult
+        Template points to subject points, and the range of the Jacobian.
+
+    Raises
+    ------
+    DataError
+        The image is constant or not finite, or a mask is empty or on another grid.
+
+    References
+    ----------
+    .. [1] Avants et al., Med Image Anal 12:26, 2008.
+    """
+    subject = prepare_image(brain, affine, mask, "brain")
+    target = crop_to_mask(prepare_image(template, template_affine, template_mask, "template"), _MARGIN)
+    centre = _mask_centre(target)
+    start = translation(_mask_centre(subject) - centre)
+    # The metric sees everything in the box: where the brain ends is what matters most at first.
+    found, warp = run_stages(
+        Grid(target.data, translation(-centre) @ target.affine),
+        Grid(subject.data, translation(-centre) @ subject.affine),
+        _STAGES,
+        start=start,
+        seed=seed,
+        threads=threads,
+    )
+    assert warp is not None  # the last stage is deformable
+    field = Grid(warp.data, translation(centre) @ warp.affine)
+    displacement = interpolate_field(field, template.shape, template_affine)
+    jacobian = jacobian_determinant(displacement, template_affine)[template_mask]
+    return TemplateResult(
+        translation(centre) @ found @ translation(-centre),
+        displacement,
+        float(jacobian.min()),
+        float(jacobian.max()),
+    )
+
+
+def interpolate_field(field: Grid, shape: Sequence[int], affine: Affine) -> FloatArray:
+    """Vector field on a finer grid with parallel axes, shape (*shape, 3).
+
+    Cubic splines along one axis after another; beyond the field's grid its border values go on.
+
+    Parameters
+    ----------
+    field : Grid
+        Vectors of shape (X, Y, Z, 3).
+    shape : sequence of 3 int
+        Grid to interpolate to.
+    affine : ndarray, shape (4, 4)
+        Its voxels to world, mm.
+    """
+    voxels = np.linalg.inv(field.affine) @ affine
+    result = np.asarray(field.data, dtype=np.float32)
+    for axis, count in enumerate(shape):
+        length = result.shape[axis]
+        places = np.clip(voxels[axis, axis] * np.arange(count) + voxels[axis, 3], 0, length - 1)
+        weights = make_interp_spline(np.arange(length), np.eye(length), k=3)(places).astype(np.float32)
+        result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(result)
+
+
+def jacobian_determinant(displacement: FloatArray, affine: Affine) -> FloatArray:
+    """Jacobian determinant of ``p + displacement(p)`` with respect to world mm, shape (X, Y, Z)."""
+    by_voxel = np.stack(np.gradient(displacement, axis=(0, 1, 2)), axis=-1)
+    by_mm = by_voxel @ np.linalg.inv(affine[:3, :3]).astype(np.float32)
+    return np.asarray(np.linalg.det(by_mm + np.eye(3, dtype=np.float32)))
+
+
+def _mask_centre(grid: Grid) -> FloatArray:
+    assert grid.mask is not None
+    return centre_of_mass(Grid(grid.mask.astype(np.float32), grid.affine))

@@ -1,0 +1,403 @@
+"""Feature tables and models against planted effects, pure noise and bad tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+import yaml
+from jsonschema import Draft202012Validator
+from sklearn.feature_selection import f_classif
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from voxelome.errors import DataError
+from voxelome.modelling.analysis import AnalysisResult, load_model, parse_analysis, run_analysis, save_model
+from voxelome.modelling.artifact import TRUSTED_TYPES
+from voxelome.modelling.estimators import SelectUncorrelated
+from voxelome.modelling.settings import AnalysisSettings
+from voxelome.modelling.table import widen
+
+SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schemas" / "analysis.yaml"
+
+
+def cohort(
+    n: int = 40, features: int = 50, seed: int = 0, effect: float = 0.0, visits: int = 1
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give features, of which the first differs by `effect`, and participants."""
+    rng = np.random.default_rng(seed)
+    mutated = rng.permutation(np.arange(n) % 2 == 1)
+    names = [f"sub-{number:03d}" for number in range(n)]
+    values = np.repeat(rng.normal(size=(n, features)), visits, axis=0)
+    values += 0.1 * rng.normal(size=values.shape)
+    values[:, 0] += effect * np.repeat(mutated, visits)
+    table = pd.DataFrame(values, columns=[f"T1w__brain__original__glcm__F{i:03d}" for i in range(features)])
+    table.insert(0, "participant_id", np.repeat(names, visits))
+    table.insert(
+        1, "session_id", [f"ses-{i + 1}" if visits > 1 else None for _ in names for i in range(visits)]
+    )
+    people = pd.DataFrame(
+        {
+            "participant_id": names,
+            "mutation": np.where(mutated, "mutated", "wildtype"),
+            "idh": mutated.astype(float),
+            "age": rng.normal(50, 10, n).round(),
+            "sex": rng.choice(["F", "M"], n),
+            "site": [f"site{i % 8}" for i in range(n)],
+        }
+    )
+    return table, people
+
+
+def analyse(table: pd.DataFrame, people: pd.DataFrame, **changes: Any) -> AnalysisResult:
+    settings = {"name": "test", "outcome": "mutation", "positive": "mutated", "repeats": 2, **changes}
+    return run_analysis(table, people, parse_analysis(settings))
+
+
+def long_table(sessions: tuple[str | None, ...]) -> pd.DataFrame:
+    rows = [
+        (name, session, image, "brain", "original", "firstorder", feature, number, "intensity", "")
+        for name in ("sub-02", "sub-01")
+        for session in sessions
+        for number, (image, feature) in enumerate([("T2w", "Mean"), ("T1w", "Range"), ("T1w", "Mean")])
+    ]
+    columns = [
+        "participant_id",
+        "session_id",
+        "image",
+        "roi",
+        "filter",
+        "class",
+        "feature",
+        "value",
+        "unit",
+        "reason",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+# --- the feature table ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sessions", [(None,), ("ses-2", "ses-1"), ("ses-1", None)])
+def test_the_wide_table_has_a_row_a_visit_and_sorted_features(sessions: tuple[str | None, ...]) -> None:
+    wide = widen(long_table(sessions))
+    assert list(wide.columns) == [
+        "participant_id",
+        "session_id",
+        "T1w__brain__original__firstorder__Mean",
+        "T1w__brain__original__firstorder__Range",
+        "T2w__brain__original__firstorder__Mean",
+    ]
+    assert list(wide["participant_id"]) == sorted(["sub-01", "sub-02"] * len(sessions))
+    found = [None if pd.isna(value) else value for value in wide["session_id"]]
+    assert found == sorted(sessions, key=lambda value: value or "") * 2
+    assert wide.iloc[:, 2:].to_numpy().tolist() == [[2, 1, 0]] * len(wide)
+
+
+def test_a_value_that_is_missing_stays_missing_and_its_column_stays() -> None:
+    table = long_table((None,)).astype({"value": float})
+    table.loc[table["feature"] == "Range", "value"] = np.nan
+    table = table.drop(index=0)
+    wide = widen(table)
+    assert wide["T1w__brain__original__firstorder__Range"].isna().all()
+    assert wide["T2w__brain__original__firstorder__Mean"].isna().tolist() == [False, True]
+
+
+def test_the_wide_table_survives_tsv_and_parquet(tmp_path: Path) -> None:
+    wide = widen(long_table((None,)))
+    wide.to_parquet(tmp_path / "features.parquet", index=False)
+    wide.to_csv(tmp_path / "features.tsv", sep="\t", index=False, na_rep="n/a")
+    assert (tmp_path / "features.tsv").read_text().splitlines()[1].startswith("sub-01\tn/a\t")
+    back = pd.read_csv(tmp_path / "features.tsv", sep="\t", na_values="n/a", keep_default_na=False)
+    pd.testing.assert_frame_equal(back, wide.assign(session_id=np.nan), check_dtype=False)
+
+
+def test_a_feature_given_twice_is_refused() -> None:
+    table = long_table(("ses-1",))
+    with pytest.raises(DataError, match=r"T2w__brain__original__firstorder__Mean of sub-02 ses-1"):
+        widen(pd.concat([table, table.head(1)]))
+
+
+# --- settings ---------------------------------------------------------------------------------------
+
+
+def test_the_schema_and_the_settings_agree() -> None:
+    schema = yaml.safe_load(SCHEMA.read_text())
+    assert set(schema["properties"]) == {field.name for field in dataclasses.fields(AnalysisSettings)}
+    settings = parse_analysis({"name": "a", "outcome": "b"})
+    for name, content in schema["properties"].items():
+        if "default" in content:
+            value = getattr(settings, name)
+            assert (list(value) if isinstance(value, tuple) else value) == content["default"], name
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "survival"}, "this version offers binary"),
+        ({"outer_fold": 3}, "did you mean outer_folds"),
+        ({"name": "a b"}, "letters, digits"),
+        ({"name": None}, "give a text"),
+        ({"outer_folds": 1}, "at least 2"),
+        ({"repeats": True}, "integer"),
+        ({"random_seed": -1}, "at least 0"),
+        ({"features": "T1w*"}, "list of texts"),
+        ({"covariates": [3]}, "list of texts"),
+        ({"model": "forest"}, "elasticnet_logistic"),
+        ({"positive": ["x"]}, "value of the outcome"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_the_schema_refuses_it_too(change: dict[str, Any], message: str) -> None:
+    content = {"name": "idh", "outcome": "mutation", **change}
+    with pytest.raises(DataError, match=message):
+        parse_analysis(content)
+    assert not Draft202012Validator(yaml.safe_load(SCHEMA.read_text())).is_valid(content)
+
+
+def test_an_analysis_needs_a_name_and_an_outcome() -> None:
+    with pytest.raises(DataError, match="no name and no outcome"):
+        parse_analysis({})
+    with pytest.raises(DataError, match="outcome and a covariate"):
+        parse_analysis({"name": "a", "outcome": "age", "covariates": ["age"]})
+
+
+# --- the selection of features ----------------------------------------------------------------------
+
+
+@parametrize_with_checks([SelectUncorrelated()])
+def test_the_selection_behaves_as_scikit_learn_asks(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def test_of_correlated_features_the_best_alone_is_kept() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    good, other = rng.normal(size=60) + 2 * y, rng.normal(size=60) + y
+    frame = pd.DataFrame(
+        {
+            "copy": good + 0.3 * rng.normal(size=60),
+            "other": other,
+            "good": good,
+            "flat": 1.0,
+            "noise": rng.normal(size=60),
+        }
+    )
+    selection = SelectUncorrelated(2).fit(frame, y)
+    assert list(selection.get_feature_names_out()) == ["other", "good"]
+    assert frame.columns[selection.ranking_[0]] == "good"
+    np.testing.assert_allclose(selection.scores_[:3], f_classif(frame.iloc[:, :3], y)[0])
+
+
+# --- what the validation finds ----------------------------------------------------------------------
+
+
+def test_nothing_is_found_in_noise() -> None:
+    # 500 features of 40 participants: a selection outside the folds would find an AUC above 0.9 here.
+    found = [analyse(*cohort(features=500, seed=seed)).metrics["auc"] for seed in range(6)]
+    assert 0.35 < np.mean(found) < 0.65
+    assert max(found) < 0.85
+
+
+def test_a_planted_effect_is_found_and_named() -> None:
+    result = analyse(*cohort(features=500, effect=3.0, seed=1))
+    assert result.metrics["auc"] > 0.9
+    assert result.metrics["auc_low"] > 0.5
+    assert result.metrics["balanced_accuracy"] > 0.8
+    assert result.metrics["brier"] < result.metrics["brier_of_prevalence"]
+    first = result.selected.iloc[0]
+    assert first["feature"] == "T1w__brain__original__glcm__F000"
+    assert first["frequency"] == 1.0
+    assert first["coefficient"] > 0
+    assert first["model_coefficient"] > 0
+
+
+def test_the_order_of_rows_and_columns_and_the_number_of_threads_change_nothing() -> None:
+    table, people = cohort(effect=1.0, visits=2)
+    first = analyse(table, people, covariates=["age", "sex"])
+    settings = parse_analysis(
+        {
+            "name": "test",
+            "outcome": "mutation",
+            "positive": "mutated",
+            "repeats": 2,
+            "covariates": ["age", "sex"],
+        }
+    )
+    mixed = table.sample(frac=1, random_state=3)[[*table.columns[:2], *table.columns[:1:-1]]]
+    again = run_analysis(mixed, people.sample(frac=1, random_state=4), settings, threads=2)
+    assert first.metrics == again.metrics
+    pd.testing.assert_frame_equal(first.predictions, again.predictions)
+    pd.testing.assert_frame_equal(first.selected, again.selected)
+
+
+def test_another_seed_makes_other_folds() -> None:
+    table, people = cohort(effect=1.0)
+    first, other = (analyse(table, people, random_seed=seed).predictions for seed in (0, 1))
+    assert list(first["fold"]) != list(other["fold"])
+
+
+def test_every_visit_is_predicted_once_a_repeat_and_a_participant_lies_in_one_fold() -> None:
+    table, people = cohort(effect=1.0, visits=3)
+    result = analyse(table, people)
+    predictions = result.predictions
+    assert list(predictions.columns) == [
+        "participant_id",
+        "session_id",
+        "repeat",
+        "fold",
+        "probability",
+        "outcome",
+    ]
+    assert not predictions.duplicated(["participant_id", "session_id", "repeat"]).any()
+    assert len(predictions) == 2 * len(table)
+    assert (predictions.groupby(["participant_id", "repeat"])["fold"].nunique() == 1).all()
+    assert predictions["probability"].between(0, 1).all()
+    truth = people.set_index("participant_id")["mutation"]
+    assert (predictions["outcome"] == predictions["participant_id"].map(truth)).all()
+    assert result.metrics["n"] == 40
+    assert result.metrics["n_visits"] == 120
+    assert any("several visits" in note for note in result.notes)
+
+
+def test_visits_of_one_participant_do_not_leak_who_it_is() -> None:
+    # Visits are near copies: were they split between training and test, noise would predict.
+    found = [analyse(*cohort(n=24, features=100, visits=3, seed=seed)).metrics["auc"] for seed in range(4)]
+    assert 0.3 < np.mean(found) < 0.7
+
+
+def test_groups_are_never_split() -> None:
+    table, people = cohort()
+    predictions = analyse(table, people, groups="site", outer_folds=4).predictions
+    site = predictions["participant_id"].map(people.set_index("participant_id")["site"])
+    assert (predictions.groupby([site, "repeat"])["fold"].nunique() == 1).all()
+
+
+def test_missing_and_infinite_values_are_borne() -> None:
+    table, people = cohort(effect=3.0)
+    rng = np.random.default_rng(0)
+    values = table.iloc[:, 2:].mask(rng.random((len(table), table.shape[1] - 2)) < 0.1)
+    values.iloc[3, 1] = np.inf
+    values["all__missing"] = np.nan
+    values["con__stant"] = 3.0
+    result = analyse(pd.concat([table.iloc[:, :2], values], axis=1), people)
+    assert result.metrics["auc"] > 0.8
+    assert result.metrics["n_features"] == 50
+    assert any("1 infinite" in note for note in result.notes)
+    assert any("2 feature(s) that are missing or constant" in note for note in result.notes)
+
+
+def test_covariates_and_patterns_choose_what_is_offered() -> None:
+    table, people = cohort()
+    people["age"] = np.where(people["mutation"] == "mutated", 60.0, 40.0) + people["age"] / 10
+    result = analyse(table, people, features=["*F00?"], exclude=["*F003"], covariates=["age", "sex"])
+    assert result.metrics["n_features"] == 9 + 2
+    assert result.selected.iloc[0]["feature"] == "covariate__age"
+    assert "covariate__sex=M" in result.model.feature_names_in_
+
+
+def test_the_area_under_the_curve_given_is_the_auc_given() -> None:
+    result = analyse(*cohort(effect=1.0))
+    fpr, tpr = result.roc
+    assert np.trapezoid(tpr, fpr) == pytest.approx(result.metrics["auc"])
+    assert json.loads(json.dumps(result.metrics, allow_nan=False)) == result.metrics
+
+
+def test_the_model_file_predicts_as_the_model_and_holds_no_foreign_type(tmp_path: Path) -> None:
+    table, people = cohort(effect=2.0)
+    result = analyse(table, people)
+    save_model(tmp_path / "model.skops", result.model)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.skops"]
+    assert set(skops.io.get_untrusted_types(file=tmp_path / "model.skops")) <= set(TRUSTED_TYPES)
+    model = load_model(tmp_path / "model.skops")
+    inputs = table[list(model.feature_names_in_)]
+    np.testing.assert_array_equal(model.predict_proba(inputs), result.model.predict_proba(inputs))
+    assert len(model[:-1].get_feature_names_out()) <= 10
+
+
+# --- outcomes ---------------------------------------------------------------------------------------
+
+
+def test_an_outcome_that_does_not_exist_is_answered_with_what_there_is() -> None:
+    with pytest.raises(DataError, match=r"no column Mutaton.*did you mean mutation\?.*idh, age, sex, site"):
+        analyse(*cohort(), outcome="Mutaton")
+
+
+def test_a_numeric_outcome_has_its_larger_value_as_the_positive_class() -> None:
+    table, people = cohort(effect=3.0)
+    people.loc[0, "idh"] = np.nan
+    result = analyse(table, people, outcome="idh", positive=None)
+    assert (result.metrics["positive"], result.metrics["negative"]) == ("1", "0")
+    assert result.metrics["n"] == 39
+    assert any("sub-000" in note and "no idh" in note for note in result.notes)
+    assert analyse(table, people, outcome="idh", positive=1.0).metrics["auc"] == result.metrics["auc"]
+
+
+def test_the_other_positive_class_gives_the_same_auc() -> None:
+    table, people = cohort(effect=1.0)
+    first, other = (analyse(table, people, positive=label) for label in ("mutated", "wildtype"))
+    assert other.metrics["auc"] == pytest.approx(first.metrics["auc"], abs=0.03)
+    assert other.metrics["n_positive"] == first.metrics["n_negative"]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (["a"] * 40, r"1 different value\(s\).*a \(40\)"),
+        (list("abcd") * 10, r"4 different value\(s\)"),
+        ([None] * 40, "no participant has features and the outcome"),
+        (["a"] * 37 + ["b"] * 3, r"b \(3\).*at least 4"),
+    ],
+)
+def test_an_outcome_that_allows_no_analysis_is_refused(column: list[Any], message: str) -> None:
+    table, people = cohort()
+    people["mutation"] = column
+    with pytest.raises(DataError, match=message):
+        analyse(table, people, positive=None)
+
+
+def test_a_positive_class_that_nobody_has_is_refused() -> None:
+    with pytest.raises(DataError, match=r"positive class yes.*mutated \(20\), wildtype \(20\)"):
+        analyse(*cohort(), positive="yes")
+
+
+def test_few_participants_have_fewer_folds_and_a_wide_interval() -> None:
+    result = analyse(*cohort(n=8, features=2, effect=20.0))
+    assert result.metrics["folds"] == 2
+    assert result.metrics["auc"] == 1.0
+    assert result.metrics["auc_low"] < 0.7
+    assert any("2 instead of 5 folds" in note for note in result.notes)
+
+
+def test_participants_without_a_row_or_without_features_are_told() -> None:
+    table, people = cohort()
+    notes = " ".join(analyse(table.drop(index=1), people.drop(index=[0])).notes)
+    assert "no row in participants.tsv: sub-000" in notes
+    assert "an outcome and no features: sub-001" in notes
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": ["FLAIR*"]}, "no feature matches FLAIR"),
+        ({"exclude": ["*"]}, "every feature is excluded"),
+        ({"covariates": ["agee"]}, r"no column agee, the covariate; did you mean age\?"),
+        ({"groups": "family"}, "no column family, the group"),
+    ],
+)
+def test_names_that_do_not_exist_are_told(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        analyse(*cohort(), **change)
+
+
+def test_a_participant_given_twice_is_refused() -> None:
+    table, people = cohort()
+    with pytest.raises(DataError, match="several rows of sub-000"):
+        analyse(table, pd.concat([people, people.head(1)]))
+    with pytest.raises(DataError, match="a visit has several rows"):
+        analyse(pd.concat([table, table.head(1)]), people)

@@ -1,0 +1,91 @@
+"""The state of a run follows the events that the Snakemake plugin writes."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from snakemake_logger_plugin_voxelome import LogHandler, LogHandlerSettings
+from voxelome.app.events import RunState, follow
+from voxelome.app.progress import Display, duration
+
+PLAN = {"event": "run_info", "time": 0.0, "jobs": {"preprocess": 2, "report_subject": 2, "cohort": 1, "total": 5}}
+
+
+def job(identity, rule="preprocess", time=0.0, **wildcards):
+    return {
+        "event": "job_info", "time": time, "id": identity, "rule": rule, "wildcards": wildcards, "log": ["x.log"],
+        "reason": "",
+    }  # fmt: skip
+
+
+def ended(identity, time, kind="job_finished"):
+    return {"event": kind, "time": time, "id": identity}
+
+
+def test_targets_and_the_total_are_not_counted_as_steps():
+    state = RunState()
+    state.apply(PLAN)
+    assert state.total == 4
+    assert state.subjects == (0, 2)
+
+
+def test_a_failed_job_is_counted_once_however_often_it_is_reported():
+    state = RunState()
+    for event in (PLAN, job(1, unit="sub-01"), ended(1, 2.0, "job_error"), ended(1, 2.5, "job_error")):
+        state.apply(event)
+    assert [found.title for found in state.of("failed")] == ["sub-01 preprocess"]
+
+
+def test_the_time_left_is_what_the_steps_so_far_took_spread_over_the_cores():
+    state = RunState()
+    for event in (PLAN, job(1, unit="sub-01"), ended(1, 10.0)):
+        state.apply(event)
+    # one more preprocess and two reports are to come; all that is known is 10 s a step
+    assert state.seconds_left(cores=2, now=10.0) == pytest.approx(15.0)
+
+
+def test_a_half_written_line_waits_for_its_end(tmp_path: Path):
+    path = tmp_path / "events.jsonl"
+    path.write_text(json.dumps(PLAN) + '\n{"event": "job')
+    events, offset = follow(path, 0)
+    assert len(events) == 1
+    with path.open("a") as file:
+        file.write('_finished", "time": 1, "id": 1}\n')
+    assert [event["event"] for event in follow(path, offset)[0]] == ["job_finished"]
+
+
+def test_the_plugin_writes_what_the_state_reads(tmp_path: Path):
+    handler = LogHandler(None, LogHandlerSettings(events=str(tmp_path / "events.jsonl")))
+    records = (
+        {"event": LogEvent.RUN_INFO, "stats": {"preprocess": 1, "total": 1}},
+        {
+            "event": LogEvent.JOB_INFO, "jobid": 7, "rule_name": "preprocess", "wildcards": {"unit": "sub-01"},
+            "log": ["logs/a.log"], "reason": "missing",
+        },
+        {"event": LogEvent.JOB_ERROR, "jobid": 7},
+    )  # fmt: skip
+    for extra in records:
+        record = logging.makeLogRecord(extra)
+        handler.emit(record)
+    state = RunState()
+    for event in follow(tmp_path / "events.jsonl", 0)[0]:
+        state.apply(event)
+    assert [(found.unit, found.log) for found in state.of("failed")] == [("sub-01", "logs/a.log")]
+
+
+def test_without_a_terminal_the_display_is_plain_lines(capsys):
+    with Display(Console(force_terminal=False), cores=1) as display:
+        for event in (PLAN, job(1, unit="sub-01"), ended(1, 65.0)):
+            found = display.state.apply(event)
+            if found:
+                display.changed(found, "")
+        display.refresh()
+    assert capsys.readouterr().out.startswith("[1/4] sub-01 preprocess done in 1 min 5 s, about ")
+
+
+def test_durations_read_like_speech():
+    assert [duration(s) for s in (None, 3.2, 75, 7300)] == ["unknown", "3 s", "1 min 15 s", "2 h 1 min"]

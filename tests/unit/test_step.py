@@ -1,0 +1,69 @@
+"""A step leaves one record, and its command line comes from its specification."""
+
+from pathlib import Path
+
+import pytest
+
+from voxelome.errors import InputError
+from voxelome.interfaces import ReconstructQSM, __all__ as names
+from voxelome.step import StepRecord, build_parser, recording, run_step
+
+
+def test_a_record_survives_moving_its_folder(tmp_path: Path):
+    first = tmp_path / "first"
+    (first / "images").mkdir(parents=True)
+    (first / "images" / "a.nii.gz").touch()
+    record = StepRecord("qsm", "sub-01")
+    record.add(first / "images" / "a.nii.gz", "map", image="Chimap")
+    record.save(first / "steps" / "qsm.json")
+    first.rename(tmp_path / "second")
+    moved = StepRecord.load(tmp_path / "second" / "steps" / "qsm.json")
+    assert moved.path("map", image="Chimap") == tmp_path / "second" / "images" / "a.nii.gz"
+
+
+def test_a_step_that_fails_leaves_no_record(tmp_path: Path):
+    with pytest.raises(InputError), recording("qsm", "sub-01", tmp_path / "qsm.json"):
+        raise InputError("a", "is wrong", "mend it")
+    assert not (tmp_path / "qsm.json").exists()
+
+
+def test_files_that_a_step_no_longer_makes_are_removed_with_their_sidecars(tmp_path: Path):
+    for name in ("old.nii.gz", "old.json", "kept.nii.gz"):
+        (tmp_path / name).touch()
+    with recording("qsm", "sub-01", tmp_path / "qsm.json") as record:
+        record.add(tmp_path / "old.nii.gz", "map")
+        record.add(tmp_path / "kept.nii.gz", "map")
+    with recording("qsm", "sub-01", tmp_path / "qsm.json") as record:
+        record.add(tmp_path / "kept.nii.gz", "map")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.nii.gz", "qsm.json"]
+
+
+def test_the_command_line_shows_every_input_with_its_description():
+    text = build_parser(ReconstructQSM).format_help()
+    for name, trait in ReconstructQSM.input_spec().traits(transient=None).items():
+        assert f"--{name.replace('_', '-')}" in text
+        assert str(trait.desc).split()[0] in text
+
+
+@pytest.mark.parametrize("name", names)
+def test_every_step_has_a_command_line_and_every_input_a_description(name: str):
+    import voxelome.interfaces
+
+    interface = getattr(voxelome.interfaces, name)
+    assert build_parser(interface).format_help()
+    assert all(trait.desc for trait in interface.input_spec().traits(transient=None).values())
+
+
+def test_bad_input_of_a_step_is_one_line_and_code_3(tmp_path: Path, capsys):
+    registered = StepRecord("register", "sub-01").save(tmp_path / "register.json")
+    (tmp_path / "mag.nii.gz").write_bytes(b"no image")
+    code = run_step(
+        ReconstructQSM,
+        ["--unit", "sub-01", "--label", "MEGRE", "--magnitude", str(tmp_path / "mag.nii.gz"), "--phase",
+         "--echo-times", "0.01", "--registered", str(registered), "--out-dir", str(tmp_path),
+         "--record", str(tmp_path / "qsm.json")],
+    )  # fmt: skip
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert code == 3
+    assert len(printed) == 1
+    assert "mag.nii.gz" in printed[0]
