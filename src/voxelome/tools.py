@@ -70,10 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _demo(options: argparse.Namespace) -> int:
     from voxelome.app.demo import run_demo
+    from voxelome.cli import main as run
 
-    return run_demo(
-        options.folder.resolve(), options.participants, options.sites, options.random_seed, options.nprocs, CONSOLE
-    )
+    settings = {"participants": options.participants, "sites": options.sites, "seed": options.random_seed}
+    return run_demo(options.folder.resolve(), settings, options.nprocs, CONSOLE, run)
 
 
 def _models(options: argparse.Namespace) -> int:

@@ -301,6 +301,13 @@ def test_covariates_and_patterns_choose_what_is_offered() -> None:
     assert "covariate__sex=M" in result.model.feature_names_in_
 
 
+def test_an_empty_cell_of_a_covariate_is_a_missing_number() -> None:
+    table, people = cohort()
+    people["age"] = ["" if number == 3 else str(age) for number, age in enumerate(people["age"])]
+    result = analyse(table, people, features=["*F001"], covariates=["age"])
+    assert sorted(result.model.feature_names_in_) == ["T1w__brain__original__glcm__F001", "covariate__age"]
+
+
 def test_the_area_under_the_curve_given_is_the_auc_given() -> None:
     result = analyse(*cohort(effect=1.0))
     fpr, tpr = result.roc

@@ -142,7 +142,7 @@ def test_a_field_with_wraps_and_a_phase_offset_is_recovered(times: list[float]) 
     mask = ball((40, 40, 40), 18)
     x, y, z = (np.asarray(a) - 19.5 for a in np.meshgrid(*(np.arange(40),) * 3, indexing="ij"))
     field = 25.0 * z + 150 * np.exp(-(x**2 + y**2) / 60)
-    offset = 0.8 + 0.02 * y if len(times) > 1 else 0.0
+    offset = 0.8 + 0.05 * y + 0.0005 * x**2 if len(times) > 1 else 0.0
     te = np.asarray(times)
     phase = np.angle(np.exp(1j * (field[..., None] * te + np.asarray(offset)[..., None])))
     magnitude = np.exp(-20 * te) * np.ones(phase.shape)
@@ -150,7 +150,7 @@ def test_a_field_with_wraps_and_a_phase_offset_is_recovered(times: list[float]) 
     error = (fit.field - field)[mask]
     # A constant shift of the field is a multiple of one turn between the echoes; background removal drops it.
     error -= np.median(error)
-    assert np.abs(error).max() < (1e-3 if len(times) == 1 else 3.0)
+    assert np.abs(error).max() < 0.01 * np.ptp(field[mask])
     assert np.sqrt(np.mean(error**2)) < 0.005 * field[mask].std()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,23 @@ analyses:
 """
 
 
-def run_demo(folder: Path, participants: int, sites: int, seed: int, nprocs: int, console: Console) -> int:
+def run_demo(
+    folder: Path, cohort_settings: dict[str, int], nprocs: int, console: Console, run: Callable[[list[str]], int]
+) -> int:
     """Make the cohort in `folder`, run both levels on it, print what was planted and measured.
 
-    Returns 0 when everything was recovered, 1 when a bar was missed, else what the run returned.
+    `run` is voxelome's command line. Returns 0 when everything was recovered, 1 when a bar was missed,
+    else what the run returned.
     """
-    from voxelome import cli
-
     begun = time.monotonic()
     cohort = Cohort(folder / "bids", folder / "out", folder / "out" / ".voxelome")
-    _make(cohort.bids_dir, {"participants": participants, "sites": sites, "seed": seed}, nprocs, console)
+    _make(cohort.bids_dir, cohort_settings, nprocs, console)
     save_text(folder / "study.yaml", STUDY)
     masks = f"masks={cohort.bids_dir / 'derivatives' / 'masks'}"
     places = [str(cohort.bids_dir), str(cohort.out_dir)]
     shared = ["--nprocs", str(nprocs), "--config-file", str(folder / "study.yaml"), "--derivatives", masks]
     for level in ("participant", "group"):
-        code = cli.main([*places, level, *shared])
+        code = run([*places, level, *shared])
         if code != ExitCode.DONE:
             return code
     rows = recover(cohort)

@@ -1,1 +1,1 @@
-"""The dataset: what lies in it, what each visit gets, and how files are named."""
+"""The dataset: its inventory, the plan made from it, names, sidecars, descriptions."""

@@ -1,66 +1,122 @@
-"""The filter file that users of fMRIPrep know (``--bids-filter-file``)."""
+"""The filter of a dataset: which images to take, as fMRIPrep's ``--bids-filter-file`` says it."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from voxelome.bids.entities import KNOWN
+from voxelome.bids.entities import ENTITY_NAMES, SHORT_NAMES, matching_value
 from voxelome.errors import InputError
 
-# Suffix that each query is about, unless it names another.
-QUERIES = {
-    "t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "pdw": "PDw", "megre": "MEGRE", "t2starw": "T2starw",
-}  # fmt: skip
-NONE, ANY = ("query.none",), ("*", "query.any", "query.required")
-Filters = Mapping[str, Mapping[str, Any]]
+SOURCE = "--bids-filter-file"
+
+# What a query is about unless it names a suffix itself. Those of other programs are known, so that one
+# file serves several.
+_SUFFIXES = (
+    "T1w", "T2w", "FLAIR", "PDw", "MEGRE", "MESE", "T2starw", "T2star", "MP2RAGE", "UNIT1", "inplaneT1", "inplaneT2",
+    "angio", "FLASH", "PD", "VFA", "MPM", "MTS", "T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "Chimap",
+    "bold", "sbref", "dwi", "asl", "m0scan", "pet", "roi", "mask", "dseg", "probseg",
+)  # fmt: skip
+QUERIES: dict[str, dict[str, object]] = {
+    **{suffix.lower(): {"suffix": suffix} for suffix in _SUFFIXES},
+    "fmap": {"datatype": "fmap"},
+}
+
+_ANY = ("*", "Query.ANY", "Query.REQUIRED")
+_NONE = (None, "Query.NONE")
+_OPTIONAL = ("Query.OPTIONAL",)
 
 
-def check_filters(filters: Filters) -> None:
-    """Raise an InputError for a query or an entity that does not exist."""
-    for query, wanted in filters.items():
-        if query not in QUERIES:
-            _refuse(f"query {query!r}", query, list(QUERIES))
-        if not isinstance(wanted, Mapping):
-            raise InputError(f"filter {query!r}", "holds no entities", 'write {"acquisition": "mprage"}, for instance')
-        for entity in wanted:
-            if entity not in KNOWN:
-                _refuse(f"entity {entity!r} in query {query!r}", entity, sorted(KNOWN))
+@dataclass(frozen=True)
+class _Condition:
+    """What one entity must be: among the values, absent, or present with any value."""
+
+    name: str
+    values: frozenset[object]
+    absent: bool
+    present: bool
+
+    def holds(self, entities: Mapping[str, str]) -> bool:
+        if self.name not in entities:
+            return self.absent
+        return self.present or matching_value(self.name, entities[self.name]) in self.values
 
 
-def _refuse(what: str, word: str, known: list[str]) -> None:
+@dataclass(frozen=True)
+class Query:
+    """Images that it is about, and what must hold for those."""
+
+    scope: tuple[_Condition, ...]
+    conditions: tuple[_Condition, ...]
+
+
+def compile_filters(filters: Mapping[str, Mapping[str, object]] | None) -> tuple[Query, ...]:
+    """Queries of a filter file's content.
+
+    Parameters
+    ----------
+    filters : mapping or None
+        Entity filters by the query's name: ``{"t1w": {"acquisition": ["a", "b"], "ceagent": null}}``. A
+        value is a text or number, a list of them, ``null`` (the entity must be absent) or ``"*"`` (it
+        must be there).
+
+    Raises
+    ------
+    InputError
+        A query or an entity is unknown, or a value is none of these.
+    """
+    return tuple(_compile(name, wanted) for name, wanted in (filters or {}).items())
+
+
+def keeps(queries: Sequence[Query], entities: Mapping[str, str]) -> bool:
+    """Whether an image passes: each query that is about it must hold; others do not touch it."""
+    return all(
+        all(condition.holds(entities) for condition in query.conditions)
+        for query in queries
+        if all(condition.holds(entities) for condition in query.scope)
+    )
+
+
+def _compile(name: str, wanted: object) -> Query:
+    if name.lower() not in QUERIES:
+        raise InputError(SOURCE, f"there is no query {name!r}", _suggest(name, list(QUERIES)))
+    if not isinstance(wanted, Mapping):
+        raise InputError(SOURCE, f"query {name!r} is not a mapping of entities", 'write {"t1w": {"run": 1}}')
+    for entity in wanted:
+        if entity not in ENTITY_NAMES:
+            raise InputError(SOURCE, f"query {name!r} has an unknown entity {entity!r}", _suggest_entity(str(entity)))
+    conditions = [_condition(name, entity, value) for entity, value in wanted.items()]
+    own = [condition for condition in conditions if condition.name == "suffix"]
+    scope = own or [_condition(name, entity, value) for entity, value in QUERIES[name.lower()].items()]
+    return Query(tuple(scope), tuple(condition for condition in conditions if condition not in own))
+
+
+def _condition(query: str, entity: str, value: object) -> _Condition:
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    for item in values:
+        if item is not None and not isinstance(item, str | int | float):
+            raise InputError(
+                SOURCE, f"query {query!r}: {entity} = {item!r} is no value", "give a text, a number, a list, null or '*'"
+            )
+    optional = any(item in _OPTIONAL for item in values)
+    plain = frozenset(matching_value(entity, item) for item in values if item not in (*_ANY, *_NONE, *_OPTIONAL))
+    return _Condition(
+        entity,
+        plain,
+        absent=optional or any(item in _NONE for item in values),
+        present=optional or any(item in _ANY for item in values),
+    )
+
+
+def _suggest_entity(word: str) -> str:
+    """Advise pybids' long name; filter files use those."""
+    long_names = {key: name for name, key in SHORT_NAMES.items() if key != name}
+    if word in long_names:
+        return f"its name in a filter is {long_names[word]!r}"
+    return _suggest(word, list(ENTITY_NAMES))
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=2)
-    raise InputError(
-        "--bids-filter-file", f"does not know {what}",
-        f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}",
-    )  # fmt: skip
-
-
-def passes(entities: Mapping[str, str], filters: Filters) -> bool:
-    """Whether a file of these entities is kept: it fits the query that is about its suffix, or none is."""
-    for query, wanted in filters.items():
-        suffixes = _values(wanted.get("suffix", QUERIES[query]))
-        if entities.get("suffix") in suffixes:
-            return all(_fits(entities.get(name), value) for name, value in wanted.items() if name != "suffix")
-    return True
-
-
-def _values(value: Any) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
-
-
-def _fits(found: str | None, wanted: Any) -> bool:
-    if wanted is None or (isinstance(wanted, str) and wanted.lower() in NONE):
-        return found is None
-    if isinstance(wanted, str) and wanted.lower() in ANY:
-        return found is not None
-    if isinstance(wanted, str) and wanted.lower() == "query.optional":
-        return True
-    if isinstance(wanted, list):
-        return any(_fits(found, item) for item in wanted)
-    if found is None:
-        return False
-    # run: 1 in JSON is run-1 and run-01
-    same_number = isinstance(wanted, int) and found.isdigit() and int(found) == wanted
-    return same_number or found == str(wanted)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"

@@ -1,221 +1,305 @@
-"""Read one dataset's part of a subject: its images, their inherited metadata, and what is broken."""
+"""One subject of a dataset: its files as they lie there, and what is read out of them."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from voxelome.bids.entities import parse_entities
+from voxelome.bids.entities import DATATYPES, Sidecars, name_fault, parse_entities, suffix_of
+from voxelome.bids.filters import Query, keeps
+from voxelome.errors import InputError
+from voxelome.imageio import load_json
 
 IMAGES = (".nii", ".nii.gz")
-HEAD, TRAILER = 4096, 8
-_KEEP_TO_FILE = ("suffix", "extension")
+_LISTED = (*IMAGES, ".json", "dseg.tsv", "mask.tsv")
+LABELLED = ("dseg", "mask")
+
+Problem = dict[str, str]
 
 
-@dataclass
+@dataclass(frozen=True)
 class BidsFile:
-    """An image of the dataset.
+    """An image.
 
     Attributes
     ----------
     path : str
-        Below the dataset's root, with ``/``.
+        Relative to the root of its dataset, with ``/``.
     size : int
         Bytes.
     digest : str
-        Of the content, and of that of its label table.
+        16 hexadecimal digits that change when the content does (see :func:`content_digest`).
     entities : dict
-        pybids' long names, with suffix, datatype and extension.
+        By pybids' long names, with suffix, datatype and extension. Values are as they are written.
     metadata : dict
-        Sidecars merged by the inheritance principle.
+        Content of its JSON sidecars, the nearest before inherited ones.
     label_table : str
-        Table of label names that applies to a mask or segmentation; empty if none.
+        Table of the labels of a segmentation, relative to the root; empty where there is none.
     """
 
     path: str
     size: int
     digest: str
     entities: dict[str, str]
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any]
     label_table: str = ""
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A file as the file system lists it; `size` is -1 where it cannot be reached."""
+class Listed(NamedTuple):
+    """A file in a folder; ``fault`` says why it cannot be read."""
 
     path: str
     size: int
     modified: int
+    changed: int
+    fault: str = ""
 
 
 @dataclass(frozen=True)
-class Sidecar:
-    """A JSON file or label table: what it applies to."""
+class Dataset:
+    """A dataset.
 
-    path: str
-    depth: int
-    suffix: str
-    entities: dict[str, str]
-
-
-def list_files(root: str, folder: str) -> Iterator[Listed]:
-    """Images, JSON files and tables below `folder`, in the order of their names; hidden ones left out."""
-    with os.scandir(f"{root}/{folder}" if folder else root) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        if entry.name.startswith("."):
-            continue
-        path = f"{folder}/{entry.name}" if folder else entry.name
-        if folder and entry.is_dir():
-            yield from list_files(root, path)
-        elif entry.name.endswith((*IMAGES, ".json", ".tsv")):
-            try:
-                status = entry.stat()
-                yield Listed(path, status.st_size, status.st_mtime_ns)
-            except OSError:
-                yield Listed(path, -1, 0)
-
-
-def content_digest(path: str, size: int) -> str:
-    """Digest of an image's content.
-
-    A gzip file ends with the checksum and the length of what was compressed, so its first 4 kB, its
-    trailer and its size tell whether it changed; an uncompressed image is read whole.
+    Attributes
+    ----------
+    name : str
+        Empty for the raw dataset.
+    root : path
+        Its folder.
+    inherited : dict
+        Sidecars at the root by the label of the subject that they name, ``""`` where they name none.
+    loaded : dict
+        Content of those, read once.
     """
-    digest = hashlib.blake2b(str(size).encode(), digest_size=8)
-    with open(path, "rb") as file:  # noqa: PTH123  (opened a hundred thousand times)
-        if path.endswith(".gz"):
-            digest.update(file.read(HEAD))
-            file.seek(max(size - TRAILER, 0))
-            digest.update(file.read(TRAILER))
+
+    name: str
+    root: Path
+    inherited: Mapping[str, Sequence[Listed]]
+    loaded: dict[str, dict[str, Any] | InputError] = field(default_factory=dict, compare=False)
+
+    def reference(self, path: str) -> str:
+        """Name of a file in a message: its path, or for a derivative its BIDS URI."""
+        return f"bids:{self.name}:{path}" if self.name else path
+
+
+def open_dataset(name: str, root: Path) -> tuple[Dataset, list[str]]:
+    """Dataset in a folder, and the labels of its subjects, sorted."""
+    files, folders = list_folder(str(root), "")
+    inherited: dict[str, list[Listed]] = {}
+    for item in files:
+        inherited.setdefault(parse_entities(item.path).get("subject", ""), []).append(item)
+    labels = [folder.removeprefix("sub-") for folder in folders if folder.startswith("sub-")]
+    return Dataset(name, root, inherited), labels
+
+
+def list_folder(root: str, folder: str) -> tuple[list[Listed], list[str]]:
+    """Files that matter to an inventory and names of sub-folders, both sorted; hidden ones left out."""
+    files: list[Listed] = []
+    folders: list[str] = []
+    try:
+        with os.scandir(f"{root}/{folder}" if folder else root) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.name.endswith(_LISTED):
+                    files.append(_stat(entry, f"{folder}/{entry.name}" if folder else entry.name))
+                elif entry.is_dir():
+                    folders.append(entry.name)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            files.append(Listed(folder, 0, 0, 0, f"cannot be read ({error.strerror})"))
+    return sorted(files), sorted(folders)
+
+
+def _stat(entry: os.DirEntry[str], path: str) -> Listed:
+    try:
+        status = entry.stat()
+    except OSError as error:
+        linked = entry.is_symlink() and isinstance(error, FileNotFoundError)
+        fault = "is a link to a file that is not there" if linked else f"cannot be read ({error.strerror})"
+        return Listed(path, 0, 0, 0, fault)
+    fault = "" if stat.S_ISREG(status.st_mode) else "is not a file"
+    return Listed(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, fault)
+
+
+def list_subject(dataset: Dataset, subject: str) -> list[Listed]:
+    """Images and sidecars of a subject: in its own folder, its sessions', their datatypes', and below anat."""
+    found: list[Listed] = []
+    waiting = [f"sub-{subject}"]
+    while waiting:
+        folder = waiting.pop()
+        files, inner = list_folder(str(dataset.root), folder)
+        found += files
+        waiting += [f"{folder}/{name}" for name in inner if _is_visited(folder, name)]
+    return sorted(found)
+
+
+def _is_visited(folder: str, name: str) -> bool:
+    """Whether images (or images in the wrong place, below anat) are looked for in a sub-folder."""
+    depth = folder.count("/")
+    if "/anat" in folder:
+        return depth < 8  # links can make a circle
+    return (name in DATATYPES and depth <= 1) or (name.startswith("ses-") and depth == 0)
+
+
+def relevant(dataset: Dataset, subject: str, listed: Sequence[Listed]) -> list[Listed]:
+    """Sidecars at the root of the dataset that can apply to these files: those of the same suffix."""
+    suffixes = {suffix_of(item.path) for item in listed if item.path.endswith(IMAGES)}
+    if "mask" in suffixes:
+        suffixes.add("dseg")
+    at_root = [*dataset.inherited.get("", ()), *dataset.inherited.get(subject, ())]
+    return [item for item in at_root if suffix_of(item.path) in suffixes]
+
+
+def scan_subject(
+    dataset: Dataset, subject: str, listed: Sequence[Listed], queries: Sequence[Query] = ()
+) -> tuple[list[BidsFile], list[Problem]]:
+    """Images of one subject that pass the filters, and what cannot be used.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Where they lie.
+    subject : str
+        Label.
+    listed : sequence of Listed
+        From :func:`list_subject`.
+    queries : sequence of Query
+        From :func:`voxelome.bids.filters.compile_filters`.
+    """
+    known = {item.path: item for item in [*relevant(dataset, subject, listed), *listed]}
+    side = [path for path in known if path.endswith((".json", ".tsv"))]
+    sidecars = Sidecars(side, _loader(dataset, known), derivative=bool(dataset.name))
+    files: list[BidsFile] = []
+    problems: list[Problem] = []
+    for item in listed:
+        if not item.path.endswith(IMAGES):
+            if item.fault and item.path not in side:
+                problems.append(_problem(dataset, item.path, item.fault, "check the permissions of the folder"))
+            continue
+        entities = parse_entities(item.path, derivative=bool(dataset.name))
+        if not keeps(queries, entities):
+            continue
+        found, faults = _scan_image(dataset, item, entities, sidecars)
+        problems += faults
+        # The plan leaves out raw images that have a problem; those of derivatives it takes as they are.
+        if found is not None and not (faults and dataset.name):
+            files.append(found)
+    problems += _twins(dataset, files)
+    if not dataset.name and not any(item.path.endswith(IMAGES) for item in listed):
+        remedy = "check that its images lie in a folder such as anat and end in .nii.gz"
+        problems.append(_problem(dataset, f"sub-{subject}", "has no image", remedy))
+    unique = {tuple(row.items()): row for row in problems}
+    return files, list(unique.values())
+
+
+def _loader(dataset: Dataset, known: Mapping[str, Listed]) -> Callable[[str], Mapping[str, Any]]:
+    """Give a function that reads each sidecar once, those at the root once for all subjects."""
+    own: dict[str, dict[str, Any] | InputError] = {}
+
+    def load(path: str) -> Mapping[str, Any]:
+        loaded = own if "/" in path else dataset.loaded
+        if path not in loaded:
+            loaded[path] = _load(dataset.root / path, known[path])
+        content = loaded[path]
+        if isinstance(content, InputError):
+            raise content
+        return content
+
+    return load
+
+
+def _load(path: Path, item: Listed) -> dict[str, Any] | InputError:
+    if item.fault:
+        return InputError(item.path, item.fault, "fetch the file again, or remove it")
+    try:
+        return load_json(path)
+    except InputError as error:
+        return InputError(item.path, error.problem, error.remedy)
+
+
+def _scan_image(
+    dataset: Dataset, item: Listed, entities: dict[str, str], sidecars: Sidecars
+) -> tuple[BidsFile | None, list[Problem]]:
+    """Read one image's sidecars and make its digest."""
+    fault = name_fault(item.path, entities, derivative=bool(dataset.name))
+    if fault:
+        example = f"{item.path.split('/')[0]}/anat" if "does not lie" in fault else ""
+        remedy = f"move it, for example to {example}" if example else "rename or remove it"
+        return None, [_problem(dataset, item.path, fault, remedy)]
+    if item.fault or not item.size:
+        return None, [_problem(dataset, item.path, item.fault or "is empty", "fetch the file again, or remove it")]
+    metadata, faults = sidecars.metadata(item.path, entities)
+    problems = [row for error in faults for row in _sidecar_problems(dataset, item.path, error)]
+    table = sidecars.label_table(item.path, entities) if entities["suffix"] in LABELLED else ""
+    reading = item.path
+    try:
+        digest = content_digest(dataset.root / item.path, item.size)
+        if table:
+            reading = table
+            digest = hashlib.blake2b(digest.encode() + (dataset.root / table).read_bytes(), digest_size=8).hexdigest()
+    except OSError as error:
+        text = f"cannot be read ({error.strerror})"
+        blame = InputError(reading, text, "check its permissions, or fetch it again")
+        rows = _sidecar_problems(dataset, item.path, blame)
+        return None, [*problems, *rows]
+    return BidsFile(item.path, item.size, digest, entities, metadata, table), problems
+
+
+def _problem(dataset: Dataset, path: str, problem: str, remedy: str) -> Problem:
+    return {"path": dataset.reference(path), "problem": problem, "remedy": remedy}
+
+
+def _sidecar_problems(dataset: Dataset, image: str, error: InputError) -> Iterator[Problem]:
+    """Blame a file, and the image that cannot be used without it."""
+    yield _problem(dataset, error.source, error.problem, error.remedy)
+    if error.source != image:
+        yield _problem(dataset, image, f"its sidecar {error.source} {error.problem}", error.remedy)
+
+
+def _twins(dataset: Dataset, files: Iterable[BidsFile]) -> Iterator[Problem]:
+    """Blame images that are there both compressed and not: nobody knows which one is meant."""
+    paths = {file.path for file in files}
+    for path in sorted(paths):
+        twin = path.removesuffix(".gz") if path.endswith(".gz") else f"{path}.gz"
+        if twin in paths:
+            yield _problem(dataset, path, f"is there a second time as {twin.rsplit('/', 1)[-1]}", "remove one of them")
+
+
+def content_digest(path: Path, size: int) -> str:
+    """Digest of an image's content, 16 hexadecimal digits (BLAKE2b, 64 bits).
+
+    A whole image is read only where it is not compressed. A gzip file ends with the CRC-32 and the
+    length of what it holds (RFC 1952), so that its size, its first 4 kB (with the NIfTI header) and its
+    last 8 bytes tell one content from another, for the cost of two small reads.
+
+    Parameters
+    ----------
+    path : path
+        The image.
+    size : int
+        Its size in bytes.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    with path.open("rb", buffering=0) as stream:
+        if path.suffix == ".gz":
+            digest.update(f"{size}:".encode() + stream.read(4096))
+            stream.seek(max(size - 8, 0))
+            digest.update(stream.read(8))
         else:
-            while block := file.read(1 << 20):
+            while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
 
 
-class Dataset:
-    """One dataset while a run of the inventory lasts: its root's sidecars are read once."""
-
-    def __init__(self, root: Path, derivative: bool) -> None:
-        self.root, self.derivative = str(root), derivative
-        self.shared = [item for item in list_files(self.root, "") if item.path.endswith((".json", ".tsv"))]
-        self._shared_sidecars = [self._sidecar(item.path) for item in self.shared]
-        self._shared_content: dict[str, dict[str, Any] | str] = {}
-
-    def list_subject(self, subject: str) -> list[Listed]:
-        """Files of a subject; none if the dataset does not have it."""
-        folder = f"sub-{subject}"
-        return list(list_files(self.root, folder)) if os.path.isdir(f"{self.root}/{folder}") else []
-
-    def read_subject(
-        self, subject: str, files: list[Listed], keep: Callable[[dict[str, str]], bool]
-    ) -> tuple[list[BidsFile], list[dict[str, str]]]:
-        """Images that `keep` wants, in the order of their paths, and the problems found."""
-        sidecars = self._shared_sidecars + [
-            self._sidecar(item.path) for item in files if item.path.endswith((".json", ".tsv"))
-        ]
-        by_suffix: dict[tuple[str, str], list[Sidecar]] = {}
-        for sidecar in sidecars:
-            by_suffix.setdefault((sidecar.suffix, sidecar.path[-4:]), []).append(sidecar)
-        content: dict[str, dict[str, Any] | str] = {}
-        images: list[BidsFile] = []
-        problems: list[dict[str, str]] = []
-        for item in files:
-            if not item.path.endswith(IMAGES):
-                continue
-            entities = parse_entities(item.path, derivative=self.derivative)
-            if not keep(entities):
-                continue
-            trouble = self._trouble(item, subject, entities)
-            if trouble is None:
-                image = self._image(item, entities, by_suffix, content, problems)
-                images += [image] if image is not None else []
-            else:
-                problems.append({"path": item.path, "problem": trouble[0], "remedy": trouble[1]})
-        return images, problems
-
-    def _trouble(self, item: Listed, subject: str, entities: dict[str, str]) -> tuple[str, str] | None:
-        """Say why a listed image cannot be used, and what to do."""
-        if item.size < 0:
-            return "cannot be reached (a link to nothing?)", "fetch the file, or remove the link"
-        if item.size == 0:
-            return "is empty", "copy the file again"
-        name = item.path.rsplit("/", 1)[-1]
-        folder = item.path[: -len(name)]
-        if not (name == f"sub-{subject}" or name.startswith(f"sub-{subject}_")):
-            return f"is in the folder of sub-{subject}, and its name says otherwise", "move or rename the file"
-        session = entities.get("session")
-        if f"_ses-{session}_" in name or session is None:
-            in_folder = session is None or f"/ses-{session}/" in folder or self.derivative
-            return None if in_folder else (f"is not in a folder ses-{session}", "move or rename the file")
-        return f"is in the folder of ses-{session}, and its name does not say so", "move or rename the file"
-
-    def _image(
-        self, item: Listed, entities: dict[str, str], by_suffix: dict[tuple[str, str], list[Sidecar]],
-        content: dict[str, dict[str, Any] | str], problems: list[dict[str, str]],
-    ) -> BidsFile | None:  # fmt: skip
-        try:
-            digest = content_digest(f"{self.root}/{item.path}", item.size)
-        except OSError as error:
-            text = f"cannot be read ({error.strerror})"
-            problems.append({"path": item.path, "problem": text, "remedy": "check its permissions"})
-            return None
-        image = BidsFile(item.path, item.size, digest, entities)
-        suffix = entities.get("suffix", "")
-        for sidecar in _applying(by_suffix.get((suffix, "json"), []), item.path, entities):
-            found = self._load(sidecar.path, content)
-            if isinstance(found, str):
-                text = f"its sidecar {sidecar.path} {found}"
-                problems.append({"path": item.path, "problem": text, "remedy": "mend or remove that file"})
-            else:
-                image.metadata.update(found)
-        image.metadata = {key: value for key, value in image.metadata.items() if value is not None and key not in entities}
-        tables = [*_applying(by_suffix.get((suffix, ".tsv"), []), item.path, entities)] if suffix in ("dseg", "mask") else []
-        if tables:
-            image.label_table = tables[-1].path
-            with open(f"{self.root}/{image.label_table}", "rb") as file:  # noqa: PTH123
-                image.digest = hashlib.blake2b(digest.encode() + file.read(), digest_size=8).hexdigest()
-        return image
-
-    def _sidecar(self, path: str) -> Sidecar:
-        entities = parse_entities(path, derivative=self.derivative)
-        suffix = entities.get("suffix", "")
-        own = {key: value for key, value in entities.items() if key not in _KEEP_TO_FILE}
-        return Sidecar(path, path.count("/"), suffix, own)
-
-    def _load(self, path: str, content: dict[str, dict[str, Any] | str]) -> dict[str, Any] | str:
-        """Read a sidecar once; a string says what is wrong with it."""
-        cache = content if "/" in path else self._shared_content
-        if path not in cache:
-            cache[path] = _read_sidecar(f"{self.root}/{path}")
-        return cache[path]
-
-
-def _read_sidecar(path: str) -> dict[str, Any] | str:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            found = json.loads(file.read().decode("utf-8"))
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    except ValueError as error:
-        return f"is not JSON ({error})"
-    return found if isinstance(found, dict) else "holds no JSON object"
-
-
-def _applying(sidecars: list[Sidecar], path: str, entities: dict[str, str]) -> list[Sidecar]:
-    """Sidecars that apply to a file by the inheritance principle, the nearest last."""
-    folder = path.rsplit("/", 1)[0] + "/"
-    fitting = [
-        sidecar
-        for sidecar in sidecars
-        if (sidecar.depth == 0 or folder.startswith(sidecar.path.rsplit("/", 1)[0] + "/"))
-        and all(entities.get(name) == value for name, value in sidecar.entities.items())
-    ]
-    return sorted(fitting, key=lambda sidecar: (sidecar.depth, len(sidecar.entities), sidecar.path))
+def signature(subject: str, parts: Iterable[tuple[Dataset, Sequence[Listed]]]) -> str:
+    """Digest of what the file system says about a subject's files and the sidecars that they inherit."""
+    digest = hashlib.blake2b(digest_size=16)
+    for dataset, listed in parts:
+        rows = [tuple(item) for item in [*relevant(dataset, subject, listed), *listed]]
+        digest.update(repr((dataset.name, rows)).encode())
+    return digest.hexdigest()

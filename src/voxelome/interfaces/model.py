@@ -95,8 +95,9 @@ class FitModel(SimpleInterface):
         features = pd.read_csv(table, sep="\t", na_values="n/a", keep_default_na=False)
         participants = read_participants(Path(spec.participants))
         with recording("model", spec.unit, spec.record) as record:
-            with blame(spec.participants):
-                settings = parse_analysis(json.loads(spec.analysis))
+            wanted = json.loads(spec.analysis)
+            with blame(f"analysis {wanted.get('name', '')}"):
+                settings = parse_analysis(wanted)
                 result = run_analysis(features, participants, settings, threads=spec.num_threads)
             self._save(result, settings, record)
         self._results["record"] = spec.record

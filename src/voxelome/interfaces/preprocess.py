@@ -53,12 +53,10 @@ class PreprocessSession(SimpleInterface):
         with blame(path):
             record.warnings += [f"{label}: {warning}" for warning in check_volume(volume.data, volume.affine)]
         data, affine = to_canonical(volume.data, volume.affine)
-        stripped = is_stripped(data)
+        stripped = is_stripped(data, affine)
         brain = self._brain(path, label, data, affine, stripped, record)
         if self.inputs.bias_correction:
-            data, field = correct_bias(
-                data, affine, head_mask(data) if brain is None else brain, threads=self.inputs.num_threads
-            )
+            data, field = correct_bias(data, affine, head_mask(data) if brain is None else brain)
             record.quality[f"{label} bias field range"] = round(float(np.ptp(np.log(field))), 3)
             record.done.append(f"{label}: bias field corrected (N4).")
         out = Path(self.inputs.out_dir) / f"{label}.nii.gz"

@@ -75,7 +75,7 @@ class ExtractRadiomics(SimpleInterface):
         rows: list[tuple[Any, ...]] = []
         with blame(roi["path"]):
             if roi["shape"]:
-                rows += [(roi["space"], roi["name"], value) for value in shape_features(mask, volume.affine)]
+                rows += [(roi["space"], roi["name"], value) for value in shape_features(mask, volume.affine, minimum_voxels=spec.minimum_voxels)]
             for image in images:
                 if image["space"] == roi["space"]:
                     data = load_volume(image["path"]).data

@@ -159,7 +159,7 @@ def _classes(outcome: pd.Series, settings: AnalysisSettings) -> tuple[str, str]:
     told = listed(f"{label} ({counts[label]})" for label in labels)
     if len(labels) != CLASSES:
         raise DataError(
-            f"{settings.outcome} has {len(labels)} different value(s) among the participants with features: {told}",
+            f"{settings.outcome} has {len(labels)} different value(s) where there are features: {told}",
             "this version predicts outcomes with two; name a column that has two",
         )
     if settings.positive is not None and settings.positive not in labels:
@@ -240,6 +240,6 @@ def _note_visits(cohort: Cohort, notes: list[str]) -> None:
     """Note participants with several visits."""
     if several := int(np.sum(np.bincount(cohort.participant) > 1)):
         notes.append(
-            f"{several} participant(s) have several visits: visits of one participant stay on one side of every"
-            " fold, and a participant's prediction is the mean of the visits'."
+            f"{several} participant(s) have several visits: visits of one participant stay on one side of"
+            " every fold, and a participant's prediction is the mean of the visits'."
         )

@@ -84,14 +84,21 @@ def to_ppm(field: Array, field_strength: float) -> Array:
 
 
 def _smooth_offset(offset: Array, magnitude: Array, mask: MaskArray, spacing: Sequence[float]) -> Array:
-    """Phase offset without its noise, smoothed as a complex number so that wraps do not matter."""
+    """Phase offset without its noise, smoothed as a complex number so that wraps do not matter.
+
+    Its mean slope is taken out first: at the rim of the mask, smoothing sees one side of a slope only.
+    """
+    weighted = (np.where(mask, magnitude, 0) * np.exp(1j * offset)).astype(np.complex64)
+    ramp = np.zeros((1, 1, 1), np.float32)
+    for axis, size in enumerate(mask.shape):
+        values = np.moveaxis(weighted, axis, 0)
+        slope = np.angle(np.vdot(values[:-1], values[1:]))
+        ramp = ramp + np.moveaxis((slope * np.arange(size, dtype=np.float32))[:, None, None], 0, axis)
+    flat = weighted * np.exp(-1j * ramp)
     sigma = [_OFFSET_SIGMA / size for size in spacing]
-    weighted = np.where(mask, magnitude, 0) * np.exp(1j * offset)
-    real, imaginary = (
-        ndimage.gaussian_filter(part.astype(np.float32), sigma, truncate=3)
-        for part in (weighted.real, weighted.imag)
-    )
-    return np.where(mask, np.arctan2(imaginary, real), 0).astype(np.float32)
+    real = ndimage.gaussian_filter(flat.real, sigma, truncate=3)
+    imaginary = ndimage.gaussian_filter(flat.imag, sigma, truncate=3)
+    return np.where(mask, np.arctan2(imaginary, real) + ramp, 0).astype(np.float32)
 
 
 def _fit(phase: Array, magnitude: Array, times: Array, start: Array) -> tuple[Array, Array]:

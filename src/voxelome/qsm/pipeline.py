@@ -36,7 +36,8 @@ class QSMSettings:
     inversion : {"tv", "tkd"}
         Total variation, or thresholded k-space division.
     regularisation : float
-        Weight of the total variation in ppm mm.
+        Weight of the total variation in ppm; times the voxel size (mm) it is the weight of the inversion,
+        so that noise of one size a voxel is smoothed alike at every resolution.
     iterations : int
         Most iterations of the total-variation inversion.
     tkd_threshold : float
@@ -48,7 +49,7 @@ class QSMSettings:
     """
 
     inversion: Literal["tv", "tkd"] = "tv"
-    regularisation: float = 5e-4
+    regularisation: float = 2.5e-4
     iterations: int = 60
     tkd_threshold: float = 0.2
     largest_sphere: float = 12.0
@@ -230,7 +231,7 @@ def _invert(
         kept,
         spacing,
         direction,
-        regularisation=settings.regularisation,
+        regularisation=settings.regularisation * float(np.cbrt(np.prod(spacing))),
         iterations=settings.iterations,
         threads=threads,
     )

@@ -1,0 +1,1 @@
+"""Brain extraction, and label images on other grids."""
