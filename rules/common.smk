@@ -24,7 +24,9 @@ OUT_DIR = Path(config["out_dir"])
 SCRIPTS = Path(workflow.basedir) / "scripts"
 # Inside an image or a conda environment `python` is the right one; else the one that runs Snakemake.
 PYTHON = "python" if workflow.deployment_settings.deployment_method else sys.executable
-CONTAINERS = yaml.safe_load(Path(workflow.basedir, "config", "containers.yaml").read_text())
+CONTAINERS = yaml.safe_load(
+    Path(workflow.basedir, "config", "containers.yaml").read_text()
+)
 
 PLAN = load_plan(
     load_inventory(Path("inventory")),
@@ -35,13 +37,24 @@ PLAN = load_plan(
 )
 DATASET_NAME = dataset_name(BIDS_DIR)
 COHORT = [name for name in PLAN if name not in config["left_out"]]
-ANALYSES = {item["name"]: {"random_seed": config["random_seed"], **item} for item in config["analyses"]}
+ANALYSES = {
+    item["name"]: {"random_seed": config["random_seed"], **item}
+    for item in config["analyses"]
+}
 PARTICIPANT_TARGETS = participant_targets(PLAN, config["stages"], OUT_DIR)
 GROUP_TARGETS = group_targets(ANALYSES, config["stages"], OUT_DIR)
 
 CODE = {
     stage: code_digest(f"voxelome.interfaces.{stage}", stage)
-    for stage in ("preprocess", "register", "qsm", "segment", "radiomics", "model", "report")
+    for stage in (
+        "preprocess",
+        "register",
+        "qsm",
+        "segment",
+        "radiomics",
+        "model",
+        "report",
+    )
 }
 
 

@@ -18,13 +18,13 @@ rule features:
         "logs/group/features.log",
     benchmark:
         "benchmarks/group/features.tsv"
+    conda:
+        "../envs/model.yaml"
+    container:
+        CONTAINERS["model"]
     resources:
         mem_mb=memory(4000),
         runtime=60,
-    container:
-        CONTAINERS["model"]
-    conda:
-        "../envs/model.yaml"
     params:
         code=CODE["model"],
         out_dir=OUT_DIR / "group",
@@ -43,18 +43,20 @@ rule model:
         "logs/group/model-{analysis}.log",
     benchmark:
         "benchmarks/group/model-{analysis}.tsv"
+    conda:
+        "../envs/model.yaml"
+    container:
+        CONTAINERS["model"]
     threads: config["omp_nthreads"]
     resources:
         mem_mb=memory(4000),
         runtime=120,
-    container:
-        CONTAINERS["model"]
-    conda:
-        "../envs/model.yaml"
     params:
         code=CODE["model"],
         content=file_digest(BIDS_DIR / "participants.tsv"),
-        analysis=lambda wildcards: json.dumps(ANALYSES[wildcards.analysis], sort_keys=True),
+        analysis=lambda wildcards: json.dumps(
+            ANALYSES[wildcards.analysis], sort_keys=True
+        ),
         out_dir=lambda wildcards: OUT_DIR / "group" / wildcards.analysis,
     shell:
         "{PYTHON} {SCRIPTS}/fit_model.py --unit {wildcards.analysis} --features {input.features}"

@@ -9,14 +9,14 @@ rule qsm:
         "logs/{unit}/qsm-{label}.log",
     benchmark:
         "benchmarks/{unit}/qsm-{label}.tsv"
+    conda:
+        "../envs/qsm.yaml"
+    container:
+        CONTAINERS["qsm"]
     threads: config["omp_nthreads"]
     resources:
         mem_mb=memory(6000),
         runtime=60,
-    container:
-        CONTAINERS["qsm"]
-    conda:
-        "../envs/qsm.yaml"
     params:
         code=CODE["qsm"],
         content=lambda wildcards: unit_of(wildcards).digest(acquisition_of(wildcards)),
@@ -28,6 +28,6 @@ rule qsm:
     shell:
         "{PYTHON} {SCRIPTS}/reconstruct_qsm.py --unit {wildcards.unit} --label {wildcards.label}"
         " --magnitude {input.magnitude:q} --phase {input.phase:q} --echo-times {params.echo_times}"
-        " --field-strength {params.field_strength} --phase-units {params.units:q} --registered {input.registered}"
+        " --field-strength {params.field_strength} --phase-units={params.units:q} --registered {input.registered}"
         " --inversion {params.inversion} --out-dir {params.out_dir:q} --record {output.record}"
         " --num-threads {threads} > {log} 2>&1"

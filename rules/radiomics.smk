@@ -1,20 +1,22 @@
 rule radiomics:
     input:
-        records=lambda wildcards: unit_records(unit_of(wildcards), ("register", "qsm", "segment")),
+        records=lambda wildcards: unit_records(
+            unit_of(wildcards), ("register", "qsm", "segment")
+        ),
     output:
         record="steps/{unit}/radiomics.json",
     log:
         "logs/{unit}/radiomics.log",
     benchmark:
         "benchmarks/{unit}/radiomics.tsv"
+    conda:
+        "../envs/radiomics.yaml"
+    container:
+        CONTAINERS["radiomics"]
     threads: config["omp_nthreads"]
     resources:
         mem_mb=memory(4000),
         runtime=120,
-    container:
-        CONTAINERS["radiomics"]
-    conda:
-        "../envs/radiomics.yaml"
     params:
         code=CODE["radiomics"],
         bin_count=config["radiomics"]["bin_count"],

@@ -7,14 +7,14 @@ rule register:
         "logs/{unit}/register.log",
     benchmark:
         "benchmarks/{unit}/register.tsv"
+    conda:
+        "../envs/register.yaml"
+    container:
+        CONTAINERS["register"]
     threads: config["omp_nthreads"]
     resources:
         mem_mb=memory(4000),
         runtime=60,
-    container:
-        CONTAINERS["register"]
-    conda:
-        "../envs/register.yaml"
     params:
         code=CODE["register"],
         reference=lambda wildcards: unit_of(wildcards).reference,
@@ -24,6 +24,6 @@ rule register:
         out_dir=anat_of,
     shell:
         "{PYTHON} {SCRIPTS}/register_session.py --unit {wildcards.unit} --prepared {input.prepared}"
-        " --reference {params.reference:q} --gradient-echoes {params.gradient_echoes:q}"
+        " --reference={params.reference:q} --gradient-echoes {params.gradient_echoes:q}"
         " --template-spacing {params.spacing} --random-seed {params.seed} --out-dir {params.out_dir:q}"
         " --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -7,13 +7,13 @@ rule report_subject:
         "logs/sub-{subject}/report.log",
     benchmark:
         "benchmarks/sub-{subject}/report.tsv"
+    conda:
+        "../envs/report.yaml"
+    container:
+        CONTAINERS["report"]
     resources:
         mem_mb=memory(2000),
         runtime=30,
-    container:
-        CONTAINERS["report"]
-    conda:
-        "../envs/report.yaml"
     params:
         code=CODE["report"],
         visits=lambda wildcards: describe_visits(visits_of(wildcards)),
@@ -34,13 +34,13 @@ rule report_group:
         "logs/group/report.log",
     benchmark:
         "benchmarks/group/report.tsv"
+    conda:
+        "../envs/report.yaml"
+    container:
+        CONTAINERS["report"]
     resources:
         mem_mb=memory(2000),
         runtime=30,
-    container:
-        CONTAINERS["report"]
-    conda:
-        "../envs/report.yaml"
     params:
         code=CODE["report"],
         dataset=DATASET_NAME,

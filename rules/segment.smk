@@ -1,6 +1,8 @@
 rule segment:
     input:
-        masks=ancient(lambda wildcards: [mask.path for mask in unit_of(wildcards).masks]),
+        masks=ancient(
+            lambda wildcards: [mask.path for mask in unit_of(wildcards).masks]
+        ),
         prepared="steps/{unit}/preprocess.json",
         registered="steps/{unit}/register.json",
     output:
@@ -9,24 +11,26 @@ rule segment:
         "logs/{unit}/segment.log",
     benchmark:
         "benchmarks/{unit}/segment.tsv"
+    conda:
+        "../envs/segment.yaml"
+    container:
+        CONTAINERS["segment"]
     threads: config["omp_nthreads"]
     resources:
         mem_mb=memory(2000),
         runtime=30,
-    container:
-        CONTAINERS["segment"]
-    conda:
-        "../envs/segment.yaml"
     params:
         code=CODE["segment"],
         content=lambda wildcards: unit_of(wildcards).digest(unit_of(wildcards).masks),
         names=lambda wildcards: [mask.name for mask in unit_of(wildcards).masks],
-        tables=lambda wildcards: [mask.label_table for mask in unit_of(wildcards).masks],
+        tables=lambda wildcards: [
+            mask.label_table or "n/a" for mask in unit_of(wildcards).masks
+        ],
         reference=lambda wildcards: unit_of(wildcards).reference,
         gradient_echoes=lambda wildcards: unit_of(wildcards).magnitude_labels,
         out_dir=anat_of,
     shell:
         "{PYTHON} {SCRIPTS}/carry_masks.py --unit {wildcards.unit} --masks {input.masks:q} --names {params.names:q}"
         " --label-tables {params.tables:q} --prepared {input.prepared} --registered {input.registered}"
-        " --reference {params.reference:q} --gradient-echoes {params.gradient_echoes:q}"
+        " --reference={params.reference:q} --gradient-echoes {params.gradient_echoes:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -22,7 +22,9 @@ class LogHandlerSettings(LogHandlerSettingsBase):
     """Settings of the plugin."""
 
     # Snakemake makes an option of each field and takes plain types only.
-    events: str = field(default="", metadata={"help": "File to which the events are appended", "required": True})
+    events: str = field(
+        default="", metadata={"help": "File to which the events are appended", "required": True}
+    )
 
 
 class LogHandler(LogHandlerBase):

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("voxelome: interrupted; the same command goes on from here\n")
         return INTERRUPTED
-    except Exception:  # the outermost frame: a defect of ours shows where it is
+    except Exception:  # noqa: BLE001  the outermost frame: a defect of ours shows where it is
         traceback.print_exc()
         sys.stderr.write("voxelome: this is a defect of voxelome; please report it with the lines above\n")
         return ExitCode.DEFECT
@@ -130,6 +130,7 @@ class _Run:
         self.say(f"$ {shlex.join(snakemake_command(settings, [self.options.level]))}")
         begun = time.monotonic()
         with Display(self.console, self.cores) as display:
+
             def changed(job: Job) -> None:
                 failure = job_failure(job, self.study.work_dir) if job.state == "failed" else None
                 if failure:
@@ -154,7 +155,8 @@ class _Run:
         text = log.read_text(encoding="utf-8", errors="replace")
         if "LockException" in text or "cannot be locked" in text:
             raise InputError(
-                self.study.work_dir, "is in use by another run, or was by one that was killed",
+                self.study.work_dir,
+                "is in use by another run, or was by one that was killed",
                 "wait for the other run; if there is none, call again with --unlock",
             )
         self.say(tail(log))
@@ -164,7 +166,13 @@ class _Run:
     def _unlock(self) -> int:
         settings = self._settings("unlock", dry_run=False)
         self.folder.mkdir(parents=True, exist_ok=True)
-        run(replace(settings, extra=("--unlock",)), [], Display(self.console, 1).state, lambda _: None, lambda: None)
+        run(
+            replace(settings, extra=("--unlock",)),
+            [],
+            Display(self.console, 1).state,
+            lambda _: None,
+            lambda: None,
+        )
         self.say("unlocked; run again without --unlock")
         return ExitCode.DONE
 
@@ -196,7 +204,9 @@ class _Run:
         """Write what a run leaves even when it failed."""
         study = self.study
         void_results(self.failures, study.work_dir)
-        write_description(study.out_dir, study.bids_dir, {k: Path(v) for k, v in study.config["derivatives"].items()})
+        write_description(
+            study.out_dir, study.bids_dir, {k: Path(v) for k, v in study.config["derivatives"].items()}
+        )
         write_citations(self.folder, study.config["stages"])
         write_failures(self.folder / "failures.tsv", self.failures)
         planned = {unit.subject for unit in study.plan.values()}

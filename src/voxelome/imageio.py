@@ -87,7 +87,9 @@ def load_volume(path: Path | str, dtype: type[np.generic] | None = np.float32) -
         data = np.asanyarray(image.dataobj)
     except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(path, f"cannot be read as an image ({text})", "copy or convert the file again") from error
+        raise InputError(
+            path, f"cannot be read as an image ({text})", "copy or convert the file again"
+        ) from error
     if dtype is not None:
         data = data.astype(dtype, copy=False)
     elif slope == 1.0 and intercept == 0.0 and np.issubdtype(image.get_data_dtype(), np.integer):
@@ -105,7 +107,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

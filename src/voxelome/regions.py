@@ -40,7 +40,8 @@ def largest_region(mask: MaskArray, fewest: int = 1) -> MaskArray:
     sizes = np.bincount(labels.ravel(), minlength=2)[1:]
     if count == 0 or sizes.max() < fewest:
         raise DataError(
-            f"nothing in the image stands out from the background (the largest region has {int(sizes.max())} voxels)",
+            "nothing in the image stands out from the background "
+            f"(the largest region has {int(sizes.max())} voxels)",
             "check that it is an image of a head",
         )
     filled: MaskArray = ndimage.binary_fill_holes(labels == 1 + int(np.argmax(sizes)))

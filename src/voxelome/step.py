@@ -168,7 +168,7 @@ def run_step(interface: type[SimpleInterface], arguments: Sequence[str] | None =
     except DataError as error:
         sys.stderr.write(f"voxelome: error: {' '.join(str(error).split())}\n")
         return ExitCode.INPUT
-    except Exception:  # the outermost frame of a process: report the defect, then exit with its code
+    except Exception:  # noqa: BLE001  the outermost frame of a process: report the defect, then exit with its code
         traceback.print_exc()
         return ExitCode.DEFECT
     return ExitCode.DONE

@@ -29,19 +29,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"voxelome-tools: error: {' '.join(str(error).split())}\n")
         return ExitCode.INPUT
-    except Exception:  # the outermost frame: a defect of ours shows where it is
+    except Exception:  # noqa: BLE001  the outermost frame: a defect of ours shows where it is
         traceback.print_exc()
         return ExitCode.DEFECT
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Parser of the command line."""
-    parser = argparse.ArgumentParser(prog="voxelome-tools", description="What surrounds the runs of voxelome.")
+    parser = argparse.ArgumentParser(
+        prog="voxelome-tools", description="What surrounds the runs of voxelome."
+    )
     parser.add_argument("--version", action="version", version=f"voxelome {voxelome.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="make a cohort with known truth, run everything on it, compare")
-    demo.add_argument("folder", type=Path, nargs="?", default=Path("demo"), help="where it all goes (default: demo)")
+    demo.add_argument(
+        "folder", type=Path, nargs="?", default=Path("demo"), help="where it all goes (default: demo)"
+    )
     demo.add_argument("--participants", type=int, default=16, help="default: 16")
     demo.add_argument("--sites", type=int, default=2, help="default: 2")
     demo.add_argument("--random-seed", type=int, default=0, help="default: 0")
@@ -102,12 +106,15 @@ def _inventory(options: argparse.Namespace) -> int:
 
     filters = load_json(options.bids_filter_file) if options.bids_filter_file else None
     update = update_inventory(
-        options.bids_dir.resolve(), options.work_dir / "inventory",
-        derivatives=parse_derivatives(options.derivatives), filters=filters,
+        options.bids_dir.resolve(),
+        options.work_dir / "inventory",
+        derivatives=parse_derivatives(options.derivatives),
+        filters=filters,
     )
     CONSOLE.print(
         f"{len(update.subjects)} subject(s): {len(update.added)} added, {len(update.changed)} changed, "
-        f"{len(update.removed)} removed, {len(update.unchanged)} as before", markup=False,
+        f"{len(update.removed)} removed, {len(update.unchanged)} as before",
+        markup=False,
     )
     return ExitCode.DONE
 
@@ -125,7 +132,9 @@ def _check(options: argparse.Namespace) -> int:
         _describe(unit)
     problems = [problem for inventory in inventories.values() for problem in inventory.problems]
     for problem in problems:
-        CONSOLE.print(f"{problem['path']}: {problem['problem']}; {problem['remedy']}", markup=False, soft_wrap=True)
+        CONSOLE.print(
+            f"{problem['path']}: {problem['problem']}; {problem['remedy']}", markup=False, soft_wrap=True
+        )
     CONSOLE.print(f"{len(plan)} visit(s), {len(problems)} problem(s)")
     return ExitCode.INPUT if problems else ExitCode.DONE
 

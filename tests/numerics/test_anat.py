@@ -38,7 +38,11 @@ def head(seed=0):
         (np.random.default_rng(0).normal(size=(9, 9, 9, 4)), AFFINE, r"4D with shape .* \(4 volumes\)"),
         (np.full((9, 9, 9), np.nan), AFFINE, "729 of 729 voxels are NaN"),
         (np.full((9, 9, 9), 7.0), AFFINE, "every voxel is 7"),
-        (np.random.default_rng(0).normal(size=(9, 9, 9)), np.diag([2000, 2000, 2000, 1.0]), "voxels are 2e[+]03"),
+        (
+            np.random.default_rng(0).normal(size=(9, 9, 9)),
+            np.diag([2000, 2000, 2000, 1.0]),
+            "voxels are 2e[+]03",
+        ),
         (np.random.default_rng(0).normal(size=(9, 9, 2)), AFFINE, r"shape \(9, 9, 2\)"),
         (np.random.default_rng(0).normal(size=(9, 9, 9)), np.diag([2, 2, 0, 1.0]), "voxels are 2 x 2 x 0"),
         (
@@ -86,7 +90,10 @@ def test_a_known_bias_field_is_recovered():
     left = np.log(found / field)[mask]
     assert left.std() < 0.25 * np.log(field[mask]).std()
     white = ball(radius=14)
-    assert corrected[white].std() / corrected[white].mean() < 0.5 * (clean * field)[white].std() / clean[white].mean()
+    assert (
+        corrected[white].std() / corrected[white].mean()
+        < 0.5 * (clean * field)[white].std() / clean[white].mean()
+    )
 
 
 def test_the_bias_field_does_not_change_the_mean_brightness():

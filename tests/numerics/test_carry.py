@@ -71,7 +71,11 @@ def test_a_rotation_and_its_inverse_bring_labels_back():
 
 def test_a_translation_moves_the_centre_by_as_much():
     matrix = np.eye(4)
-    matrix[:3, 3] = (5, 0, -3)  # a point of the target lies 5 mm further left and 3 mm higher than in the labels
+    matrix[:3, 3] = (
+        5,
+        0,
+        -3,
+    )  # a point of the target lies 5 mm further left and 3 mm higher than in the labels
     moved = carry_labels(shells(), FINE, (50, 50, 50), FINE, matrix)
     gap = np.argwhere(moved > 0).mean(axis=0) - np.argwhere(shells() > 0).mean(axis=0)
     assert gap == pytest.approx([-5, 0, 3], abs=0.05)

@@ -21,7 +21,9 @@ def test_r2star_is_exact_without_noise(times: list[float]) -> None:
     np.testing.assert_allclose(r2star[mask], rate[mask], rtol=1e-5)
     np.testing.assert_allclose(t2star[mask], 1 / rate[mask], rtol=1e-5)
     np.testing.assert_allclose(s0[mask], 700, rtol=1e-4)
-    assert not r2star[0].any() and not t2star[0].any() and not s0[0].any()
+    assert not r2star[0].any()
+    assert not t2star[0].any()
+    assert not s0[0].any()
 
 
 def test_r2star_with_noise_is_unbiased_within_two_percent() -> None:

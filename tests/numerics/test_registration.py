@@ -133,9 +133,7 @@ def test_noise_is_not_aligned_and_the_user_is_told(head: Head) -> None:
 def test_a_single_slice_keeps_its_header_and_the_user_is_told(head: Head) -> None:
     affine = head.affine.copy()
     affine[2, 3] = 20
-    result = register_rigid(
-        head.image[:, :, 46:47], affine, head.image, head.affine, fixed_mask=head.mask
-    )
+    result = register_rigid(head.image[:, :, 46:47], affine, head.image, head.affine, fixed_mask=head.mask)
     np.testing.assert_array_equal(result.matrix, np.eye(4))
     assert "overlap too little" in result.notes[0]
 
@@ -253,9 +251,7 @@ def test_the_transforms_of_ants_mean_the_same_here(head: Head, deformed: Deforme
     np.testing.assert_allclose(warp.affine, coarse, atol=1e-4)
     assert np.abs(warp.data).max() > 2
     theirs = from_ants(ants.apply_transforms(fixed, floating, found["fwdtransforms"]))
-    ours = resample(
-        moving, tilt @ moving_affine, image.shape, coarse, matrix=matrix, displacement=warp.data
-    )
+    ours = resample(moving, tilt @ moving_affine, image.shape, coarse, matrix=matrix, displacement=warp.data)
     brain = image > 0.2
     assert np.corrcoef(ours[brain], theirs[brain])[0, 1] > 0.9999
     assert np.corrcoef(ours[brain], image[brain])[0, 1] > 0.8

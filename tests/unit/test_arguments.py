@@ -51,7 +51,10 @@ def test_an_unknown_label_is_refused_with_the_nearest():
 
 def test_derivatives_have_a_name_of_their_own(tmp_path: Path):
     (tmp_path / "masks").mkdir()
-    assert list(parse_derivatives([f"lesions={tmp_path / 'masks'}", str(tmp_path / "masks")])) == ["lesions", "masks"]
+    assert list(parse_derivatives([f"lesions={tmp_path / 'masks'}", str(tmp_path / "masks")])) == [
+        "lesions",
+        "masks",
+    ]
     with pytest.raises(InputError, match="given twice"):
         parse_derivatives([f"a={tmp_path}", f"a={tmp_path}"])
 

@@ -28,7 +28,7 @@ def test_a_misspelt_section_is_refused():
 
 
 def test_a_value_that_is_not_offered_is_refused_with_its_name():
-    with pytest.raises(InputError, match="qsm.inversion"):
+    with pytest.raises(InputError, match=r"qsm\.inversion"):
         check_config(settings(qsm={"inversion": "magic"}), "study.yaml")
 
 

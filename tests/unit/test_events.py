@@ -12,14 +12,23 @@ from snakemake_logger_plugin_voxelome import LogHandler, LogHandlerSettings
 from voxelome.app.events import RunState, follow
 from voxelome.app.progress import Display, duration
 
-PLAN = {"event": "run_info", "time": 0.0, "jobs": {"preprocess": 2, "report_subject": 2, "cohort": 1, "total": 5}}
+PLAN = {
+    "event": "run_info",
+    "time": 0.0,
+    "jobs": {"preprocess": 2, "report_subject": 2, "cohort": 1, "total": 5},
+}
 
 
 def job(identity, rule="preprocess", time=0.0, **wildcards):
     return {
-        "event": "job_info", "time": time, "id": identity, "rule": rule, "wildcards": wildcards, "log": ["x.log"],
+        "event": "job_info",
+        "time": time,
+        "id": identity,
+        "rule": rule,
+        "wildcards": wildcards,
+        "log": ["x.log"],
         "reason": "",
-    }  # fmt: skip
+    }
 
 
 def ended(identity, time, kind="job_finished"):
@@ -63,11 +72,15 @@ def test_the_plugin_writes_what_the_state_reads(tmp_path: Path):
     records = (
         {"event": LogEvent.RUN_INFO, "stats": {"preprocess": 1, "total": 1}},
         {
-            "event": LogEvent.JOB_INFO, "jobid": 7, "rule_name": "preprocess", "wildcards": {"unit": "sub-01"},
-            "log": ["logs/a.log"], "reason": "missing",
+            "event": LogEvent.JOB_INFO,
+            "jobid": 7,
+            "rule_name": "preprocess",
+            "wildcards": {"unit": "sub-01"},
+            "log": ["logs/a.log"],
+            "reason": "missing",
         },
         {"event": LogEvent.JOB_ERROR, "jobid": 7},
-    )  # fmt: skip
+    )
     for extra in records:
         record = logging.makeLogRecord(extra)
         handler.emit(record)

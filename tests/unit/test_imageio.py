@@ -56,9 +56,13 @@ def test_a_gzip_of_something_else_is_an_input_error(tmp_path: Path):
 
 
 def test_an_interrupted_write_leaves_neither_target_nor_rest(tmp_path: Path):
-    with pytest.raises(RuntimeError), replacing(tmp_path / "a.txt") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    def write_half():
+        with replacing(tmp_path / "a.txt") as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from voxelome.errors import InputError
-from voxelome.interfaces import ReconstructQSM, __all__ as names
+from voxelome.interfaces import ReconstructQSM
+from voxelome.interfaces import __all__ as names
 from voxelome.step import StepRecord, build_parser, recording, run_step
 
 

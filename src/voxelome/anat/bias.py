@@ -50,7 +50,9 @@ def correct_bias(
     """
     usable = mask & (data > 0)
     if usable.sum() < 100:
-        raise DataError(f"only {int(usable.sum())} voxels have signal in the mask", "check the image and its mask")
+        raise DataError(
+            f"only {int(usable.sum())} voxels have signal in the mask", "check the image and its mask"
+        )
     factors = [max(1, round(working_spacing / size)) for size in voxel_sizes(affine)]
     values, weights = _shrink(np.where(usable, data, 0), factors), _shrink(usable, factors)
     coarse = np.where(weights > 0, values / np.maximum(weights, 1e-6), 0)
@@ -78,7 +80,9 @@ def correct_bias(
 
 def _shrink(data: Array, factors: list[int]) -> FloatArray:
     """Mean over blocks of voxels; blocks at the far edge may be incomplete."""
-    padded = np.pad(data.astype(np.float32), [(0, -size % f) for size, f in zip(data.shape, factors, strict=True)])
+    padded = np.pad(
+        data.astype(np.float32), [(0, -size % f) for size, f in zip(data.shape, factors, strict=True)]
+    )
     x, y, z = (size // f for size, f in zip(padded.shape, factors, strict=True))
     blocks = padded.reshape(x, factors[0], y, factors[1], z, factors[2])
     means: FloatArray = blocks.mean(axis=(1, 3, 5))

@@ -38,13 +38,17 @@ def check_volume(data: Array, affine: Affine) -> list[str]:
     _check_grid(data, affine)
     broken = int(data.size - np.isfinite(data).sum())
     if broken:
-        raise DataError(f"{broken} of {data.size} voxels are NaN or infinite", "replace them, or export the image again")
+        raise DataError(
+            f"{broken} of {data.size} voxels are NaN or infinite", "replace them, or export the image again"
+        )
     if data.max() == data.min():
         raise DataError(f"every voxel is {data.flat[0]:g}", "export the image again")
     warnings = []
     spacing = voxel_sizes(affine)
     if max(spacing) > 3 * min(spacing):
-        warnings.append(f"thick slices ({' x '.join(f'{size:.2g}' for size in spacing)} mm): thin structures are lost.")
+        warnings.append(
+            f"thick slices ({' x '.join(f'{size:.2g}' for size in spacing)} mm): thin structures are lost."
+        )
     if min(size * count for size, count in zip(spacing, data.shape, strict=True)) < 100:
         extent = " x ".join(f"{size * count:.0f}" for size, count in zip(spacing, data.shape, strict=True))
         warnings.append(f"the field of view ({extent} mm) does not hold a whole head.")
@@ -53,18 +57,23 @@ def check_volume(data: Array, affine: Affine) -> list[str]:
 
 def _check_grid(data: Array, affine: Affine) -> None:
     if min(data.shape) < FEWEST_VOXELS:
-        raise DataError(f"has shape {data.shape}", f"give a volume of at least {FEWEST_VOXELS} voxels an axis")
+        raise DataError(
+            f"has shape {data.shape}", f"give a volume of at least {FEWEST_VOXELS} voxels an axis"
+        )
     if not np.isfinite(affine).all():
         raise DataError("its affine is not finite", "mend the header (qform or sform)")
     spacing = voxel_sizes(affine)
     if not all(SMALLEST <= size <= LARGEST for size in spacing):
         sizes = " x ".join(f"{size:.3g}" for size in spacing)
-        raise DataError(f"its voxels are {sizes} mm", f"brain MRI has {SMALLEST} to {LARGEST} mm: mend the header")
+        raise DataError(
+            f"its voxels are {sizes} mm", f"brain MRI has {SMALLEST} to {LARGEST} mm: mend the header"
+        )
     axes = affine[:3, :3] / np.array(spacing)
     overlap = np.abs(axes.T @ axes - np.eye(3)).max()
     if overlap > SHEAR:
+        angle = np.degrees(np.arcsin(min(overlap, 1)))
         raise DataError(
-            f"its voxel axes are not at right angles (off by {np.degrees(np.arcsin(min(overlap, 1))):.1f} degrees)",
+            f"its voxel axes are not at right angles (off by {angle:.1f} degrees)",
             "mend the header, or resample the image",
         )
 

@@ -23,7 +23,9 @@ def zscore(data: Array, mask: MaskArray) -> FloatArray:
     """
     inside = data[mask].astype(np.float64)
     if inside.size == 0:
-        raise DataError("no voxel of the image lies in the brain mask", "check the brain mask and the registration")
+        raise DataError(
+            "no voxel of the image lies in the brain mask", "check the brain mask and the registration"
+        )
     spread = float(inside.std())
     if spread == 0:
         raise DataError(f"every voxel in the brain is {inside[0]:g}", "export the image again")

@@ -46,13 +46,13 @@ def is_stripped(data: Array, affine: Affine) -> bool:
     background = _background(data)
     flat = float(np.mean(data[outside] == background)) if outside.any() else 0.0
     volume = float(mask.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-    return flat >= FLAT_SHARE and volume <= LARGEST_BRAIN_ML and not _touches_edges(mask)
+    return bool(flat >= FLAT_SHARE and volume <= LARGEST_BRAIN_ML and not _touches_edges(mask))
 
 
 def _touches_edges(mask: MaskArray) -> bool:
     """Whether the object is cut by the field of view on more than two sides, as a head or a slab is."""
     sides = [mask.take(index, axis).any() for axis in range(mask.ndim) for index in (0, -1)]
-    return sum(sides) > 2
+    return bool(sum(sides) > 2)
 
 
 def _background(data: Array) -> float:

@@ -25,11 +25,21 @@ def report_command(study: Study, subject: str, failures: Iterable[Failure]) -> l
         if failure.participant_id == f"sub-{subject}" and failure.step != "inventory"
     ]
     return [
-        sys.executable, str(workflow_root() / "scripts" / "report_subject.py"),
-        "--subject", subject, "--dataset", dataset_name(study.bids_dir), "--visits", describe_visits(visits),
-        "--records", *(str(path) for path in paths if path.is_file()),
-        "--failures", json.dumps(rows), "--report", str(study.out_dir / f"sub-{subject}.html"),
-    ]  # fmt: skip
+        sys.executable,
+        str(workflow_root() / "scripts" / "report_subject.py"),
+        "--subject",
+        subject,
+        "--dataset",
+        dataset_name(study.bids_dir),
+        "--visits",
+        describe_visits(visits),
+        "--records",
+        *(str(path) for path in paths if path.is_file()),
+        "--failures",
+        json.dumps(rows),
+        "--report",
+        str(study.out_dir / f"sub-{subject}.html"),
+    ]
 
 
 def write_reports(study: Study, subjects: Sequence[str], failures: Sequence[Failure]) -> list[str]:

@@ -32,14 +32,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="voxelome",
         description="From a BIDS dataset of brain MRI to quantitative maps, segmentations, radiomics and "
-        "honestly validated models. Run `participant` first, then `group`; a second run does only what is new.",
+        "honestly validated models. Run `participant` first, then `group`; a second run does only "
+        "what is new.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="the BIDS dataset; never written to")
     parser.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="folder for the results")
     parser.add_argument(
-        "level", choices=["participant", "group"], help="the subjects one by one, or the tables and models of all"
+        "level",
+        choices=["participant", "group"],
+        help="the subjects one by one, or the tables and models of all",
     )
     parser.add_argument("--version", action="version", version=f"voxelome {voxelome.__version__}")
     _add_selection(parser)
@@ -54,16 +57,29 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "--participant-label", nargs="+", default=[], metavar="LABEL", help="only these, with or without sub-"
     )
     group.add_argument(
-        "--session-label", nargs="+", default=[], metavar="LABEL", help="only these visits, with or without ses-"
+        "--session-label",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="only these visits, with or without ses-",
     )
     group.add_argument(
-        "--bids-filter-file", type=Path, metavar="FILE", help='JSON such as {"t1w": {"acquisition": "mprage"}}'
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
+        help='JSON such as {"t1w": {"acquisition": "mprage"}}',
     )
     group.add_argument(
-        "-d", "--derivatives", nargs="+", default=[], metavar="NAME=DIR",
+        "-d",
+        "--derivatives",
+        nargs="+",
+        default=[],
+        metavar="NAME=DIR",
         help="derivative datasets with masks (*_mask or *_dseg) on the grid of one of the visit's images",
     )
-    group.add_argument("--stages", nargs="+", choices=STAGES, metavar="STAGE", help=f"only these: {', '.join(STAGES)}")
+    group.add_argument(
+        "--stages", nargs="+", choices=STAGES, metavar="STAGE", help=f"only these: {', '.join(STAGES)}"
+    )
     group.add_argument(
         "--skip-bids-validation", action="store_true", help="do not run the official BIDS validator first"
     )
@@ -72,20 +88,32 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 def _add_resources(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("resources")
     group.add_argument("--nprocs", type=_positive, metavar="N", help="cores to use in all (default: all)")
-    group.add_argument("--omp-nthreads", type=_positive, metavar="N", help="threads of one step (default: by itself)")
-    group.add_argument("--mem-mb", type=_positive, metavar="MB", help="memory to use in all (default: no limit)")
+    group.add_argument(
+        "--omp-nthreads", type=_positive, metavar="N", help="threads of one step (default: by itself)"
+    )
+    group.add_argument(
+        "--mem-mb", type=_positive, metavar="MB", help="memory to use in all (default: no limit)"
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
     group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="default: OUT_DIR/.voxelome")
-    group.add_argument("--config-file", type=Path, metavar="FILE", help="settings that differ from config/config.yaml")
+    group.add_argument(
+        "--config-file", type=Path, metavar="FILE", help="settings that differ from config/config.yaml"
+    )
     group.add_argument("--models-dir", type=Path, metavar="DIR", help=f"default: {default_models_dir()}")
-    group.add_argument("--random-seed", type=_natural, metavar="N", help="seed of everything random (default: 0)")
+    group.add_argument(
+        "--random-seed", type=_natural, metavar="N", help="seed of everything random (default: 0)"
+    )
     group.add_argument("--dry-run", action="store_true", help="say what would run, and run nothing")
-    group.add_argument("--reports-only", action="store_true", help="write the reports anew from what there is")
+    group.add_argument(
+        "--reports-only", action="store_true", help="write the reports anew from what there is"
+    )
     group.add_argument("--stop-on-first-crash", action="store_true", help="default: the other subjects go on")
-    group.add_argument("--profile", type=Path, metavar="DIR", help="a Snakemake profile, such as one for a cluster")
+    group.add_argument(
+        "--profile", type=Path, metavar="DIR", help="a Snakemake profile, such as one for a cluster"
+    )
     group.add_argument("--unlock", action="store_true", help="remove the lock that a killed run left")
     group.add_argument("-v", "--verbose", action="count", default=0, help="also show Snakemake's own lines")
 
@@ -125,7 +153,9 @@ def check_folders(options: argparse.Namespace) -> None:
     for name, folder in (("OUT_DIR", options.out_dir), ("--work-dir", options.work_dir)):
         if folder == options.bids_dir or options.bids_dir in folder.parents:
             raise InputError(
-                folder, f"{name} lies inside BIDS_DIR, which is never written to", "choose a folder outside of it"
+                folder,
+                f"{name} lies inside BIDS_DIR, which is never written to",
+                "choose a folder outside of it",
             )
         if folder.exists() and not folder.is_dir():
             raise InputError(folder, f"{name} is a file", "choose a folder")
@@ -141,7 +171,9 @@ def parse_derivatives(pairs: Sequence[str]) -> dict[str, Path]:
         if not path.is_dir():
             raise InputError(path, "there is no such folder of derivatives", "check --derivatives NAME=DIR")
         if name in found:
-            raise InputError(pair, f"the name {name!r} is given twice", "give each --derivatives a name of its own")
+            raise InputError(
+                pair, f"the name {name!r} is given twice", "give each --derivatives a name of its own"
+            )
         found[name] = path
     return found
 
@@ -154,7 +186,10 @@ def match_labels(wanted: Sequence[str], known: Sequence[str], prefix: str, where
             near = difflib.get_close_matches(label, known, n=3, cutoff=0.4)
             few = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
             raise InputError(
-                where, f"has no {prefix}{label}",
-                f"did you mean {' or '.join(prefix + item for item in near)}?" if near else f"there are: {few}",
+                where,
+                f"has no {prefix}{label}",
+                f"did you mean {' or '.join(prefix + item for item in near)}?"
+                if near
+                else f"there are: {few}",
             )
     return list(dict.fromkeys(labels))

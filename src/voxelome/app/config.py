@@ -50,7 +50,9 @@ def merge(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any
     for change in changes:
         for key, value in change.items():
             old = merged.get(key)
-            merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) and old else value
+            merged[key] = (
+                merge(old, value) if isinstance(old, dict) and isinstance(value, dict) and old else value
+            )
     return merged
 
 

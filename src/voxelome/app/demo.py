@@ -25,7 +25,11 @@ analyses:
 
 
 def run_demo(
-    folder: Path, cohort_settings: dict[str, int], nprocs: int, console: Console, run: Callable[[list[str]], int]
+    folder: Path,
+    cohort_settings: dict[str, int],
+    nprocs: int,
+    console: Console,
+    run: Callable[[list[str]], int],
 ) -> int:
     """Make the cohort in `folder`, run both levels on it, print what was planted and measured.
 
@@ -62,7 +66,9 @@ def _make(bids_dir: Path, settings: dict[str, Any], nprocs: int, console: Consol
         return
     if bids_dir.exists():
         if not note.is_file():
-            raise InputError(bids_dir, "holds something that the demonstration did not make", "give another folder")
+            raise InputError(
+                bids_dir, "holds something that the demonstration did not make", "give another folder"
+            )
         shutil.rmtree(bids_dir)
     begun = time.monotonic()
     console.print(f"making {settings['participants']} participants at {settings['sites']} sites ...")

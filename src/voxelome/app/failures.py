@@ -37,7 +37,10 @@ def reason_in(log: Path) -> str:
     if not log.is_file():
         return "the step left no log; see snakemake.log"
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    last = next((line for line in reversed(lines) if line), "the step ended without a word (killed, or out of memory?)")
+    last = next(
+        (line for line in reversed(lines) if line),
+        "the step ended without a word (killed, or out of memory?)",
+    )
     return last.removeprefix("voxelome: error: ")
 
 
@@ -49,13 +52,17 @@ def job_failure(job: Job, work_dir: Path) -> Failure:
     return Failure(who, visit, step, reason_in(log), str(log))
 
 
-def problem_failures(plan: Mapping[str, Unit], problems: Mapping[str, Sequence[Mapping[str, str]]]) -> list[Failure]:
+def problem_failures(
+    plan: Mapping[str, Unit], problems: Mapping[str, Sequence[Mapping[str, str]]]
+) -> list[Failure]:
     """Rows of files that the inventory found to be broken; those of subjects without any usable image too."""
     rows = []
     for subject, found in problems.items():
         sessions = {unit.session for unit in plan.values() if unit.subject == subject}
         for problem in found:
-            visit = next((f"ses-{s}" for s in sorted(filter(None, sessions)) if f"/ses-{s}/" in problem["path"]), "n/a")
+            visit = next(
+                (f"ses-{s}" for s in sorted(filter(None, sessions)) if f"/ses-{s}/" in problem["path"]), "n/a"
+            )
             reason = f"{problem['path']}: {problem['problem']}; {problem['remedy']}"
             rows.append(Failure(f"sub-{subject}", visit, "inventory", reason, "n/a"))
     return rows
@@ -85,7 +92,11 @@ def void_results(failures: Iterable[Failure], work_dir: Path) -> None:
         if step not in UNIT_STAGES:
             continue
         folder = work_dir / "steps" / failure.unit
-        later = UNIT_STAGES[UNIT_STAGES.index(step) + 1 :] if step in ("preprocess", "register") else ("radiomics",)
+        later = (
+            UNIT_STAGES[UNIT_STAGES.index(step) + 1 :]
+            if step in ("preprocess", "register")
+            else ("radiomics",)
+        )
         for stage in later:
             for record in [*folder.glob(f"{stage}.json"), *folder.glob(f"{stage}-*.json")]:
                 record.unlink()

@@ -49,5 +49,7 @@ def fetch(name: str, folder: Path) -> str:
 
         export_deepbet(folder / name)
     if state(name, folder) != "ready":
-        raise InputError(folder / name, "the model did not arrive whole", "remove the folder and fetch it again")
+        raise InputError(
+            folder / name, "the model did not arrive whole", "remove the folder and fetch it again"
+        )
     return f"{name} fetched: {folder / name}"

@@ -15,7 +15,17 @@ from rich.text import Text
 
 from voxelome.app.events import Job, RunState
 
-ORDER = ("preprocess", "register", "qsm", "segment", "radiomics", "features", "model", "report_subject", "report_group")
+ORDER = (
+    "preprocess",
+    "register",
+    "qsm",
+    "segment",
+    "radiomics",
+    "features",
+    "model",
+    "report_subject",
+    "report_group",
+)
 
 
 def duration(seconds: float | None) -> str:
@@ -78,11 +88,15 @@ class Display:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for column in ("step", "done", "running", "failed", ""):
             table.add_column(column, justify="left" if column in ("step", "") else "right")
-        for rule in sorted(state.planned, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)):
+        for rule in sorted(
+            state.planned, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)
+        ):
             total = state.planned[rule]
             failed = counts["failed"][rule]
             table.add_row(
-                rule.replace("_", " "), f"{counts['done'][rule]}/{total}", str(counts["running"][rule] or ""),
+                rule.replace("_", " "),
+                f"{counts['done'][rule]}/{total}",
+                str(counts["running"][rule] or ""),
                 Text(str(failed or ""), style="bold red"),
                 ProgressBar(total=max(total, 1), completed=counts["done"][rule], width=24),
             )

@@ -77,20 +77,31 @@ def _brain(cohort: Cohort) -> Iterator[Recovery]:
         measured.append((found > 0).sum() * voxel)
         values.append(_dice(truth > 0, found > 0))
     yield Recovery(
-        "preprocess", "brain volume, mean (ml)", f"{np.mean(planted):.0f}", f"{np.mean(measured):.0f}", "", True
+        "preprocess",
+        "brain volume, mean (ml)",
+        f"{np.mean(planted):.0f}",
+        f"{np.mean(measured):.0f}",
+        "",
+        True,
     )
     low = min(values)
     yield Recovery(
-        "preprocess", "brain mask, Dice: mean (lowest)", "1", f"{np.mean(values):.3f} ({low:.3f})", "lowest >= 0.90",
+        "preprocess",
+        "brain mask, Dice: mean (lowest)",
+        "1",
+        f"{np.mean(values):.3f} ({low:.3f})",
+        "lowest >= 0.90",
         low >= 0.90,
-    )  # fmt: skip
+    )
 
 
 def _registration(cohort: Cohort) -> Iterator[Recovery]:
     errors: dict[str, list[float]] = {}
     starts: dict[str, list[float]] = {}
     for subject in cohort.subjects:
-        truth = load_json(cohort.truth / subject / "anat" / f"{subject}_from-T1w_to-images_mode-image_xfm.json")
+        truth = load_json(
+            cohort.truth / subject / "anat" / f"{subject}_from-T1w_to-images_mode-image_xfm.json"
+        )
         mask, affine = _canonical(cohort.truth / subject / "anat" / f"{subject}_desc-brain_mask.nii.gz")
         voxels = np.argwhere(mask > 0)[::37]
         points = np.c_[voxels, np.ones(len(voxels))] @ affine.T
@@ -103,10 +114,13 @@ def _registration(cohort: Cohort) -> Iterator[Recovery]:
             starts.setdefault(label, []).append(float(np.linalg.norm(moved[:, :3], axis=1).mean()))
     for label, values in errors.items():
         yield Recovery(
-            "register", f"{label} error in the brain, mean (largest) (mm)",
+            "register",
+            f"{label} error in the brain, mean (largest) (mm)",
             f"moved by {np.mean(starts[label]):.1f} ({max(starts[label]):.1f})",
-            f"{np.mean(values):.2f} ({max(values):.2f})", "largest <= 1", max(values) <= 1.0,
-        )  # fmt: skip
+            f"{np.mean(values):.2f} ({max(values):.2f})",
+            "largest <= 1",
+            max(values) <= 1.0,
+        )
 
 
 def _nuclei(cohort: Cohort, suffix: str) -> tuple[Array, Array]:
@@ -130,53 +144,84 @@ def _susceptibility(cohort: Cohort) -> Iterator[Recovery]:
     slope, offset = np.polyfit(planted, measured, 1)
     r = float(np.corrcoef(planted, measured)[0, 1])
     yield Recovery(
-        "qsm", "susceptibility of deep nuclei: slope (r)", "1", f"{slope:.2f} ({r:.2f})", "0.6 to 1.2",
+        "qsm",
+        "susceptibility of deep nuclei: slope (r)",
+        "1",
+        f"{slope:.2f} ({r:.2f})",
+        "0.6 to 1.2",
         0.6 <= slope <= 1.2,
-    )  # fmt: skip
+    )
     error = float(np.sqrt(np.mean((measured - offset - planted) ** 2)))
     yield Recovery(
-        "qsm", f"their susceptibility, range, and error (ppm), {len(planted)} nuclei",
-        f"{planted.min():.3f} to {planted.max():.3f}", f"RMS error {error:.3f}", "", True,
-    )  # fmt: skip
+        "qsm",
+        f"their susceptibility, range, and error (ppm), {len(planted)} nuclei",
+        f"{planted.min():.3f} to {planted.max():.3f}",
+        f"RMS error {error:.3f}",
+        "",
+        True,
+    )
 
 
 def _relaxation(cohort: Cohort) -> Iterator[Recovery]:
     planted, measured = _nuclei(cohort, "R2starmap")
     slope = float(np.polyfit(planted, measured, 1)[0])
     yield Recovery(
-        "qsm", "R2* of deep nuclei, mean (slope) (1/s)", f"{planted.mean():.1f} (1)",
-        f"{measured.mean():.1f} ({slope:.2f})", "slope 0.8 to 1.2", 0.8 <= slope <= 1.2,
-    )  # fmt: skip
+        "qsm",
+        "R2* of deep nuclei, mean (slope) (1/s)",
+        f"{planted.mean():.1f} (1)",
+        f"{measured.mean():.1f} ({slope:.2f})",
+        "slope 0.8 to 1.2",
+        0.8 <= slope <= 1.2,
+    )
 
 
 def _lesion(cohort: Cohort) -> Iterator[Recovery]:
     values = []
     for subject in cohort.subjects:
-        truth, _ = _canonical(cohort.truth / subject / "anat" / f"{subject}_space-MEGRE_desc-lesion_dseg.nii.gz")
-        found, _ = _canonical(cohort.out_dir / subject / "anat" / f"{subject}_space-MEGRE_desc-lesion_dseg.nii.gz")
+        truth, _ = _canonical(
+            cohort.truth / subject / "anat" / f"{subject}_space-MEGRE_desc-lesion_dseg.nii.gz"
+        )
+        found, _ = _canonical(
+            cohort.out_dir / subject / "anat" / f"{subject}_space-MEGRE_desc-lesion_dseg.nii.gz"
+        )
         values.append(_dice(truth > 0, found > 0))
     yield Recovery(
-        "segment", "lesion carried to the gradient echo, Dice: mean (lowest)", "1",
-        f"{np.mean(values):.3f} ({min(values):.3f})", "lowest >= 0.80", min(values) >= 0.80,
-    )  # fmt: skip
+        "segment",
+        "lesion carried to the gradient echo, Dice: mean (lowest)",
+        "1",
+        f"{np.mean(values):.3f} ({min(values):.3f})",
+        "lowest >= 0.80",
+        min(values) >= 0.80,
+    )
 
 
 def _features(cohort: Cohort) -> Iterator[Recovery]:
     import pandas as pd
 
-    table = pd.read_csv(cohort.out_dir / "group" / "features.tsv", sep="\t", na_values="n/a").set_index("participant_id")
+    table = pd.read_csv(cohort.out_dir / "group" / "features.tsv", sep="\t", na_values="n/a").set_index(
+        "participant_id"
+    )
     truth = pd.read_csv(cohort.truth / "truth.tsv", sep="\t")
     planted = truth[truth["quantity"] == "rim volume"].set_index("participant_id")["value"]
     column = "T1w__lesion-rim__original__shape__VoxelVolume"
     measured = table.loc[planted.index, column] / 1000
     worst = float((measured / planted - 1).abs().max())
     yield Recovery(
-        "radiomics", "volume of the lesion's rim, mean (ml)", f"{planted.mean():.2f}", f"{measured.mean():.2f}",
-        "all within 2 %", worst <= 0.02,
-    )  # fmt: skip
+        "radiomics",
+        "volume of the lesion's rim, mean (ml)",
+        f"{planted.mean():.2f}",
+        f"{measured.mean():.2f}",
+        "all within 2 %",
+        worst <= 0.02,
+    )
     values = table.drop(columns="session_id")
     yield Recovery(
-        "radiomics", "features a participant", "", f"{values.shape[1]}, {100 * values.isna().to_numpy().mean():.1f} % n/a", "", True
+        "radiomics",
+        "features a participant",
+        "",
+        f"{values.shape[1]}, {100 * values.isna().to_numpy().mean():.1f} % n/a",
+        "",
+        True,
     )
 
 
@@ -184,9 +229,13 @@ def _model(cohort: Cohort) -> Iterator[Recovery]:
     metrics: dict[str, Any] = load_json(cohort.out_dir / "group" / "mutation" / "metrics.json")
     low, high = metrics["auc_low"], metrics["auc_high"]
     yield Recovery(
-        "model", "AUC for the planted outcome (95 % interval)", "found",
-        f"{metrics['auc']:.2f} ({low:.2f} to {high:.2f})", "interval above 0.5", low > 0.5,
-    )  # fmt: skip
+        "model",
+        "AUC for the planted outcome (95 % interval)",
+        "found",
+        f"{metrics['auc']:.2f} ({low:.2f} to {high:.2f})",
+        "interval above 0.5",
+        low > 0.5,
+    )
 
 
 def save_recovery(path: Path, rows: list[Recovery]) -> None:

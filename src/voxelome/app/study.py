@@ -63,14 +63,22 @@ def open_study(options: argparse.Namespace) -> Study:
     folder = options.work_dir / "inventory"
     update = update_inventory(options.bids_dir, folder, derivatives=derivatives, filters=filters)
     inventories = load_inventory(folder)
-    sessions = {str(f.entities["session"]) for i in inventories.values() for f in i.files if "session" in f.entities}
+    sessions = {
+        str(f.entities["session"]) for i in inventories.values() for f in i.files if "session" in f.entities
+    }
     config["participants"] = match_labels(config["participants"], list(inventories), "sub-", options.bids_dir)
     config["sessions"] = match_labels(config["sessions"], sorted(sessions), "ses-", options.bids_dir)
     plan = load_plan(
-        inventories, options.bids_dir, derivatives, participants=config["participants"], sessions=config["sessions"]
+        inventories,
+        options.bids_dir,
+        derivatives,
+        participants=config["participants"],
+        sessions=config["sessions"],
     )
     cores = options.nprocs or available_cores()
-    config["omp_nthreads"] = options.omp_nthreads or config["omp_nthreads"] or threads_per_step(cores, len(plan))
+    config["omp_nthreads"] = (
+        options.omp_nthreads or config["omp_nthreads"] or threads_per_step(cores, len(plan))
+    )
     check_config(config, "command line")
     if options.level == "group":
         config["left_out"] = merge(_unfinished(plan, config, options.work_dir), config["left_out"])
@@ -88,7 +96,8 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
         config = merge(config, read_yaml(options.config_file))
         check_config({**config, "omp_nthreads": config["omp_nthreads"] or 1}, options.config_file)
         config["derivatives"] = {
-            name: str((options.config_file.parent / path).resolve()) for name, path in config["derivatives"].items()
+            name: str((options.config_file.parent / path).resolve())
+            for name, path in config["derivatives"].items()
         }
     own = {
         "bids_dir": str(options.bids_dir),
@@ -114,18 +123,24 @@ def _unfinished(plan: Mapping[str, Unit], config: Mapping[str, Any], work_dir: P
     """Visits that the participant level has not finished, and why."""
     left: dict[str, str] = {}
     for name, unit in plan.items():
-        missing = [record for record in unit_records(unit, config["stages"]) if not (work_dir / record).is_file()]
+        missing = [
+            record for record in unit_records(unit, config["stages"]) if not (work_dir / record).is_file()
+        ]
         if missing:
             step = Path(missing[0]).stem
             log = work_dir / "logs" / name / f"{step}.log"
-            left[name] = f"{step} failed: {reason_in(log)}" if log.is_file() else f"{step} has not been run yet"
+            left[name] = (
+                f"{step} failed: {reason_in(log)}" if log.is_file() else f"{step} has not been run yet"
+            )
     return left
 
 
 def _check_group(config: Mapping[str, Any], bids_dir: Path, plan: Mapping[str, Unit]) -> None:
     """Refuse what the group level could only find out after hours."""
     if all(name in config["left_out"] for name in plan):
-        raise InputError(config["out_dir"], "no visit has been worked on yet", "run the participant level first")
+        raise InputError(
+            config["out_dir"], "no visit has been worked on yet", "run the participant level first"
+        )
     table = bids_dir / "participants.tsv"
     if not config["analyses"]:
         return
@@ -137,14 +152,18 @@ def _check_group(config: Mapping[str, Any], bids_dir: Path, plan: Mapping[str, U
             if column not in columns:
                 near = difflib.get_close_matches(column, columns, n=2)
                 advice = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(columns)}"
-                raise InputError(table, f"has no column {column!r}, which analysis {analysis['name']} needs", advice)
+                raise InputError(
+                    table, f"has no column {column!r}, which analysis {analysis['name']} needs", advice
+                )
 
 
 def _check_models(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:
     """Refuse to start when a network that will be needed has not been fetched."""
     folder = Path(config["models_dir"]) / "deepbet"
     if any(unit.reference for unit in plan.values()) and not (folder / "model.onnx").is_file():
-        raise InputError(folder, "the brain extraction network is not there", "run: voxelome-tools models fetch deepbet")
+        raise InputError(
+            folder, "the brain extraction network is not there", "run: voxelome-tools models fetch deepbet"
+        )
 
 
 def threads_per_step(cores: int, visits: int) -> int:

@@ -25,7 +25,10 @@ def validate(bids_dir: Path, participants: int, log: Path) -> str:
     if participants > LARGEST:
         return f"BIDS validation: not done, the validator is not reliable over {LARGEST} participants."
     done = subprocess.run(
-        [program, str(bids_dir), "--format", "json", "--ignoreWarnings"], capture_output=True, text=True, check=False
+        [program, str(bids_dir), "--format", "json", "--ignoreWarnings"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     save_text(log, done.stdout or done.stderr)
     try:

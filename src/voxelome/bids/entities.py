@@ -9,7 +9,8 @@ from typing import Any
 from voxelome.errors import InputError
 
 DATATYPES = (
-    "anat", "beh", "dwi", "eeg", "fmap", "func", "ieeg", "meg", "micr", "motion", "mrs", "nirs", "perf", "pet",
+    "anat", "beh", "dwi", "eeg", "fmap", "func", "ieeg",
+    "meg", "micr", "motion", "mrs", "nirs", "perf", "pet",
 )  # fmt: skip
 
 _LABEL = r"([a-zA-Z0-9+]+)"
@@ -58,9 +59,7 @@ _DERIVATIVE_KEYS: dict[str, tuple[str, str]] = {
     "model": ("model", _LABEL),
     "subset": ("subset", _LABEL),
 }
-SHORT_NAMES: dict[str, str] = {
-    name: key for name, (key, _) in {**_RAW_KEYS, **_DERIVATIVE_KEYS}.items()
-}
+SHORT_NAMES: dict[str, str] = {name: key for name, (key, _) in {**_RAW_KEYS, **_DERIVATIVE_KEYS}.items()}
 ENTITY_NAMES = (*SHORT_NAMES, "fmap", "suffix", "datatype", "extension")
 
 
@@ -134,7 +133,7 @@ def suffix_of(path: str) -> str:
 
 
 def name_fault(path: str, entities: Mapping[str, str], *, derivative: bool = False) -> str:
-    """What is not BIDS about the place or the name of an image; empty where all is well.
+    """Say what is not BIDS about the place or the name of an image; empty where all is well.
 
     Derivatives may have entities of their own; raw data may not, because two images that differ in
     nothing else would be taken for one.
@@ -172,7 +171,7 @@ def _entity_fault(pairs: list[tuple[str, str]], derivative: bool) -> str:
     for key, value in pairs:
         known = key in (_VALUES if derivative else _RAW_SHORT)
         if not known and not derivative:
-            return f"has {f'{key}-{value}' if value else key!r} in its name, which is no entity of raw BIDS data"
+            return f"has {f'{key}-{value}' if value else key!r} in its name, which is no entity of raw data"
         if key in seen:
             return f"has the entity {key}- twice in its name"
         if not re.fullmatch(_VALUES[key].pattern if known else _LABEL, value):
@@ -243,7 +242,8 @@ class Sidecars:
         tables = list(self._applicable(path, entities, ".tsv", suffix))
         if suffix == "mask":
             general = {"subject", "session", "datatype"}
-            tables += [row for row in self._applicable(path, entities, ".tsv", "dseg") if set(row[0]) - general]
+            of_segmentations = self._applicable(path, entities, ".tsv", "dseg")
+            tables += [row for row in of_segmentations if set(row[0]) - general]
         return max(tables, key=lambda row: (row[1].count("/"), len(row[0])), default=({}, ""))[1]
 
     def _applicable(

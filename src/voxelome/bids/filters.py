@@ -14,8 +14,9 @@ SOURCE = "--bids-filter-file"
 # What a query is about unless it names a suffix itself. Those of other programs are known, so that one
 # file serves several.
 _SUFFIXES = (
-    "T1w", "T2w", "FLAIR", "PDw", "MEGRE", "MESE", "T2starw", "T2star", "MP2RAGE", "UNIT1", "inplaneT1", "inplaneT2",
-    "angio", "FLASH", "PD", "VFA", "MPM", "MTS", "T1map", "T2map", "T2starmap", "R1map", "R2map", "R2starmap", "Chimap",
+    "T1w", "T2w", "FLAIR", "PDw", "MEGRE", "MESE", "T2starw", "T2star", "MP2RAGE", "UNIT1", "inplaneT1",
+    "inplaneT2", "angio", "FLASH", "PD", "VFA", "MPM", "MTS", "T1map", "T2map", "T2starmap", "R1map",
+    "R2map", "R2starmap", "Chimap",
     "bold", "sbref", "dwi", "asl", "m0scan", "pet", "roi", "mask", "dseg", "probseg",
 )  # fmt: skip
 QUERIES: dict[str, dict[str, object]] = {
@@ -52,7 +53,7 @@ class Query:
 
 
 def compile_filters(filters: Mapping[str, Mapping[str, object]] | None) -> tuple[Query, ...]:
-    """Queries of a filter file's content.
+    """Compile the content of a filter file.
 
     Parameters
     ----------
@@ -85,7 +86,8 @@ def _compile(name: str, wanted: object) -> Query:
         raise InputError(SOURCE, f"query {name!r} is not a mapping of entities", 'write {"t1w": {"run": 1}}')
     for entity in wanted:
         if entity not in ENTITY_NAMES:
-            raise InputError(SOURCE, f"query {name!r} has an unknown entity {entity!r}", _suggest_entity(str(entity)))
+            problem = f"query {name!r} has an unknown entity {entity!r}"
+            raise InputError(SOURCE, problem, _suggest_entity(str(entity)))
     conditions = [_condition(name, entity, value) for entity, value in wanted.items()]
     own = [condition for condition in conditions if condition.name == "suffix"]
     scope = own or [_condition(name, entity, value) for entity, value in QUERIES[name.lower()].items()]
@@ -96,11 +98,11 @@ def _condition(query: str, entity: str, value: object) -> _Condition:
     values = list(value) if isinstance(value, list | tuple) else [value]
     for item in values:
         if item is not None and not isinstance(item, str | int | float):
-            raise InputError(
-                SOURCE, f"query {query!r}: {entity} = {item!r} is no value", "give a text, a number, a list, null or '*'"
-            )
+            problem = f"query {query!r}: {entity} = {item!r} is no value"
+            raise InputError(SOURCE, problem, "give a text, a number, a list, null or '*'")
     optional = any(item in _OPTIONAL for item in values)
-    plain = frozenset(matching_value(entity, item) for item in values if item not in (*_ANY, *_NONE, *_OPTIONAL))
+    special = (*_ANY, *_NONE, *_OPTIONAL)
+    plain = frozenset(matching_value(entity, item) for item in values if item not in special)
     return _Condition(
         entity,
         plain,

@@ -15,7 +15,7 @@ from typing import Any
 import fastjsonschema
 import yaml
 
-from voxelome.bids.filters import compile_filters
+from voxelome.bids.filters import Query, compile_filters
 from voxelome.bids.scan import BidsFile, Dataset, Listed, list_subject, open_dataset, scan_subject, signature
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, save_text
@@ -99,11 +99,8 @@ def update_inventory(
     raw, known = _open_raw(bids_dir)
     labels = _choose(participants, known, bids_dir)
     datasets = [raw, *(_open_derivative(name, root) for name, root in derivatives.items())]
-    settings = _text({
-        "bids_dir": str(bids_dir.resolve()),
-        "derivatives": {item.name: str(item.root.resolve()) for item in datasets[1:]},
-        "filters": filters or {},
-    })
+    roots = {item.name: str(item.root.resolve()) for item in datasets}
+    settings = _text({"roots": roots, "filters": filters or {}})
     before = _signatures(folder, settings)
     written = {path.stem.removeprefix("sub-") for path in folder.glob("sub-*.json")}
     update = InventoryUpdate(labels)
@@ -113,26 +110,32 @@ def update_inventory(
         parts = [(dataset, list_subject(dataset, label)) for dataset in datasets]
         now = signature(label, parts)
         after[label] = "" if _newest(parts) >= young else now
-        if label in written and before.get(label) == now:
+        same = label in written and before.get(label) == now
+        if same or not _write(folder / f"sub-{label}.json", _scan(label, parts, queries)):
             update.unchanged.append(label)
-            continue
-        inventory = SubjectInventory(label)
-        for dataset, listed in parts:
-            files, problems = scan_subject(dataset, label, listed, queries)
-            inventory.problems += problems
-            if dataset.name:
-                inventory.derivatives[dataset.name] = files
-            else:
-                inventory.files = files
-        changed = _write(folder / f"sub-{label}.json", inventory)
-        kind = update.unchanged if not changed else update.changed if label in written else update.added
-        kind.append(label)
+        else:
+            (update.changed if label in written else update.added).append(label)
     for label in sorted(written.difference(labels)):
         (folder / f"sub-{label}.json").unlink()
         update.removed.append(label)
     index = {"format": FORMAT, "settings": settings, "participants": labels, "signatures": after}
     _write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
     return update
+
+
+def _scan(
+    label: str, parts: Iterable[tuple[Dataset, Sequence[Listed]]], queries: Sequence[Query]
+) -> SubjectInventory:
+    """Read one subject in all datasets."""
+    inventory = SubjectInventory(label)
+    for dataset, listed in parts:
+        files, problems = scan_subject(dataset, label, listed, queries)
+        inventory.problems += problems
+        if dataset.name:
+            inventory.derivatives[dataset.name] = files
+        else:
+            inventory.files = files
+    return inventory
 
 
 def load_inventory(folder: Path) -> dict[str, SubjectInventory]:
@@ -158,7 +161,7 @@ def _read(path: Path) -> SubjectInventory:
     try:
         _schema()(content)
     except fastjsonschema.JsonSchemaException as error:
-        raise InputError(path, str(error.message), "remove the file and run again: it is made anew") from error
+        raise InputError(path, str(error.message), "remove the file: it is made anew") from error
     return SubjectInventory(
         content["subject"],
         [BidsFile(**item) for item in content["files"]],
@@ -173,20 +176,20 @@ def _open_raw(bids_dir: Path) -> tuple[Dataset, list[str]]:
         raise InputError(bids_dir, "there is no such folder", "give the root of the BIDS dataset")
     description = bids_dir / "dataset_description.json"
     if not description.is_file():
-        raise InputError(bids_dir, "has no dataset_description.json", "give the dataset's root, or add the file")
+        raise InputError(bids_dir, "has no dataset_description.json", "give the dataset's root, or add it")
     load_json(description)
     dataset, labels = open_dataset("", bids_dir)
     if not labels:
         raise InputError(bids_dir, "has no folder sub-*", "give the root of a raw BIDS dataset")
     odd = [label for label in labels if not (label.isascii() and label.isalnum())]
     if odd:
-        raise InputError(bids_dir / f"sub-{odd[0]}", "is no BIDS label", "use only letters and digits after sub-")
+        raise InputError(bids_dir / f"sub-{odd[0]}", "is no BIDS label", "use only letters and digits in it")
     return dataset, labels
 
 
 def _open_derivative(name: str, root: Path) -> Dataset:
     if not root.is_dir():
-        raise InputError(root, f"there is no such folder of derivatives {name!r}", "check --derivatives NAME=DIR")
+        raise InputError(root, f"there is no such folder (derivatives {name!r})", "check --derivatives")
     return open_dataset(name, root)[0]
 
 
@@ -197,7 +200,8 @@ def _choose(wanted: Sequence[str], known: list[str], bids_dir: Path) -> list[str
         if label not in known:
             near = difflib.get_close_matches(label, known, n=3, cutoff=0.4)
             few = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
-            advice = f"did you mean {' or '.join(f'sub-{item}' for item in near)}?" if near else f"there are: {few}"
+            guess = " or ".join(f"sub-{item}" for item in near)
+            advice = f"did you mean {guess}?" if near else f"there are: {few}"
             raise InputError(bids_dir, f"has no participant sub-{label}", advice)
     return sorted(set(labels)) if labels else known
 
@@ -211,9 +215,11 @@ def _newest(parts: Iterable[tuple[Dataset, Sequence[Listed]]]) -> int:
 
 def _write(path: Path, inventory: SubjectInventory) -> bool:
     """Check an inventory against the schema and write it, one image a line; return whether it changed."""
-    _schema()({**vars(inventory), "files": [vars(item) for item in inventory.files],
-               "derivatives": {n: [vars(i) for i in items] for n, items in inventory.derivatives.items()}})  # fmt: skip
-    derivatives = ",\n".join(f"{_text(name)}: {_lines(items)}" for name, items in inventory.derivatives.items())
+    images = {name: [vars(item) for item in items] for name, items in inventory.derivatives.items()}
+    _schema()({**vars(inventory), "files": [vars(item) for item in inventory.files], "derivatives": images})
+    derivatives = ",\n".join(
+        f"{_text(name)}: {_lines(items)}" for name, items in inventory.derivatives.items()
+    )
     return _write_text(
         path,
         f'{{"subject": {_text(inventory.subject)},\n"files": {_lines(inventory.files)},\n'

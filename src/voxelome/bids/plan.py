@@ -115,7 +115,9 @@ class Unit:
 def _content(part: object) -> object:
     """Digests stand for files: moving a dataset changes no content."""
     if isinstance(part, Contrast | GradientEcho | Mask):
-        return {key: value for key, value in asdict(part).items() if key not in ("path", "magnitude", "phase")}
+        return {
+            key: value for key, value in asdict(part).items() if key not in ("path", "magnitude", "phase")
+        }
     if isinstance(part, tuple | list):
         return [_content(item) for item in part]
     return part
@@ -166,12 +168,21 @@ def _plan_visit(
         elif suffix in GRADIENT_ECHO:
             echoes.setdefault(contrast_label(_named(file), suffix), []).append(file)
         elif suffix in REFERENCE_ORDER:
-            contrasts.append(Contrast(contrast_label(_named(file), suffix), str(bids_dir / file.path), file.digest))
+            contrasts.append(
+                Contrast(contrast_label(_named(file), suffix), str(bids_dir / file.path), file.digest)
+            )
         else:
             skipped.append({"what": file.path, "why": f"no step works on {suffix or 'such'} images"})
-    gradient_echoes = [_gradient_echo(label, files, bids_dir, skipped) for label, files in sorted(echoes.items())]
+    gradient_echoes = [
+        _gradient_echo(label, files, bids_dir, skipped) for label, files in sorted(echoes.items())
+    ]
     masks = [
-        Mask(_mask_name(file), str(root / file.path), str(root / file.label_table) if file.label_table else "", file.digest)
+        Mask(
+            _mask_name(file),
+            str(root / file.path),
+            str(root / file.label_table) if file.label_table else "",
+            file.digest,
+        )
         for root, file in visit.masks
         if file.entities.get("suffix") in ("mask", "dseg") and file.entities.get("desc") != "brain"
     ]
@@ -179,8 +190,14 @@ def _plan_visit(
     _explain(contrasts, gradient_echoes, masks, reference, skipped)
     problems = [dict(item) for item in inventory.problems if _belongs(item["path"], session)]
     return Unit(
-        inventory.subject, session, tuple(contrasts), reference, tuple(gradient_echoes), tuple(masks),
-        tuple(skipped), tuple(problems),
+        inventory.subject,
+        session,
+        tuple(contrasts),
+        reference,
+        tuple(gradient_echoes),
+        tuple(masks),
+        tuple(skipped),
+        tuple(problems),
     )
 
 
@@ -199,6 +216,7 @@ def _belongs(path: str, session: str | None) -> bool:
 
 def _reference(contrasts: Iterable[Contrast]) -> str:
     """Label of the reference: plain T1w first, then contrast-enhanced T1w, T2w, FLAIR, PDw."""
+
     def rank(contrast: Contrast) -> tuple[int, bool, str]:
         return REFERENCE_ORDER.index(contrast.label.split("_")[-1]), "ce-" in contrast.label, contrast.label
 
@@ -210,6 +228,7 @@ def _gradient_echo(
     label: str, files: list[BidsFile], bids_dir: Path, skipped: list[dict[str, str]]
 ) -> GradientEcho:
     """Sort the echoes of one acquisition by their times."""
+
     def parts(*names: str | None) -> list[BidsFile]:
         chosen = [file for file in files if file.entities.get("part") in names]
         return sorted(chosen, key=lambda file: (_number(file, "EchoTime"), file.path))
@@ -246,19 +265,29 @@ def _explain(
 ) -> None:
     """Say what this visit cannot get and why."""
     if not reference:
-        skipped.append({
-            "what": "brain mask of the visit, registration, template space",
-            "why": "there is no T1w, T2w, FLAIR or PDw image to serve as reference",
-        })
+        skipped.append(
+            {
+                "what": "brain mask of the visit, registration, template space",
+                "why": "there is no T1w, T2w, FLAIR or PDw image to serve as reference",
+            }
+        )
     elif len(contrasts) == 1 and not gradient_echoes:
-        skipped.append({"what": "registration between contrasts", "why": f"there is only one image, {reference}"})
+        skipped.append(
+            {"what": "registration between contrasts", "why": f"there is only one image, {reference}"}
+        )
     if not gradient_echoes:
-        skipped.append({"what": "R2*, SWI and susceptibility maps", "why": "there is no gradient-echo acquisition"})
+        skipped.append(
+            {"what": "R2*, SWI and susceptibility maps", "why": "there is no gradient-echo acquisition"}
+        )
     for echo in gradient_echoes:
         if not echo.phase:
-            skipped.append({"what": f"SWI and susceptibility of {echo.label}", "why": "there is no phase image"})
+            skipped.append(
+                {"what": f"SWI and susceptibility of {echo.label}", "why": "there is no phase image"}
+            )
     if not masks:
-        skipped.append({"what": "features of lesions or other regions", "why": "no masks were given (--derivatives)"})
+        skipped.append(
+            {"what": "features of lesions or other regions", "why": "no masks were given (--derivatives)"}
+        )
 
 
 def load_plan(

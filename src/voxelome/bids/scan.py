@@ -127,7 +127,7 @@ def _stat(entry: os.DirEntry[str], path: str) -> Listed:
 
 
 def list_subject(dataset: Dataset, subject: str) -> list[Listed]:
-    """Images and sidecars of a subject: in its own folder, its sessions', their datatypes', and below anat."""
+    """Images and sidecars of a subject: in its folder, its sessions', their datatypes', and below anat."""
     found: list[Listed] = []
     waiting = [f"sub-{subject}"]
     while waiting:
@@ -179,17 +179,20 @@ def scan_subject(
     for item in listed:
         if not item.path.endswith(IMAGES):
             if item.fault and item.path not in side:
-                problems.append(_problem(dataset, item.path, item.fault, "check the permissions of the folder"))
+                problems.append(_problem(dataset, item.path, item.fault, "check its permissions"))
             continue
         entities = parse_entities(item.path, derivative=bool(dataset.name))
         if not keeps(queries, entities):
             continue
         found, faults = _scan_image(dataset, item, entities, sidecars)
         problems += faults
-        # The plan leaves out raw images that have a problem; those of derivatives it takes as they are.
-        if found is not None and not (faults and dataset.name):
+        if found is not None:
             files.append(found)
     problems += _twins(dataset, files)
+    if dataset.name:
+        # The plan leaves out raw images that have a problem; those of derivatives it takes as they are.
+        broken = {row["path"] for row in problems}
+        files = [file for file in files if dataset.reference(file.path) not in broken]
     if not dataset.name and not any(item.path.endswith(IMAGES) for item in listed):
         remedy = "check that its images lie in a folder such as anat and end in .nii.gz"
         problems.append(_problem(dataset, f"sub-{subject}", "has no image", remedy))
@@ -232,7 +235,8 @@ def _scan_image(
         remedy = f"move it, for example to {example}" if example else "rename or remove it"
         return None, [_problem(dataset, item.path, fault, remedy)]
     if item.fault or not item.size:
-        return None, [_problem(dataset, item.path, item.fault or "is empty", "fetch the file again, or remove it")]
+        remedy = "fetch the file again, or remove it"
+        return None, [_problem(dataset, item.path, item.fault or "is empty", remedy)]
     metadata, faults = sidecars.metadata(item.path, entities)
     problems = [row for error in faults for row in _sidecar_problems(dataset, item.path, error)]
     table = sidecars.label_table(item.path, entities) if entities["suffix"] in LABELLED else ""
@@ -241,7 +245,8 @@ def _scan_image(
         digest = content_digest(dataset.root / item.path, item.size)
         if table:
             reading = table
-            digest = hashlib.blake2b(digest.encode() + (dataset.root / table).read_bytes(), digest_size=8).hexdigest()
+            both = digest.encode() + (dataset.root / table).read_bytes()
+            digest = hashlib.blake2b(both, digest_size=8).hexdigest()
     except OSError as error:
         text = f"cannot be read ({error.strerror})"
         blame = InputError(reading, text, "check its permissions, or fetch it again")
@@ -267,7 +272,8 @@ def _twins(dataset: Dataset, files: Iterable[BidsFile]) -> Iterator[Problem]:
     for path in sorted(paths):
         twin = path.removesuffix(".gz") if path.endswith(".gz") else f"{path}.gz"
         if twin in paths:
-            yield _problem(dataset, path, f"is there a second time as {twin.rsplit('/', 1)[-1]}", "remove one of them")
+            problem = f"is there a second time as {twin.rsplit('/', 1)[-1]}"
+            yield _problem(dataset, path, problem, "remove one of them")
 
 
 def content_digest(path: Path, size: int) -> str:

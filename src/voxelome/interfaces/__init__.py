@@ -21,7 +21,7 @@ _HOMES = {
     "ReportGroup": "report",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -52,7 +52,8 @@ class AssembleFeatures(SimpleInterface):
             record.add(out / "features.tsv", "features")
             values = wide.drop(columns=["participant_id", "session_id"])
             record.quality = {
-                "rows": len(wide), "features": values.shape[1],
+                "rows": len(wide),
+                "features": values.shape[1],
                 "values not available (%)": round(100 * float(values.isna().to_numpy().mean()), 2),
             }
             record.done.append(f"{len(wide)} rows of {values.shape[1]} features.")

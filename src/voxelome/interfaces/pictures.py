@@ -3,32 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from voxelome.imageio import MaskArray, Volume, load_volume
-from voxelome.reports.figures import mosaic
+from voxelome.reports.figures import Plane, mosaic
 from voxelome.reports.model import Figure
 from voxelome.step import StepRecord
 
 Records = Mapping[str, list[StepRecord]]
 
-# Maps of a gradient echo: colours, window and unit; None lets the picture choose by percentiles.
-MAPS: dict[str, tuple[str, str, tuple[float, float] | None, str]] = {
-    "Chimap": ("Susceptibility", "diverging", (-0.15, 0.15), "ppm"),
-    "R2starmap": ("R2*", "gray", (0.0, 60.0), "1/s"),
-    "swi": ("SWI", "gray", None, ""),
-    "minIP": ("Minimum-intensity projection of SWI", "gray", None, ""),
+
+@dataclass(frozen=True)
+class MapStyle:
+    """How a map of a gradient echo is shown; without a window the picture chooses by percentiles."""
+
+    title: str
+    caption: str
+    colormap: Literal["gray", "diverging"] = "gray"
+    window: tuple[float, float] | None = None
+    unit: str = ""
+    planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+
+
+MAPS = {
+    "Chimap": MapStyle(
+        "Susceptibility",
+        "Iron-rich deep nuclei and veins are positive (paramagnetic), white matter is negative. Streaks "
+        "that radiate from the edge or from veins are artefacts.",
+        colormap="diverging",
+        window=(-0.15, 0.15),
+        unit="ppm",
+    ),
+    "R2starmap": MapStyle(
+        "R2*",
+        "Iron-rich nuclei are bright; so are the neighbourhoods of air-filled sinuses, which are artefacts.",
+        window=(0.0, 60.0),
+        unit="1/s",
+    ),
+    "swi": MapStyle("SWI", "Veins and iron-rich nuclei are dark."),
+    "minIP": MapStyle(
+        "Minimum-intensity projection of SWI", "Veins run through the slab as dark lines.", planes=("axial",)
+    ),
 }
-HIGH_FIELD_R2STAR = (0.0, 120.0)
+# At 7 T rates double, and the window of 3 T would be white all over.
+HIGH_FIELD_WINDOW = (0.0, 120.0)
 
 
 def figures_of(records: Records) -> list[Figure]:
     """Figures of one visit, in the order in which data flow."""
     makers: tuple[Callable[[Records], Iterator[Figure]], ...] = (
-        _brain, _contrasts, _template, _gradient_echo_masks, _maps, _labels,
-    )  # fmt: skip
+        _brain,
+        _contrasts,
+        _template,
+        _gradient_echo_masks,
+        _maps,
+        _labels,
+    )
     return [figure for make in makers for figure in make(records)]
 
 
@@ -56,7 +89,7 @@ def _brain(records: Records) -> Iterator[Figure]:
         volume, mask = _prepared(records, item["image"]), _brain_mask(records)
         if volume is not None and mask is not None:
             picture = mosaic(volume.data, volume.affine, overlay=mask, box=mask)
-            caption = "The outline should follow the surface of the brain: nothing of it outside, no scalp or eye inside."
+            caption = "The outline should follow the surface of the brain: no scalp, skull or eye inside."
             yield Figure(f"Brain mask on {item['image']}", caption, png=picture)
 
 
@@ -74,13 +107,16 @@ def _contrasts(records: Records) -> Iterator[Figure]:
     for label, picture in pictures.items():
         if label != first:
             caption = (
-                f"{label} in the space of {first}, with the brain outline of {first}. Ventricles and sulci should "
-                "stay where they are when the picture changes."
+                f"{label} in the space of {first}, with the brain outline of {first}. Ventricles and sulci "
+                "should stay where they are when the picture changes."
             )
             yield Figure(
-                f"{label} registered to {first}", caption, png=picture, alternate=pictures.get(first),
+                f"{label} registered to {first}",
+                caption,
+                png=picture,
+                alternate=pictures.get(first),
                 alternate_label=first,
-            )  # fmt: skip
+            )
 
 
 def _template(records: Records) -> Iterator[Figure]:
@@ -90,15 +126,18 @@ def _template(records: Records) -> Iterator[Figure]:
             outline = next(_found(records, "register", "template-mask"), None)
             overlay = load_volume(outline["path"], dtype=None).data > 0 if outline else None
             picture = mosaic(volume.data, volume.affine, overlay=overlay, box=volume.data != 0)
-            caption = f"{item['image']} in the space of {item['space']}, with the outline of the subject's brain."
+            caption = (
+                f"{item['image']} in the space of {item['space']}, with the outline of the subject's brain."
+            )
             yield Figure("Template space", caption, png=picture)
 
 
 def _gradient_echo_masks(records: Records) -> Iterator[Figure]:
+    reference = next(_found(records, "preprocess", "brain"), None)
     masks = [*_found(records, "register", "mask"), *_found(records, "qsm", "mask")]
     for item in masks:
         volume = _prepared(records, item["space"])
-        if volume is None or item["name"] == "qsm":
+        if volume is None or item["name"] == "qsm" or (reference and item["space"] == reference["space"]):
             continue
         mask = load_volume(item["path"])
         inside: MaskArray = _like(mask, volume) > 0
@@ -119,35 +158,40 @@ def _like(image: Volume, target: Volume) -> Any:
 
 def _maps(records: Records) -> Iterator[Figure]:
     for record in records.get("qsm", []):
-        valid = next((load_volume(i["path"], dtype=None).data > 0 for i in record.find("mask", name="qsm")), None)
+        valid = next(
+            (load_volume(i["path"], dtype=None).data > 0 for i in record.find("mask", name="qsm")), None
+        )
         for item in record.find("map"):
-            if item["suffix"] not in MAPS:
-                continue
-            name, colours, window, unit = MAPS[item["suffix"]]
-            volume = load_volume(item["path"])
-            data, affine = _canonical(volume)
-            if item["suffix"] == "R2starmap" and np.percentile(data[data > 0], 90) > MAPS["R2starmap"][2][1]:
-                window = HIGH_FIELD_R2STAR
-            box = _canonical(Volume(valid, volume.affine, 1, 0, valid.dtype))[0] if valid is not None else None
-            picture = mosaic(data, affine, window=window, colormap=colours, unit=unit or None, box=box)
-            yield Figure(f"{name} ({item['space']})", _map_caption(item["suffix"]), png=picture)
+            if item["suffix"] in MAPS:
+                yield _map(item, valid)
+
+
+def _map(item: dict[str, Any], valid: MaskArray | None) -> Figure:
+    style, volume = MAPS[item["suffix"]], load_volume(item["path"])
+    data, affine = _canonical(volume)
+    window = style.window
+    if item["suffix"] == "R2starmap" and window and np.percentile(data[data > 0], 90) > window[1]:
+        window = HIGH_FIELD_WINDOW
+    box = None if valid is None else _canonical(replace(volume, data=valid))[0] > 0
+    picture = mosaic(
+        data,
+        affine,
+        window=window,
+        colormap=style.colormap,
+        unit=style.unit or None,
+        box=box,
+        planes=style.planes,
+    )
+    return Figure(f"{style.title} ({item['space']})", style.caption, png=picture)
 
 
 def _canonical(volume: Volume) -> tuple[Any, Any]:
     import nibabel as nib
 
-    image = nib.as_closest_canonical(nib.Nifti1Image(np.asarray(volume.data, dtype=np.float32), volume.affine))
+    image = nib.as_closest_canonical(
+        nib.Nifti1Image(np.asarray(volume.data, dtype=np.float32), volume.affine)
+    )
     return np.asarray(image.dataobj), image.affine
-
-
-def _map_caption(suffix: str) -> str:
-    return {
-        "Chimap": "Iron-rich deep nuclei and veins are positive (paramagnetic), white matter is negative. Streaks that "
-        "radiate from the edge or from veins are artefacts.",
-        "R2starmap": "Iron-rich nuclei are bright; so are the neighbourhoods of air-filled sinuses, which are artefacts.",
-        "swi": "Veins and iron-rich nuclei are dark.",
-        "minIP": "Veins run through the slab as dark lines.",
-    }[suffix]
 
 
 def _labels(records: Records) -> Iterator[Figure]:
@@ -157,9 +201,10 @@ def _labels(records: Records) -> Iterator[Figure]:
         anatomy = spaces.get(item["space"])
         if reference is not None and anatomy is not None:
             anatomy = next(
-                i for i in _found(records, "register", "image")
+                i
+                for i in _found(records, "register", "image")
                 if i["space"] == item["space"] and i["image"] == reference["image"]
-            )  # fmt: skip
+            )
             volume = load_volume(anatomy["path"])
         else:
             prepared = _prepared(records, item["space"])
@@ -168,5 +213,9 @@ def _labels(records: Records) -> Iterator[Figure]:
             volume = prepared
         labels = load_volume(item["path"], dtype=None).data
         names = {int(value): name for value, name in item["names"].items()}
-        picture = mosaic(volume.data, volume.affine, overlay=labels, names=names, box=labels > 0, crop=volume.data != 0)
-        yield Figure(f"{item['name']} in {item['space']}", "Masks that were given with the data.", png=picture)
+        picture = mosaic(
+            volume.data, volume.affine, overlay=labels, names=names, box=labels > 0, crop=volume.data != 0
+        )
+        yield Figure(
+            f"{item['name']} in {item['space']}", "Masks that were given with the data.", png=picture
+        )

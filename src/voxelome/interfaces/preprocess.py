@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
+from voxelome.bids.names import split_label
 from voxelome.errors import DataError, InputError, blame
 from voxelome.imageio import Volume, load_volume, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
@@ -84,9 +85,8 @@ class PreprocessSession(SimpleInterface):
             volume_ml = float(mask.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
             record.quality["brain volume (ml)"] = round(volume_ml, 1)
             record.parameters["brain mask"] = method
-            record.add(
-                save_volume(Path(self.inputs.out_dir) / "brain_mask.nii.gz", mask, affine), "brain", image=label
-            )
+            path = save_volume(Path(self.inputs.out_dir) / "brain_mask.nii.gz", mask, affine)
+            record.add(path, "brain", image=label, space=split_label(label)[1])
         return mask
 
     def _extract(self, path: Path, data: Any, affine: Any) -> Any:
@@ -94,7 +94,9 @@ class PreprocessSession(SimpleInterface):
 
         folder = Path(self.inputs.models_dir) / "deepbet"
         if not folder.is_dir():
-            raise InputError(folder, "the brain extraction model is missing", "run: voxelome-tools models fetch deepbet")
+            raise InputError(
+                folder, "the brain extraction model is missing", "run: voxelome-tools models fetch deepbet"
+            )
         with blame(path):
             return BrainExtractor(folder, threads=self.inputs.num_threads)(data, affine)
 

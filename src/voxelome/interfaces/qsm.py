@@ -15,7 +15,14 @@ from voxelome.imageio import Volume, load_volume, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.step import StepRecord, recording, use_threads
 
-UNITS = {"Chimap": "ppm", "R2starmap": "1/s", "T2starmap": "s", "S0map": "arbitrary", "swi": "arbitrary", "minIP": "arbitrary"}
+UNITS = {
+    "Chimap": "ppm",
+    "R2starmap": "1/s",
+    "T2starmap": "s",
+    "S0map": "arbitrary",
+    "swi": "arbitrary",
+    "minIP": "arbitrary",
+}
 
 
 class QSMInputs(StepInputs):
@@ -26,9 +33,13 @@ class QSMInputs(StepInputs):
     phase = traits.List(File(), desc="phase images, one an echo")
     echo_times = traits.List(traits.Float(), desc="echo times in s, in the order of the images")
     field_strength = traits.Float(0.0, usedefault=True, desc="field strength in T; 0 means unknown")
-    phase_units = traits.Str("", usedefault=True, desc="Units of the phase sidecars, such as rad or arbitrary")
+    phase_units = traits.Str(
+        "", usedefault=True, desc="Units of the phase sidecars, such as rad or arbitrary"
+    )
     registered = File(mandatory=True, desc="record of register for this visit (its brain mask is used)")
-    inversion = traits.Enum("tv", "tkd", usedefault=True, desc="dipole inversion: total variation or thresholded")
+    inversion = traits.Enum(
+        "tv", "tkd", usedefault=True, desc="dipole inversion: total variation or thresholded"
+    )
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
 
@@ -43,7 +54,9 @@ class ReconstructQSM(SimpleInterface):
         use_threads(spec.num_threads)
         with recording("qsm", spec.unit, spec.record) as record:
             if not spec.magnitude:
-                raise InputError(spec.phase[0], "phase has no magnitude image", "add part-mag images of the same echoes")
+                raise InputError(
+                    spec.phase[0], "phase has no magnitude image", "add part-mag images of the same echoes"
+                )
             volumes = [load_volume(path) for path in spec.magnitude]
             magnitude = _stack(volumes, spec.magnitude)
             self._check_times(len(volumes))
@@ -73,7 +86,9 @@ class ReconstructQSM(SimpleInterface):
         with blame(self.inputs.magnitude[0]):
             mask = magnitude_mask(magnitude[..., 0], first.spacing)
         record.parameters["mask"] = "tissue mask from the magnitude"
-        record.warnings.append("The mask was made from the magnitude: it holds all tissue with signal, not the brain alone.")
+        record.warnings.append(
+            "The mask was made from the magnitude: it holds all tissue with signal, not the brain alone."
+        )
         path = self._path("mask", desc="brain")
         sidecar = {**self._sidecar(), "Type": "ROI", "Method": "Otsu threshold on the first echo's magnitude"}
         save_volume(path, mask, first.affine, sidecar)
@@ -87,14 +102,22 @@ class ReconstructQSM(SimpleInterface):
         spec = self.inputs
         volumes = [load_volume(path) for path in spec.phase]
         with blame(spec.phase[0]):
-            phase, how = phase_to_radians(_stack(volumes, spec.phase), spec.phase_units or None, volumes[0].slope)
+            phase, how = phase_to_radians(
+                _stack(volumes, spec.phase), spec.phase_units or None, volumes[0].slope
+            )
         record.parameters["phase"] = how
         with blame(spec.magnitude[0]):
             result = reconstruct(
-                magnitude, phase, list(spec.echo_times), spec.field_strength, affine, mask,
-                QSMSettings(inversion=spec.inversion), threads=spec.num_threads,
+                magnitude,
+                phase,
+                list(spec.echo_times),
+                spec.field_strength,
+                affine,
+                mask,
+                QSMSettings(inversion=spec.inversion),
+                threads=spec.num_threads,
             )
-        maps = {"Chimap": result.chi, "swi": result.swi, "minIP": result.minip}
+        maps: dict[str, Any] = {"Chimap": result.chi, "swi": result.swi, "minIP": result.minip}
         if result.r2star is not None:
             maps |= {"R2starmap": result.r2star, "T2starmap": result.t2star, "S0map": result.s0}
         self._save(maps, affine, record)
@@ -103,7 +126,9 @@ class ReconstructQSM(SimpleInterface):
         record.add(valid, "mask", space=spec.label, name="qsm")
         record.quality |= {key: round(float(value), 4) for key, value in result.quality.items()}
         record.parameters |= {"dipole inversion": spec.inversion, "reference": "mean over the mask"}
-        record.done.append(f"Susceptibility and SWI from {len(spec.phase)} echoes at {spec.field_strength:g} T.")
+        record.done.append(
+            f"Susceptibility and SWI from {len(spec.phase)} echoes at {spec.field_strength:g} T."
+        )
         record.warnings += result.notes
 
     def _relax(self, magnitude: Any, mask: Any, affine: Any, record: StepRecord) -> None:
@@ -121,7 +146,11 @@ class ReconstructQSM(SimpleInterface):
     def _save(self, maps: dict[str, Any], affine: Any, record: StepRecord) -> None:
         for suffix, data in maps.items():
             path = self._path(suffix)
-            sidecar = {**self._sidecar(), "Units": UNITS[suffix], **{k: str(v) for k, v in record.parameters.items()}}
+            sidecar = {
+                **self._sidecar(),
+                "Units": UNITS[suffix],
+                **{k: str(v) for k, v in record.parameters.items()},
+            }
             save_volume(path, data, affine, sidecar)
             record.add(path, "map", image=self._image(suffix), space=self.inputs.label, suffix=suffix)
 
@@ -147,7 +176,8 @@ def _stack(volumes: list[Volume], paths: list[str]) -> Any:
     for volume, path in zip(volumes, paths, strict=True):
         if volume.data.ndim != 3 or volume.data.shape != volumes[0].data.shape:
             raise InputError(
-                path, f"has shape {volume.data.shape}, the first echo {volumes[0].data.shape}",
+                path,
+                f"has shape {volume.data.shape}, the first echo {volumes[0].data.shape}",
                 "all echoes of an acquisition must be 3D on one grid",
             )
         if not np.isfinite(volume.data).all():
@@ -160,7 +190,5 @@ def load_brain(path: Path, target: Volume) -> Any:
     import nibabel as nib
 
     mask = load_volume(path, dtype=None)
-    back = nib.orientations.ornt_transform(
-        nib.io_orientation(mask.affine), nib.io_orientation(target.affine)
-    )
+    back = nib.orientations.ornt_transform(nib.io_orientation(mask.affine), nib.io_orientation(target.affine))
     return nib.orientations.apply_orientation(mask.data, back) > 0

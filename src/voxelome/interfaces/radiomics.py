@@ -16,7 +16,18 @@ from voxelome.imageio import load_volume, save_json, save_text, sidecar_path
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.step import StepRecord, recording, use_threads
 
-COLUMNS = ("participant_id", "session_id", "image", "roi", "filter", "class", "feature", "value", "unit", "reason")
+COLUMNS = (
+    "participant_id",
+    "session_id",
+    "image",
+    "roi",
+    "filter",
+    "class",
+    "feature",
+    "value",
+    "unit",
+    "reason",
+)
 
 
 class RadiomicsInputs(StepInputs):
@@ -57,25 +68,33 @@ class ExtractRadiomics(SimpleInterface):
         self._results["record"] = spec.record
         return runtime
 
-    def _region(self, roi: dict[str, Any], images: list[dict[str, Any]], record: StepRecord) -> list[tuple[Any, ...]]:
+    def _region(
+        self, roi: dict[str, Any], images: list[dict[str, Any]], record: StepRecord
+    ) -> list[tuple[Any, ...]]:
         """Rows of one region: its shape once, then every image on its grid."""
         from voxelome.radiomics.extract import RadiomicsSettings, extract_features, shape_features
 
         spec = self.inputs
         settings = RadiomicsSettings(
-            bin_width=spec.bin_width or None, bin_count=None if spec.bin_width else spec.bin_count,
+            bin_width=spec.bin_width or None,
+            bin_count=None if spec.bin_width else spec.bin_count,
             minimum_voxels=spec.minimum_voxels,
             classes=("firstorder", "glcm", "glrlm", "glszm", "gldm", "ngtdm"),
         )
         volume = load_volume(roi["path"], dtype=None)
         mask = volume.data == roi["value"]
         if not mask.any():
-            record.skip(f"features of {roi['name']} in the space of {roi['space']}", "the region has no voxel there")
+            record.skip(
+                f"features of {roi['name']} in the space of {roi['space']}", "the region has no voxel there"
+            )
             return []
         rows: list[tuple[Any, ...]] = []
         with blame(roi["path"]):
             if roi["shape"]:
-                rows += [(roi["space"], roi["name"], value) for value in shape_features(mask, volume.affine, minimum_voxels=spec.minimum_voxels)]
+                rows += [
+                    (roi["space"], roi["name"], value)
+                    for value in shape_features(mask, volume.affine, minimum_voxels=spec.minimum_voxels)
+                ]
             for image in images:
                 if image["space"] == roi["space"]:
                     data = load_volume(image["path"]).data
@@ -84,7 +103,8 @@ class ExtractRadiomics(SimpleInterface):
                         for value in extract_features(data, mask, volume.affine, settings)
                     ]
         return [
-            (image, name, v.filter, v.feature_class, v.feature, v.value, v.unit, v.reason) for image, name, v in rows
+            (image, name, v.filter, v.feature_class, v.feature, v.value, v.unit, v.reason)
+            for image, name, v in rows
         ]
 
     def _dictionary(self) -> dict[str, Any]:
@@ -105,7 +125,11 @@ def _images(records: list[StepRecord]) -> list[dict[str, Any]]:
     from voxelome.interfaces.register import TEMPLATE
 
     found = [item for record in records for role in ("image", "map") for item in record.find(role)]
-    return [item for item in found if item["space"] != TEMPLATE and item.get("suffix") not in ("minIP", "S0map", "T2starmap")]
+    return [
+        item
+        for item in found
+        if item["space"] != TEMPLATE and item.get("suffix") not in ("minIP", "S0map", "T2starmap")
+    ]
 
 
 def _rois(records: list[StepRecord]) -> list[dict[str, Any]]:
@@ -124,7 +148,9 @@ def _rois(records: list[StepRecord]) -> list[dict[str, Any]]:
         for item in record.find("labels"):
             for value, name in item["names"].items():
                 label = name if len(item["names"]) == 1 and name == item["name"] else f"{item['name']}-{name}"
-                rois.append({"path": item["path"], "name": label, "space": item["space"], "value": int(value)})
+                rois.append(
+                    {"path": item["path"], "name": label, "space": item["space"], "value": int(value)}
+                )
     seen: set[str] = set()
     for roi in rois:
         roi["shape"] = roi["name"] not in seen

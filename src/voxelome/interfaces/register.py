@@ -27,7 +27,9 @@ class RegisterInputs(StepInputs):
     gradient_echoes = traits.List(
         traits.Str(), desc="labels that are gradient-echo magnitudes: they keep their own space"
     )
-    template_spacing = traits.Float(1.0, usedefault=True, desc="voxel size of the template space in mm: 1 or 2")
+    template_spacing = traits.Float(
+        1.0, usedefault=True, desc="voxel size of the template space in mm: 1 or 2"
+    )
     random_seed = traits.Int(0, usedefault=True, desc="seed of the optimiser's sampling")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
@@ -104,14 +106,20 @@ class _Session:
         from voxelome.registration.rigid import register_rigid
 
         result = register_rigid(
-            moving.data, moving.affine, self.reference.data, self.reference.affine,
-            fixed_mask=self.brain, seed=self.spec.random_seed, threads=self.spec.num_threads,
+            moving.data,
+            moving.affine,
+            self.reference.data,
+            self.reference.affine,
+            fixed_mask=self.brain,
+            seed=self.spec.random_seed,
+            threads=self.spec.num_threads,
         )
         shift = result.matrix[:3, :3] @ self._centre() + result.matrix[:3, 3] - self._centre()
         self.record.quality[f"{label} movement (mm)"] = round(float(np.linalg.norm(shift)), 2)
         self.record.quality[f"{label} mutual information before"] = round(result.mutual_information_before, 4)
         self.record.quality[f"{label} mutual information after"] = round(result.mutual_information_after, 4)
-        self.record.warnings += [f"{label}: {note}" for note in result.notes]
+        sentences = [f"{label}: {note}" for note in result.notes]
+        (self.record.warnings if result.doubtful else self.record.done).extend(sentences)
         self._save_matrix(label, result.matrix)
         return result.matrix
 
@@ -127,7 +135,10 @@ class _Session:
         name = label.replace("-", "").replace("_", "")
         path = self._path("xfm", ".mat", **{"from": name, "to": self.space, "mode": "image"})
         save_itk_affine(path, matrix)
-        save_json(sidecar_path(path), {"Type": "rigid", "Matrix": matrix, "Convention": "reference to image, RAS mm"})
+        save_json(
+            sidecar_path(path),
+            {"Type": "rigid", "Matrix": matrix, "Convention": "reference to image, RAS mm"},
+        )
         self.record.add(path, "matrix", image=label, matrix=[[float(x) for x in row] for row in matrix])
 
     def _register_contrast(self, label: str) -> None:
@@ -143,7 +154,9 @@ class _Session:
         sidecar["SpatialReference"] = f"the visit's {self.spec.reference}"
         save_volume(path, self._normalised(label, data, covered), affine, sidecar)
         self.record.add(path, "image", image=label, space=self.space)
-        self.record.quality[f"{label} brain covered (%)"] = round(100 * float(covered.sum() / self.brain.sum()), 1)
+        self.record.quality[f"{label} brain covered (%)"] = round(
+            100 * float(covered.sum() / self.brain.sum()), 1
+        )
         self.record.done.append(f"{label} brought to {self.spec.reference} (rigid, one interpolation).")
 
     def _register_gradient_echo(self, label: str) -> None:
@@ -153,8 +166,12 @@ class _Session:
         moving = load_prepared(self.prepared, label)
         matrix = self._rigid(label, moving)
         brain = resample(
-            self.brain.astype(np.uint8), self.reference.affine, moving.data.shape, moving.affine,
-            matrix=np.linalg.inv(matrix), order="nearest",
+            self.brain.astype(np.uint8),
+            self.reference.affine,
+            moving.data.shape,
+            moving.affine,
+            matrix=np.linalg.inv(matrix),
+            order="nearest",
         )
         space = label.replace("-", "").replace("_", "")
         path = self._path("mask", space=space, desc="brain")
@@ -171,28 +188,48 @@ class _Session:
         template, affine, template_mask = load_template(self.spec.template_spacing)
         brain = np.where(self.brain, self.reference.data, 0)
         result = register_template(
-            brain, self.reference.affine, self.brain, template, affine, template_mask,
-            threads=self.spec.num_threads, seed=self.spec.random_seed,
+            brain,
+            self.reference.affine,
+            self.brain,
+            template,
+            affine,
+            template_mask,
+            threads=self.spec.num_threads,
+            seed=self.spec.random_seed,
         )
-        to_template = {"matrix": result.affine, "displacement": result.displacement}
+        to_template: dict[str, Any] = {"matrix": result.affine, "displacement": result.displacement}
         normalised = self._normalised(self.spec.reference, self.reference.data, self.brain)
-        data = resample(normalised, self.reference.affine, template.shape, affine, order="linear", **to_template)
+        data = resample(
+            normalised, self.reference.affine, template.shape, affine, order="linear", **to_template
+        )
+        warp = self._path("xfm", **{"from": self.space, "to": TEMPLATE, "mode": "image"})
+        convention = "template point + displacement, then Matrix, gives the point in the reference; RAS mm"
+        save_volume(warp, result.displacement, affine, {"Matrix": result.affine, "Convention": convention})
+        self.record.add(
+            warp, "warp", space=TEMPLATE, matrix=[[float(x) for x in row] for row in result.affine]
+        )
+        mask = resample(
+            self.brain.astype(np.uint8),
+            self.reference.affine,
+            template.shape,
+            affine,
+            order="nearest",
+            **to_template,
+        )
         path = self._path(self.space, label=self.spec.reference, space=TEMPLATE, desc="preproc")
+        data[mask == 0] = 0
         save_volume(path, data, affine, self._sidecar(self.spec.reference, SkullStripped=True))
         self.record.add(path, "image", image=self.spec.reference, space=TEMPLATE)
-        warp = self._path("xfm", **{"from": self.space, "to": TEMPLATE, "mode": "image"})
-        note = "template point + displacement, then Matrix, gives the point in the reference; RAS mm"
-        save_volume(warp, result.displacement, affine, {"Matrix": result.affine, "Convention": note})
-        self.record.add(warp, "warp", space=TEMPLATE, matrix=[[float(x) for x in row] for row in result.affine])
-        mask = resample(
-            self.brain.astype(np.uint8), self.reference.affine, template.shape, affine, order="nearest", **to_template
-        )
         outline = self._path("mask", space=TEMPLATE, desc="brain")
         note = {**self._sidecar(self.spec.reference), "Type": "Brain", "Method": "carried to the template"}
         save_volume(outline, mask > 0, affine, note)
         self.record.add(outline, "template-mask", space=TEMPLATE, name="brain")
-        overlap = 2 * float(((mask > 0) & template_mask).sum()) / float((mask > 0).sum() + template_mask.sum())
+        overlap = (
+            2 * float(((mask > 0) & template_mask).sum()) / float((mask > 0).sum() + template_mask.sum())
+        )
         self.record.quality["template brain overlap (Dice)"] = round(overlap, 3)
         self.record.quality["template Jacobian minimum"] = round(result.jacobian_min, 3)
         self.record.quality["template Jacobian maximum"] = round(result.jacobian_max, 3)
-        self.record.done.append(f"{self.spec.reference} brought to {TEMPLATE} (affine and SyN, one interpolation).")
+        self.record.done.append(
+            f"{self.spec.reference} brought to {TEMPLATE} (affine and SyN, one interpolation)."
+        )

@@ -34,9 +34,18 @@ from voxelome.reports.model import (
 from voxelome.step import StepRecord
 
 SOFTWARE = (
-    "antspyx", "deepbet", "nibabel", "nilearn", "nipype", "numpy", "onnxruntime", "pyradiomics-bhklab",
-    "scikit-learn", "scipy", "snakemake",
-)  # fmt: skip
+    "antspyx",
+    "deepbet",
+    "nibabel",
+    "nilearn",
+    "nipype",
+    "numpy",
+    "onnxruntime",
+    "pyradiomics-bhklab",
+    "scikit-learn",
+    "scipy",
+    "snakemake",
+)
 BRAIN_VOLUME = "brain volume (ml)"
 
 
@@ -53,7 +62,9 @@ class SubjectReportInputs(BaseInterfaceInputSpec):
     dataset = traits.Str(mandatory=True, desc="name of the dataset")
     visits = traits.Str(mandatory=True, desc="JSON: by visit, what is not possible and why, and broken files")
     records = traits.List(File(), desc="records of the steps of all visits")
-    failures = traits.Str("[]", usedefault=True, desc="JSON: steps that failed, with unit, step, reason and log")
+    failures = traits.Str(
+        "[]", usedefault=True, desc="JSON: steps that failed, with unit, step, reason and log"
+    )
     report = File(mandatory=True, desc="HTML file to write")
 
 
@@ -74,13 +85,23 @@ class ReportSubject(SimpleInterface):
             for unit, plan in json.loads(spec.visits).items()
         ]
         errors = [
-            Failure(f"sub-{spec.subject}", unit_entities(row["unit"]).get("session", ""), row["step"], row["reason"], row["log"])
+            Failure(
+                f"sub-{spec.subject}",
+                unit_entities(row["unit"]).get("session", ""),
+                row["step"],
+                row["reason"],
+                row["log"],
+            )
             for row in failures
         ]
         report = SubjectReport(
-            subject=spec.subject, dataset=spec.dataset, sessions=sessions, errors=errors,
-            methods=methods(records), software=software_versions(*SOFTWARE),
-        )  # fmt: skip
+            subject=spec.subject,
+            dataset=spec.dataset,
+            sessions=sessions,
+            errors=errors,
+            methods=methods(records),
+            software=software_versions(*SOFTWARE),
+        )
         save_text(spec.report, render_subject(report))
         self._results["report"] = spec.report
         return runtime
@@ -97,44 +118,63 @@ def summarise_visit(
         by_step.setdefault(record.step, []).append(record)
     steps = [summarise_step(record) for record in records]
     steps += [
-        StepSummary(row["step"], unit, "failed", warnings=[row["reason"]]) for row in failures if row["unit"] == unit
+        StepSummary(row["step"], unit, "failed", warnings=[row["reason"]])
+        for row in failures
+        if row["unit"] == unit
     ]
     skipped = [(item["what"], item["why"]) for item in plan["skipped"]]
     if skipped:
-        steps.insert(0, StepSummary("plan", unit, skipped=skipped))
+        steps.insert(0, StepSummary("dataset", unit, skipped=skipped))
     regions = [
         (name.removesuffix(" (ml)"), float(value))
         for record in by_step.get("segment", [])
         for name, value in record.quality.items()
         if name.endswith("(ml)")
     ]
-    regions += [("brain", float(r.quality[BRAIN_VOLUME])) for r in by_step.get("preprocess", []) if BRAIN_VOLUME in r.quality]
+    regions += [
+        ("brain", float(r.quality[BRAIN_VOLUME]))
+        for r in by_step.get("preprocess", [])
+        if BRAIN_VOLUME in r.quality
+    ]
     return SessionSummary(
-        name=unit_entities(unit).get("session", ""), steps=steps, figures=figures_of(by_step), regions=regions,
+        name=unit_entities(unit).get("session", ""),
+        steps=steps,
+        figures=figures_of(by_step),
+        regions=regions,
         problems=[Problem(item["path"], item["problem"], item["remedy"]) for item in plan["problems"]],
-    )  # fmt: skip
+    )
 
 
 def summarise_step(record: StepRecord) -> StepSummary:
     """Readable part of a step's record."""
     status: Status = "warning" if record.warnings else "done"
     return StepSummary(
-        record.step, record.unit, status, done=record.done, warnings=record.warnings,
+        record.step,
+        record.unit,
+        status,
+        done=record.done,
+        warnings=record.warnings,
         skipped=[(item["what"], item["why"]) for item in record.skipped],
-        quality=list(record.quality.items()), parameters=record.parameters, seconds=record.seconds,
-    )  # fmt: skip
+        quality=list(record.quality.items()),
+        parameters=record.parameters,
+        seconds=record.seconds,
+    )
 
 
 METHODS = {
-    "preprocess": "Images were brought to RAS+ voxel order and corrected for the bias field with N4 (Tustison 2010). "
-    "The brain was found in the reference image with deepbet (Fisch 2024) unless the image came already stripped.",
-    "register": "The other images were registered rigidly to the reference (ANTs, Mattes mutual information) and "
-    "interpolated once; intensities are z-scores in the brain mask. The reference was registered to "
+    "preprocess": "Images were brought to RAS+ voxel order and corrected for the bias field with N4 "
+    "(Tustison 2010). The brain was found in the reference image with deepbet (Fisch 2024) unless the image "
+    "came already stripped.",
+    "register": "The other images were registered rigidly to the reference (ANTs, Mattes mutual information) "
+    "and interpolated once; intensities are z-scores in the brain mask. The reference was registered to "
     "MNI152NLin2009aSym with an affine and a SyN transform.",
-    "qsm": "Phase was unwrapped over space and echoes, the field fitted over the echo times, the background removed "
-    "with V-SHARP (Li 2014), and the dipole inverted with the method that the table names. R2* was fitted to the magnitudes.",
-    "segment": "Masks that came with the data were carried to the grids of the images with the rigid transforms.",
-    "radiomics": "All original features of pyradiomics (van Griethuysen 2017) were computed for every region on every image.",
+    "qsm": "Phase was unwrapped over space and echoes, the field fitted over the echo times, the background "
+    "removed with V-SHARP (Li 2014), and the dipole inverted with the method that the table names. R2* was "
+    "fitted to the magnitudes.",
+    "segment": "Masks that came with the data were carried to the grids of the images with the rigid "
+    "transforms.",
+    "radiomics": "All original features of pyradiomics (van Griethuysen 2017) were computed for every region "
+    "on every image.",
 }
 
 
@@ -174,14 +214,18 @@ class ReportGroup(SimpleInterface):
         rows = subject_rows(visits, left_out)
         models = [StepRecord.load(path) for path in spec.models]
         report = GroupReport(
-            dataset=spec.dataset, participants=len(rows), rows=rows,
+            dataset=spec.dataset,
+            participants=len(rows),
+            rows=rows,
             failures=[_left_out(unit, reason) for unit, reason in left_out.items()],
             figures=_quality_figures(visits),
             analyses=[summarise_analysis(record) for record in models if record.step == "model"],
-            features=[item for record in models if record.step == "features" for item in record.quality.items()],
+            features=[
+                item for record in models if record.step == "features" for item in record.quality.items()
+            ],
             methods=methods(record for records in visits.values() for record in records),
             software=software_versions(*SOFTWARE),
-        )  # fmt: skip
+        )
         save_text(spec.report, render_group(report))
         self._results["report"] = spec.report
         return runtime
@@ -190,7 +234,9 @@ class ReportGroup(SimpleInterface):
 def _left_out(unit: str, reason: str) -> Failure:
     entities = unit_entities(unit)
     step, _, why = reason.partition(" failed: ")
-    return Failure(f"sub-{entities['subject']}", entities.get("session", ""), step if why else "", why or reason)
+    return Failure(
+        f"sub-{entities['subject']}", entities.get("session", ""), step if why else "", why or reason
+    )
 
 
 def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) -> list[SubjectRow]:
@@ -207,9 +253,14 @@ def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) 
         status: Status = "failed" if failed else "warning" if warnings else "done"
         rows.append(
             SubjectRow(
-                subject, status, len(units), f"sub-{subject}.html", warnings, failed,
+                subject,
+                status,
+                len(units),
+                f"sub-{subject}.html",
+                warnings,
+                failed,
                 sum(volumes) / len(volumes) if volumes else None,
-            )  # fmt: skip
+            )
         )
     return rows
 
@@ -234,7 +285,9 @@ def _quality_figures(visits: dict[str, list[StepRecord]]) -> list[Figure]:
         ]
         if len(values) > 1:
             plot = strip({"all": values}, title, unit)
-            figures.append(Figure(title, "A dot a visit; those far from the others are named: look at them.", svg=plot))
+            figures.append(
+                Figure(title, "A dot a visit; those far from the others are named: look at them.", svg=plot)
+            )
     return figures
 
 
@@ -251,12 +304,20 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
     caption = "Each participant is predicted by models that have not seen it."
     known = ("n", "n_positive", "auc", "auc_low", "auc_high", "validation")
     return AnalysisSummary(
-        name=record.parameters["name"], outcome=record.parameters["outcome"], n=metrics["n"],
-        n_positive=metrics["n_positive"], auc=auc, low=low, high=high, validation=str(metrics.get("validation", "")),
-        notes=record.warnings, figures=[Figure(f"ROC curve of {record.parameters['name']}", caption, svg=plot)],
-        selected_columns=("feature", "chosen in folds (%)"), selected=_selected(record),
+        name=record.parameters["name"],
+        outcome=record.parameters["outcome"],
+        n=metrics["n"],
+        n_positive=metrics["n_positive"],
+        auc=auc,
+        low=low,
+        high=high,
+        validation=str(metrics.get("validation", "")),
+        notes=record.warnings,
+        figures=[Figure(f"ROC curve of {record.parameters['name']}", caption, svg=plot)],
+        selected_columns=("feature", "chosen in folds (%)"),
+        selected=_selected(record),
         metrics=[(name.replace("_", " "), value) for name, value in metrics.items() if name not in known],
-    )  # fmt: skip
+    )
 
 
 def _selected(record: StepRecord, most: int = 15) -> list[tuple[Any, ...]]:

@@ -21,11 +21,13 @@ class SegmentInputs(StepInputs):
 
     masks = traits.List(File(), desc="label images, each on the grid of one of the visit's images")
     names = traits.List(traits.Str(), desc="name of each label image, such as tumor")
-    label_tables = traits.List(traits.Str(), desc="TSV with index and name of each label image; empty if none")
+    label_tables = traits.List(traits.Str(), desc="TSV with index and name of each label image; n/a if none")
     prepared = File(mandatory=True, desc="record of preprocess for this visit")
     registered = File(mandatory=True, desc="record of register for this visit")
     reference = traits.Str("", usedefault=True, desc="label of the reference image; empty if there is none")
-    gradient_echoes = traits.List(traits.Str(), desc="labels of gradient-echo acquisitions: masks go there too")
+    gradient_echoes = traits.List(
+        traits.Str(), desc="labels of gradient-echo acquisitions: masks go there too"
+    )
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
 
@@ -49,7 +51,13 @@ class CarryMasks(SimpleInterface):
         return runtime
 
     def _carry(
-        self, path: Path, name: str, table: str, grids: dict[str, Volume], registered: StepRecord, record: StepRecord
+        self,
+        path: Path,
+        name: str,
+        table: str,
+        grids: dict[str, Volume],
+        registered: StepRecord,
+        record: StepRecord,
     ) -> None:
         from voxelome.anat.checks import to_canonical
         from voxelome.segmentation.carry import carry_labels, check_labels, label_volumes
@@ -79,22 +87,44 @@ class CarryMasks(SimpleInterface):
             if same_grid(labels.shape, affine, grids[label].data.shape, grids[label].affine):
                 return label
         raise InputError(
-            path, f"its grid {labels.shape} is that of no image of this visit ({', '.join(order)})",
+            path,
+            f"its grid {labels.shape} is that of no image of this visit ({', '.join(order)})",
             "resample it to the image that it was drawn on",
         )
 
     def _save(
-        self, name: str, target: str, labels: Any, grid: Volume, names: dict[int, str], home: str, path: Path,
+        self,
+        name: str,
+        target: str,
+        labels: Any,
+        grid: Volume,
+        names: dict[int, str],
+        home: str,
+        path: Path,
         record: StepRecord,
     ) -> None:
-        space = target.split("_")[-1] if target == self.inputs.reference else target.replace("-", "").replace("_", "")
-        entities = {**unit_entities(self.inputs.unit), "space": space, "desc": re.sub("[^A-Za-z0-9]", "", name)}
+        space = (
+            target.rsplit("_", maxsplit=1)[-1]
+            if target == self.inputs.reference
+            else target.replace("-", "").replace("_", "")
+        )
+        entities = {
+            **unit_entities(self.inputs.unit),
+            "space": space,
+            "desc": re.sub("[^A-Za-z0-9]", "", name),
+        }
         out = Path(self.inputs.out_dir) / bids_name(entities, "dseg", ".nii.gz")
         method = "copied" if target == home else f"carried from {home} with the visit's rigid transforms"
-        save_volume(out, labels, grid.affine, {
-            "Sources": [f"bids:masks:{'/'.join(path.parts[-3:])}"], "Method": method,
-            "SpatialReference": f"the visit's {target}",
-        })
+        save_volume(
+            out,
+            labels,
+            grid.affine,
+            {
+                "Sources": [f"bids:masks:{'/'.join(path.parts[-3:])}"],
+                "Method": method,
+                "SpatialReference": f"the visit's {target}",
+            },
+        )
         rows = "".join(f"{index}\t{label}\n" for index, label in sorted(names.items()))
         save_text(out.with_name(out.name.replace(".nii.gz", ".tsv")), "index\tname\n" + rows)
         key = space if target == self.inputs.reference else target
@@ -106,7 +136,7 @@ class CarryMasks(SimpleInterface):
 def label_names(path: Path, name: str, table: str, labels: Any) -> dict[int, str]:
     """Name of every label value that occurs, from its table where there is one."""
     present = [int(value) for value in np.unique(labels) if value != 0]
-    if not table:
+    if table == "n/a":
         return {present[0]: name} if len(present) == 1 else {value: f"{name}{value}" for value in present}
     import pandas as pd
 
@@ -116,12 +146,15 @@ def label_names(path: Path, name: str, table: str, labels: Any) -> dict[int, str
     known = {int(index): str(label) for index, label in zip(rows["index"], rows["name"], strict=True)}
     unknown = [value for value in present if value not in known]
     if unknown:
-        raise InputError(path, f"holds label {unknown[0]}, which {table} does not name", "add it to the table")
+        raise InputError(
+            path, f"holds label {unknown[0]}, which {table} does not name", "add it to the table"
+        )
     return {value: known[value] for value in present}
 
 
 def matrix_between(registered: StepRecord, reference: str, target: str, home: str) -> Any:
     """4x4 matrix that takes a point of `target` to `home`, both in RAS mm."""
+
     def from_reference(label: str) -> Any:
         found = registered.find("matrix", image=label)
         return np.array(found[0]["matrix"]) if found else np.eye(4)

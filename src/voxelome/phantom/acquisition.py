@@ -27,12 +27,16 @@ _ECHO_CENTRE = (0.0, -11.0, 6.0)
 _SEQUENCES: dict[str, dict[str, Any]] = {
     "T1w": {"RepetitionTime": 2.0, "EchoTime": 0.003, "InversionTime": 0.9, "FlipAngle": 9},
     "ce-gadolinium_T1w": {
-        "RepetitionTime": 2.0, "EchoTime": 0.003, "InversionTime": 0.9, "FlipAngle": 9,
+        "RepetitionTime": 2.0,
+        "EchoTime": 0.003,
+        "InversionTime": 0.9,
+        "FlipAngle": 9,
         "ContrastBolusIngredient": "GADOLINIUM",
     },
     "T2w": {"RepetitionTime": 4.5, "EchoTime": 0.1, "FlipAngle": 90},
     "FLAIR": {"RepetitionTime": 9.0, "EchoTime": 0.12, "InversionTime": 2.5, "FlipAngle": 90},
 }
+
 
 def field_of_view(
     extent: tuple[float, float, float], centre: tuple[float, float, float], spacing: float
@@ -99,8 +103,11 @@ def write_gradient_echo(bids_dir: Path, person: Person, tumour: Tumour, spacing:
     magnitude, phase = gre.acquire_echoes(person.rng(3), gre.complex_signal(head), grid, person)
     for echo, time in enumerate(gre.ECHO_TIMES):
         sidecar = {
-            "MagneticFieldStrength": gre.FIELD_STRENGTH, "Modality": "MR", "EchoTime": time,
-            "RepetitionTime": gre.REPETITION_TIME, "FlipAngle": gre.FLIP_ANGLE,
+            "MagneticFieldStrength": gre.FIELD_STRENGTH,
+            "Modality": "MR",
+            "EchoTime": time,
+            "RepetitionTime": gre.REPETITION_TIME,
+            "FlipAngle": gre.FLIP_ANGLE,
         }
         for part, images, units in (("mag", magnitude, "arbitrary"), ("phase", phase, "rad")):
             path = _raw_path(bids_dir, person, "MEGRE", echo=str(echo + 1), part=part)

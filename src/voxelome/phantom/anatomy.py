@@ -218,7 +218,9 @@ def tissues_at(points: FloatArray, width: float) -> Tissues:
     white = np.clip((at["intensity"] - _T1_GM) / (_T1_WM - _T1_GM), 0, 1)
     fluid = np.clip((0.9 * _T1_GM - at["intensity"]) / (0.9 * _T1_GM - _T1_CSF), 0, 1)
     parts: dict[str, FloatArray] = {
-        "wm": neural * white, "gm": neural * (1 - white - fluid), "csf": neural * fluid
+        "wm": neural * white,
+        "gm": neural * (1 - white - fluid),
+        "csf": neural * fluid,
     }
     left = head * (1 - neural)
 

@@ -114,8 +114,15 @@ def make_participant(index: int, *, bids_dir: Path, sites: int, spacing: float, 
     write_truth(bids_dir / "derivatives" / "truth", person, truth)
     volumes = label_volumes(lesion, grid, LABELS)
     days, event = survival(person, volumes["core"] + volumes["rim"])
-    row = (f"sub-{person.label}", person.site.name, f"{person.age:.0f}", person.sex, str(person.mutation),
-           str(days), str(event))
+    row = (
+        f"sub-{person.label}",
+        person.site.name,
+        f"{person.age:.0f}",
+        person.sex,
+        str(person.mutation),
+        str(days),
+        str(event),
+    )
     return row, truth_rows(person, truth)
 
 

@@ -16,10 +16,10 @@ from voxelome.phantom.person import Site
 # Signals relative to white matter in T1w, in the order of TISSUES.
 _SIGNALS: dict[str, tuple[float, ...]] = {
     #                     wm    gm    csf   bone  fat   musc  eye   vein  air
-    "T1w":               (1.00, 0.70, 0.22, 0.09, 1.10, 0.50, 0.24, 0.35, 0.0),
+    "T1w": (1.00, 0.70, 0.22, 0.09, 1.10, 0.50, 0.24, 0.35, 0.0),
     "ce-gadolinium_T1w": (1.00, 0.72, 0.22, 0.09, 1.10, 0.58, 0.26, 1.45, 0.0),
-    "T2w":               (0.45, 0.62, 1.20, 0.06, 0.75, 0.25, 1.25, 0.10, 0.0),
-    "FLAIR":             (0.55, 0.70, 0.13, 0.05, 0.70, 0.30, 0.16, 0.12, 0.0),
+    "T2w": (0.45, 0.62, 1.20, 0.06, 0.75, 0.25, 1.25, 0.10, 0.0),
+    "FLAIR": (0.55, 0.70, 0.13, 0.05, 0.70, 0.30, 0.16, 0.12, 0.0),
 }
 # Signals of core, oedema and rim; None is the tumour's own.
 _TUMOUR: dict[str, tuple[float | None, float | None, float | None]] = {

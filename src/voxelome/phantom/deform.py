@@ -104,9 +104,7 @@ class Warp:
         return np.asarray(moved.reshape(points.shape))
 
 
-def random_warp(
-    rng: np.random.Generator, scale: Vector, pose: Affine, amplitude: float = 3.0
-) -> Warp:
+def random_warp(rng: np.random.Generator, scale: Vector, pose: Affine, amplitude: float = 3.0) -> Warp:
     """Anatomy of one participant: head size, position, and a displacement of several mm.
 
     Cubic B-splines on knots 36 mm apart with normal coefficients: at the default amplitude the

@@ -25,12 +25,39 @@ FIELD_STRENGTH = 3.0
 ECHO_TIMES = (0.006, 0.013, 0.020)
 REPETITION_TIME, FLIP_ANGLE = 0.030, 15.0
 # Susceptibility relative to cerebrospinal fluid (ppm), R2* (1/s) and signal at TE = 0 at 3 T.
-_CHI = {"wm": -0.030, "gm": 0.015, "csf": 0.0, "bone": -2.0, "fat": 0.2, "muscle": 0.0, "eye": 0.0,
-        "vein": 0.30, "air": 9.4}
-_R2STAR = {"wm": 21.0, "gm": 17.0, "csf": 3.0, "bone": 250.0, "fat": 40.0, "muscle": 32.0, "eye": 3.0,
-           "vein": 55.0, "air": 0.0}
-_DENSITY = {"wm": 0.78, "gm": 0.90, "csf": 1.0, "bone": 0.12, "fat": 0.85, "muscle": 0.70, "eye": 1.0,
-            "vein": 0.80, "air": 0.0}
+_CHI = {
+    "wm": -0.030,
+    "gm": 0.015,
+    "csf": 0.0,
+    "bone": -2.0,
+    "fat": 0.2,
+    "muscle": 0.0,
+    "eye": 0.0,
+    "vein": 0.30,
+    "air": 9.4,
+}
+_R2STAR = {
+    "wm": 21.0,
+    "gm": 17.0,
+    "csf": 3.0,
+    "bone": 250.0,
+    "fat": 40.0,
+    "muscle": 32.0,
+    "eye": 3.0,
+    "vein": 55.0,
+    "air": 0.0,
+}
+_DENSITY = {
+    "wm": 0.78,
+    "gm": 0.90,
+    "csf": 1.0,
+    "bone": 0.12,
+    "fat": 0.85,
+    "muscle": 0.70,
+    "eye": 1.0,
+    "vein": 0.80,
+    "air": 0.0,
+}
 _TUMOUR_CHI = {"core": 0.0, "oedema": -0.005}
 _TUMOUR_R2STAR = {"core": 6.0, "oedema": 11.0}
 _TUMOUR_DENSITY = {"core": 1.0, "oedema": 0.98, "rim": 0.9}
@@ -70,8 +97,10 @@ def dipole_field(chi: FloatArray, spacing: Sequence[float]) -> FloatArray:
     ----------
     Marques and Bowtell, Concepts Magn Reson B 25 (2005) 65; Salomir et al., ibid. 19 (2003) 26.
     """
-    kx, ky = (fft.fftfreq(count, size).astype(np.float32) ** 2
-              for count, size in zip(chi.shape[:2], spacing[:2], strict=True))
+    kx, ky = (
+        fft.fftfreq(count, size).astype(np.float32) ** 2
+        for count, size in zip(chi.shape[:2], spacing[:2], strict=True)
+    )
     kz = fft.rfftfreq(chi.shape[2], spacing[2]).astype(np.float32) ** 2
     spectrum = fft.rfftn(chi)
     for i, kx2 in enumerate(kx):
@@ -112,7 +141,11 @@ def coarsen(data: Array) -> Array:
 
 
 def magnetise(
-    person: Person, tumour: Tumour, points: FloatArray, tissues: Tissues, parts: dict[str, FloatArray],
+    person: Person,
+    tumour: Tumour,
+    points: FloatArray,
+    tissues: Tissues,
+    parts: dict[str, FloatArray],
     spacing: float,
 ) -> MagneticHead:
     """Magnetic properties and field of a head whose voxels lie at these template points (3, X, Y, Z)."""
@@ -174,8 +207,10 @@ def _shim(field: FloatArray, brain: Array) -> FloatArray:
     values = field[tuple(2 * found.T)]
     design = np.column_stack([np.ones(len(found)), 2 * found])
     a, *slopes = np.linalg.lstsq(design, values, rcond=None)[0]
-    i, j, k = (np.float32(slope) * np.arange(count, dtype=np.float32)
-               for slope, count in zip(slopes, field.shape, strict=True))
+    i, j, k = (
+        np.float32(slope) * np.arange(count, dtype=np.float32)
+        for slope, count in zip(slopes, field.shape, strict=True)
+    )
     return np.asarray(i[:, None, None] + j[:, None] + (k + np.float32(a)))
 
 

@@ -80,12 +80,19 @@ def make_tumour(person: Person) -> Tumour:
     waves *= 2 * np.pi / _WAVELENGTH / np.linalg.norm(waves, axis=1, keepdims=True)
     chi = max(0.0, (0.03 if mutated else 0.12) + rng.normal(0, 0.012))
     return Tumour(
-        centre, second, radii, second_radii,
-        rim=(3.0 if mutated else 4.8) + rng.normal(0, 0.25), oedema=oedema,
-        waves=waves, phases=rng.uniform(0, 2 * np.pi, 6),
+        centre,
+        second,
+        radii,
+        second_radii,
+        rim=(3.0 if mutated else 4.8) + rng.normal(0, 0.25),
+        oedema=oedema,
+        waves=waves,
+        phases=rng.uniform(0, 2 * np.pi, 6),
         enhancement=(1.0 if mutated else 1.5) + rng.normal(0, 0.07),
         oedema_flair=(1.25 if mutated else 0.98) + rng.normal(0, 0.05),
-        texture=0.10 if mutated else 0.04, chi=chi, r2star=17.0 + 160.0 * chi,
+        texture=0.10 if mutated else 0.04,
+        chi=chi,
+        r2star=17.0 + 160.0 * chi,
     )
 
 
@@ -115,7 +122,8 @@ def tumour_fractions(
     where = points.reshape(3, -1)[:, near]
     body = smooth_minimum(
         ellipsoid_distance(where, tumour.centre, tumour.radii),
-        ellipsoid_distance(where, tumour.second, tumour.second_radii), 5.0,
+        ellipsoid_distance(where, tumour.second, tumour.second_radii),
+        5.0,
     )
     waves, phases = tumour.waves.astype(np.float32), tumour.phases[:, None].astype(np.float32)
     body += np.sin(waves @ where + phases).mean(axis=0) * _BUMPS

@@ -86,8 +86,11 @@ def make_site(index: int) -> Site:
     """Scanner of a site, the same for every seed: the sites alternate between two kinds, with a drift."""
     kind, drift = index % 2, index // 2
     return Site(
-        f"site{index + 1}", noise=(0.022, 0.034)[kind], scale=(620.0, 980.0)[kind] * 1.1**drift,
-        exponent=(1.0, 0.9)[kind], bias=(0.16, 0.22)[kind],
+        f"site{index + 1}",
+        noise=(0.022, 0.034)[kind],
+        scale=(620.0, 980.0)[kind] * 1.1**drift,
+        exponent=(1.0, 0.9)[kind],
+        bias=(0.16, 0.22)[kind],
     )
 
 
@@ -109,9 +112,7 @@ def make_person(index: int, sites: int, seed: int) -> Person:
     r2star = {name: 17.0 + 120.0 * value for name, value in chi.items()}
     mutation = _MUTATION[index % len(_MUTATION)]
     site = make_site(index % sites)
-    return Person(
-        f"{index + 1:02d}", (seed, index), site, age, sex, mutation, warp, motion, chi, r2star
-    )
+    return Person(f"{index + 1:02d}", (seed, index), site, age, sex, mutation, warp, motion, chi, r2star)
 
 
 def survival(person: Person, tumour_ml: float) -> tuple[int, int]:

@@ -19,6 +19,8 @@ from voxelome.registration.stages import Grid, Stage, run_stages
 MASK_MARGIN = 6.0
 # Below this, what the two images share does not tell where they belong.
 WEAK_INFORMATION = 0.05
+# Headers that share this much (bits) need no better alignment to be trusted.
+ALIGNED_INFORMATION = 0.3
 
 _COARSE = (Stage("Rigid[0.1]", "MI", "32,Regular,0.25", (100,), (4,), (2,)),)
 _FINE = (
@@ -42,12 +44,15 @@ class RigidResult:
         the moving image's field of view adds nothing.
     notes : list of str
         Sentences for the user; empty if all went well.
+    doubtful : bool
+        Whether the notes are a reason to look: not when the headers' alignment was simply the best.
     """
 
     matrix: Affine
     mutual_information_before: float
     mutual_information_after: float
     notes: list[str] = field(default_factory=list)
+    doubtful: bool = False
 
 
 def register_rigid(
@@ -113,7 +118,7 @@ def register_rigid(
         found = headers
     after = shared_information(target, source, found)
     matrix = translation(centre) @ found @ translation(-centre)
-    return RigidResult(matrix, before, after, notes)
+    return RigidResult(matrix, before, after, notes, doubtful=bool(notes) and after < ALIGNED_INFORMATION)
 
 
 def _reasons_to_refuse(target: Grid, source: Grid, found: Affine, before: float) -> list[str]:

@@ -13,9 +13,12 @@ TOLERANCE = 0.05
 
 
 def same_grid(
-    shape: tuple[int, ...], affine: Affine, other_shape: tuple[int, ...], other_affine: Affine,
+    shape: tuple[int, ...],
+    affine: Affine,
+    other_shape: tuple[int, ...],
+    other_affine: Affine,
     tolerance: float = TOLERANCE,
-) -> bool:  # fmt: skip
+) -> bool:
     """Whether two grids have the same shape and put their corners at the same place within `tolerance` mm."""
     if tuple(shape) != tuple(other_shape):
         return False
@@ -41,7 +44,9 @@ def check_labels(labels: Array) -> Array:
         raise DataError("holds NaN or infinite values", "write labels as whole numbers")
     whole = np.rint(labels)
     if np.abs(labels - whole).max() > 1e-3:
-        raise DataError("holds values that are no whole numbers (a probability map?)", "threshold it, or give labels")
+        raise DataError(
+            "holds values that are no whole numbers (a probability map?)", "threshold it, or give labels"
+        )
     if whole.min() < 0:
         raise DataError(f"holds the label {int(whole.min())}", "labels are 1 or more, 0 is the background")
     if not whole.any():
@@ -50,7 +55,11 @@ def check_labels(labels: Array) -> Array:
 
 
 def carry_labels(
-    labels: Array, affine: Affine, target_shape: tuple[int, ...], target_affine: Affine, matrix: Affine | None = None
+    labels: Array,
+    affine: Affine,
+    target_shape: tuple[int, ...],
+    target_affine: Affine,
+    matrix: Affine | None = None,
 ) -> Array:
     """Label image on another grid, each voxel with the label that fills most of it.
 
@@ -123,4 +132,6 @@ def label_volumes(labels: Array, affine: Affine) -> dict[int, float]:
     """Volume in ml of each label that occurs."""
     voxel = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     values, counts = np.unique(labels, return_counts=True)
-    return {int(value): float(count) * voxel for value, count in zip(values, counts, strict=True) if value != 0}
+    return {
+        int(value): float(count) * voxel for value, count in zip(values, counts, strict=True) if value != 0
+    }
