@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from voxelome.bids.entities import DERIVATIVE_PATTERNS, RAW_PATTERNS
@@ -28,6 +28,15 @@ CONTENT = st.dictionaries(
     st.sampled_from(["EchoTime", "Units", "FlipAngle", "SliceTiming"]), VALUES, max_size=3
 )
 SUFFIXES = st.sampled_from(["T1w", "T2w", "FLAIR", "MEGRE"])
+
+
+# Each example builds a pybids layout: to make a failing one smaller would take minutes.
+QUICK = {
+    "deadline": None,
+    "database": None,
+    "phases": [Phase.explicit, Phase.generate],
+    "suppress_health_check": [HealthCheck.too_slow],
+}
 
 
 def optional(key, *values):
@@ -88,19 +97,47 @@ def described(found):
     return {file.path: (file.entities, file.metadata) for file in found}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(datasets())
-def test_entities_and_metadata_of_every_image_are_those_of_pybids(content):
+def ours_and_theirs(content):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve() / "raw"
-        write(root, content)
+        write(root, {"dataset_description.json": DESCRIPTION, **content})
         update_inventory(root, Path(folder) / "inventory")
         inventories = load_inventory(Path(folder) / "inventory").values()
         ours = described(file for inventory in inventories for file in inventory.files)
-        assert ours == by_pybids(bids.BIDSLayout(root, validate=False), root)
+        return ours, by_pybids(bids.BIDSLayout(root, validate=False), root)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, **QUICK)
+@given(datasets())
+def test_entities_and_metadata_of_every_image_are_those_of_pybids(content):
+    ours, theirs = ours_and_theirs(content)
+    assert ours == theirs
+
+
+STEM = "sub-01/anat/sub-01_acq-a_run-01"
+
+
+@pytest.mark.parametrize(
+    ("sidecars", "value"),
+    [
+        ({"T1w.json": 1, "acq-a_T1w.json": 2}, 2),
+        ({"run-1_T1w.json": 2, "T1w.json": 1}, 2),
+        ({"sub-01/anat/sub-01_T1w.json": 1, "sub-01/anat/sub-01_run-1_T1w.json": 2}, 2),
+        ({f"{STEM}_T1w.json": 1, "sub-01/sub-01_T1w.json": 2, "T1w.json": 3}, 1),
+        ({"sub-01/sub-01_T1w.json": 1, "T1w.json": 2}, 1),
+        ({"sub-01/sub-01_T1w.json": None, "T1w.json": 2}, None),
+        ({"sub-01_T1w.json": 1, "sub-02_T1w.json": 2}, 1),
+        ({"run-2_T1w.json": 1, "acq-b_T1w.json": 2, "T2w.json": 3, "ce-a_T1w.json": 4}, None),
+    ],
+)
+def test_which_of_several_sidecars_wins_is_as_in_pybids(sidecars, value):
+    content = {path: json.dumps({"EchoTime": number}) for path, number in sidecars.items()}
+    ours, theirs = ours_and_theirs({f"{STEM}_T1w.nii.gz": "content", **content})
+    assert ours == theirs
+    assert ours[f"{STEM}_T1w.nii.gz"][1].get("EchoTime") == value
+
+
+@settings(max_examples=8, **QUICK)
 @given(datasets(derivative=True))
 def test_entities_and_metadata_of_derivatives_are_those_of_pybids(content):
     with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,9 @@ from voxelome.imageio import Volume, load_volume, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.step import StepRecord, recording, use_threads
 
+# Volume of an adult's brain with its sulci and ventricles, from the smallest to the largest seen.
+PLAUSIBLE_ML = (900, 2100)
+
 
 class PreprocessInputs(StepInputs):
     """Inputs of :class:`PreprocessSession`."""
@@ -84,6 +87,12 @@ class PreprocessSession(SimpleInterface):
         if label == self.inputs.reference:
             volume_ml = float(mask.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
             record.quality["brain volume (ml)"] = round(volume_ml, 1)
+            if not PLAUSIBLE_ML[0] <= volume_ml <= PLAUSIBLE_ML[1]:
+                low, high = PLAUSIBLE_ML
+                record.warnings.append(
+                    f"{label}: the brain mask has {volume_ml:.0f} ml, which is not between {low} and {high} ml: "
+                    "look at its outline."
+                )
             record.parameters["brain mask"] = method
             path = save_volume(Path(self.inputs.out_dir) / "brain_mask.nii.gz", mask, affine)
             record.add(path, "brain", image=label, space=split_label(label)[1])
@@ -98,7 +107,7 @@ class PreprocessSession(SimpleInterface):
                 folder, "the brain extraction model is missing", "run: voxelome-tools models fetch deepbet"
             )
         with blame(path):
-            return BrainExtractor(folder, threads=self.inputs.num_threads)(data, affine)
+            return BrainExtractor(folder, threads=self.inputs.num_threads)(data)
 
 
 def load_prepared(record: StepRecord, label: str) -> Volume:

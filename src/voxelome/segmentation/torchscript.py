@@ -1,0 +1,233 @@
+"""The network of a TorchScript file as ONNX, without torch and without running anything that is in it.
+
+:func:`read_weights` takes the tensors out of the file, and :func:`linknet_onnx` puts them into the graph
+of a three-dimensional LinkNet.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelome.errors import InputError
+
+Weights = dict[str, NDArray[np.float32]]
+
+OPSET = 17
+# Of the ONNX file format; what ONNX Runtime reads since 1.11.
+IR_VERSION = 8
+# Of torch.nn.InstanceNorm3d.
+EPSILON = 1e-5
+
+REMEDY = "install the package again that it belongs to"
+
+
+class _Module:
+    """Stands for any class of the network: it takes attributes and does nothing."""
+
+
+class _FloatStorage:
+    """Names the one storage type that is read: float32."""
+
+
+def read_weights(path: Path) -> Weights:
+    """Tensors of a TorchScript file by their dotted names, as ``state_dict`` of torch names them.
+
+    Such a file is a zip archive: ``data.pkl`` is a pickle of the tree of modules, whose tensors refer to
+    the raw little-endian files ``data/0``, ``data/1`` and so on. A pickle may name any function to be
+    called; this reader knows only the few names that a tree of modules needs and refuses all others.
+
+    Parameters
+    ----------
+    path : path
+        File written by ``torch.jit.save``.
+
+    Returns
+    -------
+    dict of str to ndarray of float32
+
+    Raises
+    ------
+    InputError
+        No such archive, or its pickle names something else than modules and float32 tensors.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            root = archive.namelist()[0].split("/")[0]
+            tree = _Reader(path, archive, root).load()
+    except (OSError, zipfile.BadZipFile, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        problem = f"cannot be read as TorchScript ({' '.join(str(error).split()) or type(error).__name__})"
+        raise InputError(path, problem, REMEDY) from error
+    return dict(_tensors(tree, ""))
+
+
+def _tensors(module: Any, prefix: str) -> list[tuple[str, NDArray[np.float32]]]:
+    """Pairs of name and tensor of a module and all below it."""
+    found: list[tuple[str, NDArray[np.float32]]] = []
+    for name, value in vars(module).items():
+        if isinstance(value, np.ndarray):
+            found.append((prefix + name, value))
+        elif isinstance(value, _Module):
+            found += _tensors(value, f"{prefix}{name}.")
+    return found
+
+
+def _rebuild_tensor(
+    storage: NDArray[np.float32], offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+) -> NDArray[np.float32]:
+    """Stands for ``torch._utils._rebuild_tensor_v2``: a tensor out of its storage, checked against it."""
+    last = offset + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
+    if offset < 0 or min((*size, *stride), default=1) < 1 or last >= storage.size:
+        raise ValueError(f"a tensor of shape {size} does not fit its {storage.size} stored values")
+    steps = tuple(step * storage.itemsize for step in stride)
+    return np.ascontiguousarray(np.lib.stride_tricks.as_strided(storage[offset:], size, steps))
+
+
+class _Reader(pickle.Unpickler):
+    """Unpickler that resolves modules, tensors and float32 storages, and nothing else."""
+
+    KNOWN: dict[tuple[str, str], Any] = {  # noqa: RUF012  (a constant table)
+        ("collections", "OrderedDict"): OrderedDict,
+        ("torch", "FloatStorage"): _FloatStorage,
+        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    }
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(io.BytesIO(archive.read(f"{root}/data.pkl")))
+        self._path = path
+        self._archive = archive
+        self._root = root
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Stand-in of a class or function that the pickle names."""
+        if module == "__torch__" or module.startswith("__torch__."):
+            return _Module
+        if (module, name) not in self.KNOWN:
+            raise InputError(self._path, f"its pickle calls {module}.{name}, which no network needs", REMEDY)
+        return self.KNOWN[module, name]
+
+    def persistent_load(self, reference: Any) -> NDArray[np.float32]:
+        """Values of one storage: ('storage', type, file name, device, number of values)."""
+        kind, storage_type, key, _, count = reference
+        if kind != "storage" or storage_type is not _FloatStorage or not str(key).isdigit():
+            raise ValueError(f"unknown kind of storage {key}")
+        values = np.frombuffer(self._archive.read(f"{self._root}/data/{key}"), dtype="<f4")
+        if values.size != count:
+            raise ValueError(f"storage {key} has {values.size} values, not {count}")
+        return values.astype(np.float32, copy=False)
+
+
+def linknet_onnx(weights: Weights, name: str, edge: int) -> bytes:
+    """ONNX file of a three-dimensional LinkNet; the same bytes every time.
+
+    Four levels down, of two residual blocks each, and four levels up, each with a shortcut from the way
+    down (Chaurasia and Culurciello, VCIP 2017). Follows the code of deepbet 1.0.2 as its TorchScript
+    files hold it.
+
+    Parameters
+    ----------
+    weights : dict of str to ndarray
+        Of :func:`read_weights`.
+    name : str
+        Name of the graph.
+    edge : int
+        The network maps ``image``, shape (1, 1, edge, edge, edge), to ``probability``, shape
+        (1, 2, edge, edge, edge), whose channels are background and foreground.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    layers = _Layers(weights)
+    _linknet(layers)
+    cube = [edge] * 3
+    graph = helper.make_graph(
+        layers.nodes,
+        name,
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, *cube])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [1, 2, *cube])],
+        [numpy_helper.from_array(value, key) for key, value in layers.constants.items()],
+    )
+    opset = helper.make_opsetid("", OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="voxelome")
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _linknet(layers: _Layers) -> None:
+    """Write the network, from ``image`` to ``probability``."""
+    x = layers.conv_norm_relu("image", "init", stride=2, pad=3)
+    x = layers.add("MaxPool", [x], "pool", kernel_shape=[3] * 3, strides=[2] * 3, pads=[1] * 6)
+    skips = []
+    for level in range(4):
+        skips.append(x)
+        x = layers.block(x, f"down{level}.block1", stride=1 if level == 0 else 2)
+        x = layers.block(x, f"down{level}.block2", stride=1)
+    for level in range(4):
+        x = layers.conv_norm_relu(x, f"up{level}.conv1", stride=1, pad=0)
+        # The first level down does not shrink, so the last level up does not grow.
+        stride = 1 if level == 3 else 2
+        x = layers.conv_norm_relu(x, f"up{level}.tp_conv", stride, pad=1, transposed=True)
+        x = layers.conv_norm_relu(x, f"up{level}.conv2", stride=1, pad=0)
+        x = layers.add("Add", [x, skips.pop()], f"up{level}.sum")
+    x = layers.conv_norm_relu(x, "tp_conv1", stride=2, pad=1, transposed=True)
+    x = layers.conv_norm_relu(x, "conv", stride=1, pad=1)
+    x = layers.conv(x, "tp_conv2", stride=2, pad=0, transposed=True)
+    layers.add("Softmax", [x], "probability", axis=1)
+
+
+class _Layers:
+    """Nodes and constants of an ONNX graph, layer by layer; methods return the name of their output."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.nodes: list[Any] = []
+        self.constants: Weights = {}
+
+    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Any operator."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def conv(self, x: str, name: str, stride: int, pad: int, transposed: bool = False) -> str:
+        """Convolution, with a bias where the weights have one."""
+        held = [f"{name}.{part}" for part in ("weight", "bias") if f"{name}.{part}" in self.weights]
+        self.constants.update((key, self.weights[key]) for key in held)
+        kernel = list(self.weights[f"{name}.weight"].shape[2:])
+        attributes: dict[str, Any] = {"kernel_shape": kernel, "strides": [stride] * 3, "pads": [pad] * 6}
+        if transposed:
+            # So much more at the end that the output is exactly `stride` times the input.
+            attributes["output_padding"] = [stride - kernel[0] + 2 * pad] * 3
+        return self.add("ConvTranspose" if transposed else "Conv", [x, *held], name, **attributes)
+
+    def conv_norm(self, x: str, name: str, stride: int, pad: int, transposed: bool = False) -> str:
+        """Convolution, then each channel to mean 0 and variance 1 over the image itself."""
+        x = self.conv(x, name, stride, pad, transposed)
+        count = self.weights[f"{name}.weight"].shape[1 if transposed else 0]
+        # ONNX wants a scale and a shift, which this network has not learned.
+        self.constants[f"ones{count}"] = np.ones(count, np.float32)
+        self.constants[f"zeros{count}"] = np.zeros(count, np.float32)
+        inputs = [x, f"ones{count}", f"zeros{count}"]
+        return self.add("InstanceNormalization", inputs, f"{name}.norm", epsilon=EPSILON)
+
+    def conv_norm_relu(self, x: str, name: str, stride: int, pad: int, transposed: bool = False) -> str:
+        """Convolution, normalisation, rectifier: the first three members of a torch ``Sequential``."""
+        x = self.conv_norm(x, f"{name}.0", stride, pad, transposed)
+        return self.add("Relu", [x], f"{name}.relu")
+
+    def block(self, x: str, name: str, stride: int) -> str:
+        """Two convolutions and a way around them (He et al., CVPR 2016)."""
+        around = x
+        if f"{name}.downsample.0.weight" in self.weights:
+            around = self.conv_norm(x, f"{name}.downsample.0", stride, pad=0)
+        x = self.conv_norm(x, f"{name}.double_conv.0", stride, pad=1)
+        x = self.add("Relu", [x], f"{name}.double_conv.relu")
+        x = self.conv_norm(x, f"{name}.double_conv.3", stride=1, pad=1)
+        x = self.add("Add", [x, around], f"{name}.sum")
+        return self.add("Relu", [x], f"{name}.relu")
