@@ -1,6 +1,7 @@
 """What the rules share: the plan, the names of records, code digests. No rule is defined here."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -21,9 +22,7 @@ from voxelome.provenance import code_digest, file_digest
 
 BIDS_DIR = Path(config["bids_dir"])
 OUT_DIR = Path(config["out_dir"])
-SCRIPTS = Path(workflow.basedir) / "scripts"
-# Inside an image or a conda environment `python` is the right one; else the one that runs Snakemake.
-PYTHON = "python" if workflow.deployment_settings.deployment_method else sys.executable
+SCRIPTS = str(Path(workflow.basedir) / "scripts")
 CONTAINERS = yaml.safe_load(
     Path(workflow.basedir, "config", "containers.yaml").read_text()
 )
@@ -56,6 +55,15 @@ CODE = {
         "report",
     )
 }
+
+# The steps' scripts are found by their names. Without images or conda environments they run with the
+# Python that runs Snakemake. A prefix, and no parameter: where things are installed must rerun nothing.
+if workflow.deployment_settings.deployment_method:
+    shell.prefix(f'export PATH="$PATH":{shlex.quote(SCRIPTS)}; ')
+else:
+    shell.prefix(
+        f'export PATH={shlex.quote(SCRIPTS)}:{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
+    )
 
 
 wildcard_constraints:

@@ -2,10 +2,12 @@
 rule cohort:
     output:
         units="steps/group/cohort.txt",
+    log:
+        "logs/group/cohort.log",
     params:
-        units=COHORT,
+        units="\n".join(COHORT),
     run:
-        Path(output.units).write_text("".join(f"{unit}\n" for unit in params.units))
+        Path(output.units).write_text(params.units)
 
 
 rule features:
@@ -29,7 +31,7 @@ rule features:
         code=CODE["model"],
         out_dir=OUT_DIR / "group",
     shell:
-        "{PYTHON} {SCRIPTS}/assemble_features.py --unit group --cohort {input.cohort} --steps-dir steps"
+        "assemble_features.py --unit group --cohort {input.cohort} --steps-dir steps"
         " --out-dir {params.out_dir:q} --record {output.record} > {log} 2>&1"
 
 
@@ -59,6 +61,6 @@ rule model:
         ),
         out_dir=lambda wildcards: OUT_DIR / "group" / wildcards.analysis,
     shell:
-        "{PYTHON} {SCRIPTS}/fit_model.py --unit {wildcards.analysis} --features {input.features}"
+        "fit_model.py --unit {wildcards.analysis} --features {input.features}"
         " --participants {input.participants:q} --analysis {params.analysis:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

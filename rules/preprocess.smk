@@ -28,6 +28,6 @@ rule preprocess:
         ),
         out_dir="prepared/{unit}",
     shell:
-        "{PYTHON} {SCRIPTS}/preprocess_session.py --unit {wildcards.unit} --images {input.images:q}"
+        "preprocess_session.py --unit {wildcards.unit} --images {input.images:q}"
         " --labels {params.labels:q} --reference={params.reference:q} --models-dir {params.models:q} {params.bias}"
         " --out-dir {params.out_dir} --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -26,7 +26,7 @@ rule qsm:
         inversion=config["qsm"]["inversion"],
         out_dir=anat_of,
     shell:
-        "{PYTHON} {SCRIPTS}/reconstruct_qsm.py --unit {wildcards.unit} --label {wildcards.label}"
+        "reconstruct_qsm.py --unit {wildcards.unit} --label {wildcards.label}"
         " --magnitude {input.magnitude:q} --phase {input.phase:q} --echo-times {params.echo_times}"
         " --field-strength {params.field_strength} --phase-units={params.units:q} --registered {input.registered}"
         " --inversion {params.inversion} --out-dir {params.out_dir:q} --record {output.record}"

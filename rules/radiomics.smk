@@ -24,6 +24,6 @@ rule radiomics:
         minimum_voxels=config["radiomics"]["minimum_voxels"],
         out_dir=anat_of,
     shell:
-        "{PYTHON} {SCRIPTS}/extract_radiomics.py --unit {wildcards.unit} --records {input.records}"
+        "extract_radiomics.py --unit {wildcards.unit} --records {input.records}"
         " --bin-count {params.bin_count} --bin-width {params.bin_width} --minimum-voxels {params.minimum_voxels}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -23,7 +23,7 @@ rule register:
         seed=config["random_seed"],
         out_dir=anat_of,
     shell:
-        "{PYTHON} {SCRIPTS}/register_session.py --unit {wildcards.unit} --prepared {input.prepared}"
+        "register_session.py --unit {wildcards.unit} --prepared {input.prepared}"
         " --reference={params.reference:q} --gradient-echoes {params.gradient_echoes:q}"
         " --template-spacing {params.spacing} --random-seed {params.seed} --out-dir {params.out_dir:q}"
         " --record {output.record} --num-threads {threads} > {log} 2>&1"

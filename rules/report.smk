@@ -19,7 +19,7 @@ rule report_subject:
         visits=lambda wildcards: describe_visits(visits_of(wildcards)),
         dataset=DATASET_NAME,
     shell:
-        "{PYTHON} {SCRIPTS}/report_subject.py --subject {wildcards.subject} --dataset {params.dataset:q}"
+        "report_subject.py --subject {wildcards.subject} --dataset {params.dataset:q}"
         " --visits {params.visits:q} --records {input.records} --report {output.report:q} > {log} 2>&1"
 
 
@@ -46,5 +46,5 @@ rule report_group:
         dataset=DATASET_NAME,
         left_out=json.dumps(config["left_out"], sort_keys=True),
     shell:
-        "{PYTHON} {SCRIPTS}/report_group.py --dataset {params.dataset:q} --cohort {input.cohort} --steps-dir steps"
+        "report_group.py --dataset {params.dataset:q} --cohort {input.cohort} --steps-dir steps"
         " --models {input.models} --left-out {params.left_out:q} --report {output.report:q} > {log} 2>&1"

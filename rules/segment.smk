@@ -30,7 +30,7 @@ rule segment:
         gradient_echoes=lambda wildcards: unit_of(wildcards).magnitude_labels,
         out_dir=anat_of,
     shell:
-        "{PYTHON} {SCRIPTS}/carry_masks.py --unit {wildcards.unit} --masks {input.masks:q} --names {params.names:q}"
+        "carry_masks.py --unit {wildcards.unit} --masks {input.masks:q} --names {params.names:q}"
         " --label-tables {params.tables:q} --prepared {input.prepared} --registered {input.registered}"
         " --reference={params.reference:q} --gradient-echoes {params.gradient_echoes:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

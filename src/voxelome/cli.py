@@ -78,6 +78,8 @@ class _Run:
         self._introduce()
         if options.unlock:
             return self._unlock()
+        for name in drop_incomplete_records(study.work_dir):
+            self.say(f"{name}: some of its files are gone, it runs again")
         if options.dry_run:
             return self._dry_run()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,8 +90,6 @@ class _Run:
         if options.level == "participant":
             chosen = {s: study.inventories[s].problems for s in study.subjects}
             self.failures += problem_failures(study.plan, chosen)
-        for name in drop_incomplete_records(study.work_dir):
-            self.say(f"{name}: some of its files are gone, it runs again")
         try:
             code = self._reports_only() if options.reports_only else self._snakemake()
         finally:

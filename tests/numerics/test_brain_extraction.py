@@ -1,92 +1,152 @@
-"""deepbet without torch finds what deepbet with torch finds."""
+"""Brain extraction: the conversion of the networks, and the masks against those of the original program."""
+
+from __future__ import annotations
 
 import hashlib
+import json
+import pickle
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from voxelome.anat.checks import to_canonical
 from voxelome.errors import DataError, InputError
-from voxelome.imageio import load_json, load_volume
-from voxelome.segmentation.deepbet import SOURCES, BrainExtractor, export_deepbet, resize_nearest
+from voxelome.imageio import load_volume
+
+pytest.importorskip("onnx", reason="the extra 'preprocess' is not installed")
+from voxelome.segmentation.deepbet import BrainExtractor, export_deepbet
 from voxelome.segmentation.torchscript import read_weights
 
-REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "bids-real"
-
-# Brain volumes (ml) that deepbet 1.0.2 with torch 2.13.0 gives for these images.
-PUBLISHED = {
-    "sub-chris/anat/sub-chris_T1w.nii.gz": 1545.6,
-    "sub-ms01/ses-01/anat/sub-ms01_ses-01_FLAIR.nii.gz": 1344.9,
-    "sub-brain1/anat/sub-brain1_ce-gadolinium_T1w.nii.gz": 1705.2,
+DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "bids-real"
+# Brain volumes in ml by deepbet 1.0.2 itself, run with torch.
+ORIGINAL = {
+    "sub-chris/anat/sub-chris_T1w": 1545.6,
+    "sub-ms01/ses-01/anat/sub-ms01_ses-01_T1w": 1345.9,
+    "sub-ms01/ses-01/anat/sub-ms01_ses-01_FLAIR": 1344.9,
+    "sub-brain1/anat/sub-brain1_ce-gadolinium_T1w": 1705.2,
 }
 
 
 @pytest.fixture(scope="module")
-def networks(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("deepbet")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "deepbet"
     export_deepbet(folder)
     return folder
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the shared real data are not here")
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_the_brain_has_the_volume_that_the_original_program_finds(networks, name):
-    volume = load_volume(REAL / name)
-    data, affine = to_canonical(volume.data, volume.affine)
-    mask = BrainExtractor(networks, threads=2)(data)
-    found = mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000
-    assert found == pytest.approx(PUBLISHED[name], rel=0.001)
+@pytest.fixture(scope="module")
+def extractor(networks: Path) -> BrainExtractor:
+    return BrainExtractor(networks)
 
 
-def test_the_export_gives_the_same_bytes_again(networks, tmp_path):
+def to_ras(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The image with its axes in RAS+ order, by nibabel."""
+    import nibabel as nib
+
+    image = nib.as_closest_canonical(nib.Nifti1Image(data, affine))
+    return np.asarray(image.dataobj), image.affine
+
+
+@pytest.mark.parametrize("name", ORIGINAL)
+def test_brain_volumes_are_those_of_the_original_program(name: str, extractor: BrainExtractor) -> None:
+    path = DATA / f"{name}.nii.gz"
+    if not path.is_file():
+        pytest.skip("the shared example data are not here")
+    volume = load_volume(path)
+    data, affine = to_ras(volume.data, volume.affine)
+    mask = extractor(data, affine)
+    assert mask.shape == data.shape
+    volume_ml = mask.sum() * abs(np.linalg.det(affine[:3, :3])) / 1000
+    assert volume_ml == pytest.approx(ORIGINAL[name], rel=0.001)
+
+
+def test_the_conversion_gives_the_same_bytes_twice(networks: Path, tmp_path: Path) -> None:
     export_deepbet(tmp_path)
-    for name in SOURCES:
-        assert (tmp_path / f"{name}.onnx").read_bytes() == (networks / f"{name}.onnx").read_bytes()
+    files = sorted(path.name for path in networks.iterdir())
+    assert files == ["bbox.onnx", "card.json", "model.onnx"]
+    assert all((tmp_path / file).read_bytes() == (networks / file).read_bytes() for file in files)
 
 
-def test_the_card_holds_the_checksums_of_what_was_written(networks):
-    for name, digest in load_json(networks / "card.json")["sha256"].items():
-        assert hashlib.sha256((networks / name).read_bytes()).hexdigest() == digest
+def test_the_card_names_the_source_and_the_checksums(networks: Path) -> None:
+    card = json.loads((networks / "card.json").read_text())
+    assert card["source"] | {"url": ""} == {"package": "deepbet", "version": "1.0.2", "url": ""}
+    assert card["licence"] == "MIT"
+    contents = {file: (networks / file).read_bytes() for file in ("bbox.onnx", "model.onnx")}
+    assert card["sha256"] == {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
 
 
-def test_an_image_that_is_nearly_constant_is_refused(networks):
-    image = np.zeros((40, 40, 40))
-    image[20, 20, 20] = 1
-    with pytest.raises(DataError, match="constant"):
-        BrainExtractor(networks)(image)
+def test_weights_that_are_not_those_of_the_release_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    spec = importlib.util.find_spec("deepbet")
+    assert spec is not None
+    assert spec.origin is not None
+    installed = Path(spec.origin).parents[1] / "data" / "models"
+    copy = tmp_path / "data" / "models"
+    copy.mkdir(parents=True)
+    (tmp_path / "deepbet").mkdir()
+    (tmp_path / "deepbet" / "__init__.py").touch()
+    for name in ("model.pt", "bbox_model.pt"):
+        content = bytearray((installed / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / name).write_bytes(content)
+    monkeypatch.delitem(sys.modules, "deepbet", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="is not the file of deepbet"):
+        export_deepbet(tmp_path / "out")
+    assert not (tmp_path / "out" / "card.json").exists()
 
 
-def test_missing_networks_are_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="models fetch deepbet"):
+def test_a_damaged_network_is_refused(networks: Path, tmp_path: Path) -> None:
+    for file in networks.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    with (tmp_path / "model.onnx").open("r+b") as stream:
+        stream.seek(1_000_000)
+        stream.write(b"\0\1\2\3")
+    with pytest.raises(InputError, match="damaged"):
         BrainExtractor(tmp_path)
 
 
-def test_a_weights_file_that_was_changed_is_refused(tmp_path):
-    path = tmp_path / "model.pt"
-    path.write_bytes(b"something else")
-    with pytest.raises(InputError, match="checksum"):
-        read_weights(path, "0" * 64)
+class Call:
+    """Pickles as a call of print."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("this must not be run",)
 
 
-def test_a_weights_file_that_would_run_code_is_refused(tmp_path):
-    path = tmp_path / "model.pt"
+def test_weights_that_call_a_function_are_refused_without_running_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "evil.pt"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("net/data.pkl", b"cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(Exception, match="not allowed"):
-        read_weights(path, hashlib.sha256(path.read_bytes()).hexdigest())
+        archive.writestr("evil/data.pkl", pickle.dumps(Call(), protocol=2))
+    with pytest.raises(InputError, match="print"):
+        read_weights(path)
+    assert capsys.readouterr().out == ""
 
 
-def test_resizing_takes_the_nearest_voxel_by_the_centres():
-    assert resize_nearest(np.arange(4.0).reshape(4, 1, 1), (8, 1, 1)).ravel().tolist() == [
-        0,
-        0,
-        1,
-        1,
-        2,
-        2,
-        3,
-        3,
-    ]
-    assert resize_nearest(np.arange(5.0).reshape(5, 1, 1), (2, 1, 1)).ravel().tolist() == [1, 3]
+@pytest.mark.parametrize("content", [b"", b"PK", pickle.dumps({"weight": 1}, protocol=2)])
+def test_a_file_that_holds_no_network_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    if content.startswith(b"\x80"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("weights/data.pkl", content)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as TorchScript"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, np.nan])
+def test_an_image_without_contrast_is_refused(value: float, extractor: BrainExtractor) -> None:
+    with pytest.raises(DataError, match="no contrast"):
+        extractor(np.full((60, 70, 50), value, np.float32), np.eye(4))
+
+
+def test_an_image_that_is_not_in_ras_order_is_refused(extractor: BrainExtractor) -> None:
+    with pytest.raises(DataError, match="LPS"):
+        extractor(np.ones((60, 70, 50), np.float32), np.diag([-1.0, -1.0, 1.0, 1.0]))

@@ -107,7 +107,7 @@ class PreprocessSession(SimpleInterface):
                 folder, "the brain extraction model is missing", "run: voxelome-tools models fetch deepbet"
             )
         with blame(path):
-            return BrainExtractor(folder, threads=self.inputs.num_threads)(data)
+            return BrainExtractor(folder, threads=self.inputs.num_threads)(data, affine)
 
 
 def load_prepared(record: StepRecord, label: str) -> Volume:

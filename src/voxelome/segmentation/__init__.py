@@ -1,1 +1,1 @@
-"""Brain extraction, and label images on other grids."""
+"""Brain extraction by networks, and label images carried to other grids."""

@@ -89,9 +89,9 @@ def export_deepbet(folder: Path) -> None:
             },
             "conversion": f"TorchScript to ONNX (opset {OPSET}), float32, weights unchanged",
             "licence": "MIT",
-            "reference": "Fisch L, Zumdick S, Barkhau C, et al. deepbet: Fast brain extraction of T1-weighted "
-            "MRI using Convolutional Neural Networks. Comput Biol Med 179 (2024) 108845. "
-            "doi:10.1016/j.compbiomed.2024.108845",
+            "reference": "Fisch L, Zumdick S, Barkhau C, et al. deepbet: Fast brain extraction of "
+            "T1-weighted MRI using Convolutional Neural Networks. Comput Biol Med 179 (2024) 108845.",
+            "doi": "10.1016/j.compbiomed.2024.108845",
             "source_sha256": SOURCE_SHA256,
             "sha256": digests,
         },
@@ -151,8 +151,9 @@ class BrainExtractor:
             The image is not 3D and RAS+, has no contrast, or no brain is found in it.
         """
         if data.ndim != 3 or aff2axcodes(affine) != ("R", "A", "S"):
-            found = f"shape {data.shape}, axes {''.join(str(axis) for axis in aff2axcodes(affine))}"
-            raise DataError(f"brain extraction takes a 3D image in RAS+ order, not {found}", "reorient it first")
+            axes = "".join(str(axis) for axis in aff2axcodes(affine))
+            problem = f"brain extraction takes a 3D image in RAS+ order, not {axes} of shape {data.shape}"
+            raise DataError(problem, "reorient it first")
         image = np.nan_to_num(data.astype(np.float32))
         small = _resize(image, _cube("bbox.onnx"))
         # Both networks see intensities scaled by the same two quantiles: those of the whole head.

@@ -11,7 +11,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,17 @@ IR_VERSION = 8
 # Of torch.nn.InstanceNorm3d.
 EPSILON = 1e-5
 
+# How a damaged archive fails; the last two, when its pickle works on the wrong type.
+_DAMAGE = (
+    OSError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    EOFError,
+    LookupError,
+    ValueError,
+    AttributeError,
+    TypeError,
+)
 REMEDY = "install the package again that it belongs to"
 
 
@@ -61,11 +72,10 @@ def read_weights(path: Path) -> Weights:
     try:
         with zipfile.ZipFile(path) as archive:
             root = archive.namelist()[0].split("/")[0]
-            tree = _Reader(path, archive, root).load()
-    except (OSError, zipfile.BadZipFile, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            return dict(_tensors(_Reader(path, archive, root).load(), ""))
+    except _DAMAGE as error:
         problem = f"cannot be read as TorchScript ({' '.join(str(error).split()) or type(error).__name__})"
         raise InputError(path, problem, REMEDY) from error
-    return dict(_tensors(tree, ""))
 
 
 def _tensors(module: Any, prefix: str) -> list[tuple[str, NDArray[np.float32]]]:
@@ -93,7 +103,7 @@ def _rebuild_tensor(
 class _Reader(pickle.Unpickler):
     """Unpickler that resolves modules, tensors and float32 storages, and nothing else."""
 
-    KNOWN: dict[tuple[str, str], Any] = {  # noqa: RUF012  (a constant table)
+    KNOWN: ClassVar[dict[tuple[str, str], Any]] = {
         ("collections", "OrderedDict"): OrderedDict,
         ("torch", "FloatStorage"): _FloatStorage,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
