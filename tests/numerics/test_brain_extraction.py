@@ -150,3 +150,19 @@ def test_an_image_without_contrast_is_refused(value: float, extractor: BrainExtr
 def test_an_image_that_is_not_in_ras_order_is_refused(extractor: BrainExtractor) -> None:
     with pytest.raises(DataError, match="LPS"):
         extractor(np.ones((60, 70, 50), np.float32), np.diag([-1.0, -1.0, 1.0, 1.0]))
+
+
+def test_the_probabilities_are_those_of_torch_in_double_precision(networks: Path) -> None:
+    """Voxels at the edge of a head of waves, where rounding in the normalisation layers shows most."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, 128)] * 3, indexing="ij")
+    radius = np.sqrt((x / 0.75) ** 2 + (y / 0.9) ** 2 + (z / 0.8) ** 2)
+    brain = np.where(radius < 0.85, 0.5 + 0.25 * np.cos(9 * x) * np.cos(7 * y) * np.cos(8 * z), 0)
+    image = brain + ((radius < 1) & (radius > 0.92))
+    image = 0.226 * (image - image.mean()) / image.std(ddof=1) + 0.449
+    session = onnxruntime.InferenceSession(networks / "bbox.onnx", providers=["CPUExecutionProvider"])
+    found = session.run(None, {"image": image[np.newaxis, np.newaxis].astype(np.float32)})[0][0, 1]
+    # bbox_model.pt of deepbet 1.0.2 on this image, in double precision, by torch 2.13.0.
+    truth = {(34, 87, 42): 0.62601, (31, 41, 80): 0.50885, (23, 71, 66): 0.42943, (76, 73, 104): 0.54361}
+    assert [found[voxel] for voxel in truth] == pytest.approx(list(truth.values()), abs=5e-5)
+    assert found.mean(dtype=np.float64) == pytest.approx(0.1730592, abs=2e-7)

@@ -217,14 +217,23 @@ class _Layers:
         return self.add("ConvTranspose" if transposed else "Conv", [x, *held], name, **attributes)
 
     def conv_norm(self, x: str, name: str, stride: int, pad: int, transposed: bool = False) -> str:
-        """Convolution, then each channel to mean 0 and variance 1 over the image itself."""
+        """Convolution, then each channel to mean 0 and variance 1 over the image itself.
+
+        Not by the operator InstanceNormalization: over millions of voxels its rounding in ONNX Runtime moves
+        probabilities by up to 0.02. With means of means they stay within 1e-4 of those of torch.
+        """
         x = self.conv(x, name, stride, pad, transposed)
-        count = self.weights[f"{name}.weight"].shape[1 if transposed else 0]
-        # ONNX wants a scale and a shift, which this network has not learned.
-        self.constants[f"ones{count}"] = np.ones(count, np.float32)
-        self.constants[f"zeros{count}"] = np.zeros(count, np.float32)
-        inputs = [x, f"ones{count}", f"zeros{count}"]
-        return self.add("InstanceNormalization", inputs, f"{name}.norm", epsilon=EPSILON)
+        centred = self.add("Sub", [x, self._mean(x, f"{name}.mean")], f"{name}.centred")
+        squared = self.add("Mul", [centred, centred], f"{name}.squared")
+        self.constants["epsilon"] = np.array(EPSILON, np.float32)
+        variance = self.add("Add", [self._mean(squared, f"{name}.square"), "epsilon"], f"{name}.variance")
+        return self.add("Div", [centred, self.add("Sqrt", [variance], f"{name}.sd")], f"{name}.norm")
+
+    def _mean(self, x: str, name: str) -> str:
+        """Mean of each channel: of rows, then of planes, then of all."""
+        for axis in (4, 3):
+            x = self.add("ReduceMean", [x], f"{name}{axis}", axes=[axis])
+        return self.add("ReduceMean", [x], name, axes=[2])
 
     def conv_norm_relu(self, x: str, name: str, stride: int, pad: int, transposed: bool = False) -> str:
         """Convolution, normalisation, rectifier: the first three members of a torch ``Sequential``."""
