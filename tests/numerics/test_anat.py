@@ -145,6 +145,13 @@ def test_a_head_whose_air_was_set_to_zero_is_not_taken_for_a_brain():
     assert not is_stripped(np.where(ball(radius=27), head(), 0), affine)
 
 
+def test_a_head_as_small_as_a_brain_is_known_by_its_skull():
+    small = np.diag([2.4, 2.4, 2.4, 1.0])
+    assert ball(radius=27).sum() * 2.4**3 / 1000 < 2200
+    assert not is_stripped(np.where(ball(radius=27), head(), 0), small)
+    assert is_stripped(np.where(ball(radius=22), head(), 0), small)
+
+
 def test_the_mask_of_a_stripped_image_is_its_object_with_holes_filled():
     brain = np.where(ball(radius=22), head(), 0)
     brain[28:31, 28:31, 28:31] = 0

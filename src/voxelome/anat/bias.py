@@ -12,7 +12,7 @@ from voxelome.imageio import Affine, Array, FloatArray, MaskArray, voxel_sizes
 from voxelome.regions import largest_region, otsu_threshold
 
 # N4 fits a smooth field: it needs no finer grid than this (mm).
-WORKING_SPACING = 6.0
+WORKING_SPACING = 8.0
 ITERATIONS = (50, 50, 30)
 # Distance (mm) between the control points of the coarsest B-spline.
 KNOTS = 200

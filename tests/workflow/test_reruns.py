@@ -1,0 +1,100 @@
+"""What runs again: the exact list of jobs, after each kind of change."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import SPACING, Study
+from voxelome.phantom.cohort import make_cohort
+
+pytestmark = pytest.mark.xdist_group("study")
+GROUP = {"group features", "group report"}
+
+
+def steps_of(subject: str, *names: str) -> set[str]:
+    chosen = names or ("preprocess", "register", "qsm (MEGRE)", "segment", "radiomics", "report")
+    return {f"{subject} {name}" for name in chosen}
+
+
+def both_levels(study: Study) -> set[str]:
+    return study.planned("participant") | study.planned("group")
+
+
+def test_nothing_runs_when_nothing_changed(study: Study):
+    assert both_levels(study) == set()
+
+
+def test_nothing_runs_when_only_comments_docstrings_and_layout_were_edited(study: Study, checkout: Path):
+    for name in ("qsm/inversion.py", "anat/bias.py", "interfaces/register.py", "step.py"):
+        path = checkout / "src" / "voxelome" / name
+        text = path.read_text().replace('"""', '"""Edited. ', 1)
+        path.write_text(text + "\n\n# an edited comment\n")
+    assert both_levels(Study(study.folder, checkout)) == set()
+
+
+def test_nothing_runs_when_raw_files_were_touched(study: Study):
+    for path in study.bids.rglob("*"):
+        os.utime(path)
+    assert both_levels(study) == set()
+
+
+def test_an_edit_of_the_qsm_numerics_runs_qsm_and_what_depends_on_it(study: Study, checkout: Path):
+    path = checkout / "src" / "voxelome" / "qsm" / "inversion.py"
+    path.write_text(path.read_text() + "\n\nEDITED = 1\n")
+    later = {step for subject in ("sub-01", "sub-02") for step in steps_of(subject, "qsm (MEGRE)", "radiomics", "report")}
+    edited = Study(study.folder, checkout)
+    assert edited.planned("participant") == later
+    assert edited.planned("group") == {step for step in later if not step.endswith("report")} | GROUP
+
+
+def test_an_edit_of_the_report_runs_reports_alone(study: Study, checkout: Path):
+    path = checkout / "src" / "voxelome" / "reports" / "templates" / "style.css"
+    path.write_text(path.read_text() + "\np { margin: 0 }\n")
+    edited = Study(study.folder, checkout)
+    assert both_levels(edited) == {"sub-01 report", "sub-02 report", "group report"}
+
+
+def test_a_changed_setting_runs_the_steps_that_read_it_and_what_depends_on_them(study: Study, tmp_path: Path):
+    settings = tmp_path / "study.yaml"
+    settings.write_text("radiomics: {bin_count: 16}\n")
+    planned = study.planned("participant", "--config-file", str(settings))
+    assert planned == {
+        step for subject in ("sub-01", "sub-02") for step in steps_of(subject, "radiomics", "report")
+    }
+
+
+def test_a_subject_added_runs_its_steps_and_the_groups(study: Study):
+    make_cohort(study.bids, participants=3, sites=1, spacing=SPACING)
+    assert study.planned("participant") == steps_of("sub-03")
+    done = study.call("participant")
+    assert done.returncode == 0, done.stdout
+    assert "6 of 6 step(s) done" in done.stdout
+    assert study.planned("group") == GROUP
+
+
+def test_a_subject_removed_runs_the_groups_steps_and_its_results_are_named(study: Study):
+    shutil.rmtree(study.bids / "sub-02")
+    assert study.planned("participant") == set()
+    assert study.planned("group") == GROUP
+    assert "sub-02 is no longer in the dataset" in study.call("group", "--dry-run").stdout
+
+
+def test_an_image_whose_content_changed_runs_what_reads_it(study: Study):
+    anat = study.bids / "sub-01" / "anat"
+    shutil.copy(anat / "sub-01_T2w.nii.gz", anat / "sub-01_FLAIR.nii.gz")
+    # QSM takes the mask that registration carries, so it depends on all that registration reads.
+    assert study.planned("participant") == steps_of("sub-01")
+
+
+def test_a_changed_mask_runs_segmentation_and_what_depends_on_it(study: Study):
+    masks = study.bids / "derivatives" / "masks"
+    path = "anat/sub-{0}_desc-lesion_dseg.nii.gz"
+    shutil.copy(masks / "sub-02" / path.format("02"), masks / "sub-01" / path.format("01"))
+    assert study.planned("participant") == steps_of("sub-01", "segment", "radiomics", "report")
+
+
+def test_a_deleted_result_is_made_again(study: Study):
+    (study.out / "sub-01" / "anat" / "sub-01_Chimap.nii.gz").unlink()
+    assert study.planned("participant") == steps_of("sub-01", "qsm (MEGRE)", "radiomics", "report")
