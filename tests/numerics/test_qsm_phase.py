@@ -7,7 +7,7 @@ import pytest
 
 from voxelome.errors import DataError
 from voxelome.qsm.fieldmap import fit_field, to_ppm
-from voxelome.qsm.masking import magnitude_mask
+from voxelome.qsm.masking import magnitude_mask, trusted_mask
 from voxelome.qsm.phase import phase_to_radians
 from voxelome.qsm.unwrap import unwrap_spatially, wrap_fraction
 
@@ -167,3 +167,16 @@ def test_noise_lowers_the_weight_and_raises_the_residual() -> None:
 
 def test_one_ppm_at_three_tesla_is_128_hertz() -> None:
     assert to_ppm(np.array([TURN * 127.732435554]), 3.0)[0] == pytest.approx(1.0, rel=1e-6)
+
+
+def test_noise_at_the_rim_of_a_brain_mask_is_left_out_and_dark_veins_inside_are_kept():
+    grid = np.indices((40, 40, 40)) - 19.5
+    distance = np.linalg.norm(grid, axis=0)
+    brain, mask = distance < 14, distance < 16
+    magnitude = np.where(brain, 100.0, 5.0)
+    vein = (np.abs(grid[0]) < 1) & (np.abs(grid[1]) < 1) & (np.abs(grid[2]) < 8)
+    magnitude[vein] = 5.0
+    found = trusted_mask(mask, magnitude)
+    assert found[vein].all()
+    assert (found & ~brain).sum() == 0
+    assert found.sum() > 0.97 * brain.sum()

@@ -24,7 +24,16 @@ class Study:
 
     def call(self, level: str, *more: str) -> subprocess.CompletedProcess[str]:
         """Call the command line in a process of its own, with the code of `root`."""
-        command = [sys.executable, "-m", "voxelome.cli", str(self.bids), str(self.out), level, "--nprocs", "2"]
+        command = [
+            sys.executable,
+            "-m",
+            "voxelome.cli",
+            str(self.bids),
+            str(self.out),
+            level,
+            "--nprocs",
+            "2",
+        ]
         masks = f"masks={self.bids / 'derivatives' / 'masks'}"
         environment = {**os.environ, "PYTHONPATH": str(self.root / "src")}
         return subprocess.run(

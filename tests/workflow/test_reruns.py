@@ -43,7 +43,11 @@ def test_nothing_runs_when_raw_files_were_touched(study: Study):
 def test_an_edit_of_the_qsm_numerics_runs_qsm_and_what_depends_on_it(study: Study, checkout: Path):
     path = checkout / "src" / "voxelome" / "qsm" / "inversion.py"
     path.write_text(path.read_text() + "\n\nEDITED = 1\n")
-    later = {step for subject in ("sub-01", "sub-02") for step in steps_of(subject, "qsm (MEGRE)", "radiomics", "report")}
+    later = {
+        step
+        for subject in ("sub-01", "sub-02")
+        for step in steps_of(subject, "qsm (MEGRE)", "radiomics", "report")
+    }
     edited = Study(study.folder, checkout)
     assert edited.planned("participant") == later
     assert edited.planned("group") == {step for step in later if not step.endswith("report")} | GROUP

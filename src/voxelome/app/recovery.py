@@ -78,7 +78,7 @@ def _brain(cohort: Cohort) -> Iterator[Recovery]:
         values.append(_dice(truth > 0, found > 0))
     yield Recovery(
         "preprocess",
-        "brain volume, mean (ml)",
+        "brain volume (ml)",
         f"{np.mean(planted):.0f}",
         f"{np.mean(measured):.0f}",
         "",
@@ -87,10 +87,10 @@ def _brain(cohort: Cohort) -> Iterator[Recovery]:
     low = min(values)
     yield Recovery(
         "preprocess",
-        "brain mask, Dice: mean (lowest)",
+        "brain mask (Dice)",
         "1",
-        f"{np.mean(values):.3f} ({low:.3f})",
-        "lowest >= 0.90",
+        f"{np.mean(values):.3f}, lowest {low:.3f}",
+        ">= 0.90",
         low >= 0.90,
     )
 
@@ -115,10 +115,10 @@ def _registration(cohort: Cohort) -> Iterator[Recovery]:
     for label, values in errors.items():
         yield Recovery(
             "register",
-            f"{label} error in the brain, mean (largest) (mm)",
-            f"moved by {np.mean(starts[label]):.1f} ({max(starts[label]):.1f})",
-            f"{np.mean(values):.2f} ({max(values):.2f})",
-            "largest <= 1",
+            f"{label} (mm)",
+            f"moved {np.mean(starts[label]):.1f}",
+            f"off by {np.mean(values):.2f}, largest {max(values):.2f}",
+            "off by <= 1",
             max(values) <= 1.0,
         )
 
@@ -145,18 +145,18 @@ def _susceptibility(cohort: Cohort) -> Iterator[Recovery]:
     r = float(np.corrcoef(planted, measured)[0, 1])
     yield Recovery(
         "qsm",
-        "susceptibility of deep nuclei: slope (r)",
-        "1",
-        f"{slope:.2f} ({r:.2f})",
+        f"chi of {len(planted)} deep nuclei",
+        "slope 1",
+        f"slope {slope:.2f}, r {r:.2f}",
         "0.6 to 1.2",
         0.6 <= slope <= 1.2,
     )
     error = float(np.sqrt(np.mean((measured - offset - planted) ** 2)))
     yield Recovery(
         "qsm",
-        f"their susceptibility, range, and error (ppm), {len(planted)} nuclei",
+        "the same (ppm)",
         f"{planted.min():.3f} to {planted.max():.3f}",
-        f"RMS error {error:.3f}",
+        f"off by {error:.3f} (RMS)",
         "",
         True,
     )
@@ -167,9 +167,9 @@ def _relaxation(cohort: Cohort) -> Iterator[Recovery]:
     slope = float(np.polyfit(planted, measured, 1)[0])
     yield Recovery(
         "qsm",
-        "R2* of deep nuclei, mean (slope) (1/s)",
-        f"{planted.mean():.1f} (1)",
-        f"{measured.mean():.1f} ({slope:.2f})",
+        "R2* of deep nuclei (1/s)",
+        f"{planted.mean():.1f}",
+        f"{measured.mean():.1f}, slope {slope:.2f}",
         "slope 0.8 to 1.2",
         0.8 <= slope <= 1.2,
     )
@@ -187,10 +187,10 @@ def _lesion(cohort: Cohort) -> Iterator[Recovery]:
         values.append(_dice(truth > 0, found > 0))
     yield Recovery(
         "segment",
-        "lesion carried to the gradient echo, Dice: mean (lowest)",
+        "lesion on MEGRE (Dice)",
         "1",
-        f"{np.mean(values):.3f} ({min(values):.3f})",
-        "lowest >= 0.80",
+        f"{np.mean(values):.3f}, lowest {min(values):.3f}",
+        ">= 0.80",
         min(values) >= 0.80,
     )
 
@@ -208,16 +208,16 @@ def _features(cohort: Cohort) -> Iterator[Recovery]:
     worst = float((measured / planted - 1).abs().max())
     yield Recovery(
         "radiomics",
-        "volume of the lesion's rim, mean (ml)",
+        "rim of the lesion (ml)",
         f"{planted.mean():.2f}",
         f"{measured.mean():.2f}",
-        "all within 2 %",
+        "each within 2 %",
         worst <= 0.02,
     )
     values = table.drop(columns="session_id")
     yield Recovery(
         "radiomics",
-        "features a participant",
+        "features",
         "",
         f"{values.shape[1]}, {100 * values.isna().to_numpy().mean():.1f} % n/a",
         "",
@@ -230,10 +230,10 @@ def _model(cohort: Cohort) -> Iterator[Recovery]:
     low, high = metrics["auc_low"], metrics["auc_high"]
     yield Recovery(
         "model",
-        "AUC for the planted outcome (95 % interval)",
-        "found",
+        "AUC of the mutation",
+        "planted",
         f"{metrics['auc']:.2f} ({low:.2f} to {high:.2f})",
-        "interval above 0.5",
+        "above 0.5",
         low > 0.5,
     )
 

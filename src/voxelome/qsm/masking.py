@@ -12,6 +12,7 @@ from voxelome.imageio import Array, MaskArray
 from voxelome.regions import largest_region, otsu_threshold
 
 _AIR_TO_TISSUE = 0.4  # above this ratio of class means the darker class is tissue too
+_TRUSTED_SHARE = 0.3
 _SMALLEST = 64  # voxels; fewer hold no anatomy
 
 
@@ -51,3 +52,27 @@ def magnitude_mask(magnitude: Array, spacing: Sequence[float]) -> MaskArray:
         tissue = smooth > 0.7 * threshold
         tissue = ndimage.binary_opening(tissue)
     return largest_region(tissue, _SMALLEST)
+
+
+def trusted_mask(mask: MaskArray, magnitude: Array) -> MaskArray:
+    """Part of a brain mask in which the phase can be trusted.
+
+    Where the last echo has less than 0.3 of the signal that is usual in the mask, its phase is noise. At the
+    rim of the brain (bone, air cells, the neighbourhood of sinuses) such voxels are outside of it or lie
+    in a field that no sphere mean can tell from tissue, and a few hundred of them bend the whole
+    susceptibility map; so they are left out. Inside the brain (veins, bleeds, iron) they stay: the fit
+    gives them little weight.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (x, y, z)
+    magnitude : ndarray, shape (x, y, z)
+        Magnitude of the last echo.
+
+    Raises
+    ------
+    DataError
+        Nothing of the mask is left.
+    """
+    bright = mask & (magnitude > _TRUSTED_SHARE * np.median(magnitude[mask]))
+    return largest_region(ndimage.binary_opening(bright), _SMALLEST) & mask

@@ -15,6 +15,7 @@ from voxelome.qsm.background import sphere_radii, vsharp
 from voxelome.qsm.dipole import field_direction
 from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_ppm
 from voxelome.qsm.inversion import tkd, total_variation
+from voxelome.qsm.masking import trusted_mask
 from voxelome.qsm.relaxometry import fit_r2star
 from voxelome.qsm.swi import combine_echoes, minip, swi
 from voxelome.qsm.unwrap import wrap_fraction
@@ -138,20 +139,22 @@ def reconstruct(
     box = ndimage.find_objects(mask.astype(np.uint8))[0]
     inside, signal = mask[box], magnitude[box]
     spacing = voxel_sizes(affine)
-    fit = fit_field(phase[box], signal, echo_times, inside, spacing)
+    trusted = trusted_mask(inside, signal[..., -1])
+    fit = fit_field(phase[box], signal, echo_times, trusted, spacing)
     total = to_ppm(fit.field, field_strength)
     radii = sphere_radii(spacing, settings.largest_sphere)
-    local, kept = vsharp(total, inside, spacing, radii, threads=threads)
+    local, kept = vsharp(total, trusted, spacing, radii, threads=threads)
     if not kept.any():
         raise DataError(
-            f"no sphere of {radii[-1]:g} mm fits into the mask of {int(inside.sum())} voxels",
+            f"no sphere of {radii[-1]:g} mm fits into the mask of {int(trusted.sum())} voxels",
             "check the brain mask, or acquire a larger field of view",
         )
     chi = _invert(local, fit, kept, affine, settings, threads)
     late = np.float32(2e-6 * np.pi * GYROMAGNETIC_RATIO * field_strength * max(echo_times))
     weighted = swi(combine_echoes(signal, echo_times), local * late, inside)
     relaxation = fit_r2star(signal, echo_times, inside) if len(echo_times) > 1 else (None, None, None)
-    quality = _quality(fit, echo_times, inside, kept, chi)
+    quality = _quality(fit, echo_times, trusted, kept, chi)
+    quality["mask_without_signal_fraction"] = 1 - float(trusted.sum()) / float(inside.sum())
     projection = minip(weighted, inside, affine, settings.slab)
     r2star, t2star, s0 = (None if part is None else _uncrop(part, mask, box) for part in relaxation)
     return QSMResult(

@@ -1,0 +1,102 @@
+"""The workflow by itself, as it is used on a cluster, and what it leaves."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.workflow.conftest import ROOT, Study
+from voxelome.app.events import replay
+
+pytestmark = pytest.mark.xdist_group("study")
+
+
+def snakemake(study: Study, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--configfile", str(study.work / "config.yaml"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=study.folder)
+
+
+def test_the_linter_has_nothing_to_say(finished):
+    done = snakemake(finished, "--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "your workflow is in a good condition" in done.stdout + done.stderr
+
+
+def test_snakemake_itself_finds_everything_up_to_date_that_voxelome_made(finished):
+    profile = ROOT / "config" / "profiles" / "local"
+    done = snakemake(finished, "--profile", str(profile), "--dry-run", "all")
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_every_step_ran_once_and_none_failed(finished):
+    events = sorted((finished.out / "logs").glob("*/snakemake.jsonl"))
+    jobs = [job for path in events for job in replay(path)]
+    assert {job.state for job in jobs} == {"done"}
+    titles = [job.title for job in jobs]
+    assert len(titles) == len(set(titles)) == 14
+
+
+def test_the_output_has_the_files_that_the_design_names(finished):
+    anat = finished.out / "sub-01" / "anat"
+    found = {path.name.removeprefix("sub-01_") for path in anat.glob("*.nii.gz")}
+    assert found == {
+        "desc-brain_mask.nii.gz",
+        "desc-preproc_T1w.nii.gz",
+        "ce-gadolinium_space-T1w_desc-preproc_T1w.nii.gz",
+        "space-T1w_desc-preproc_T2w.nii.gz",
+        "space-T1w_desc-preproc_FLAIR.nii.gz",
+        "space-T1w_desc-lesion_dseg.nii.gz",
+        "space-MEGRE_desc-lesion_dseg.nii.gz",
+        "space-MEGRE_desc-brain_mask.nii.gz",
+        "space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz",
+        "space-MNI152NLin2009aSym_desc-brain_mask.nii.gz",
+        "from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.nii.gz",
+        "desc-qsm_mask.nii.gz",
+        *(f"{name}.nii.gz" for name in ("Chimap", "R2starmap", "T2starmap", "S0map", "swi", "minIP")),
+    }
+
+
+def test_every_image_has_a_sidecar_with_its_sources(finished):
+    for path in finished.out.glob("sub-*/anat/*.nii.gz"):
+        sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
+        if "_xfm" not in path.name:
+            assert all(source.startswith("bids:") for source in sidecar["Sources"]), path
+
+
+def test_the_official_validator_accepts_the_derivatives(finished):
+    program = sys.executable.replace("python3", "bids-validator-deno").replace(
+        "python", "bids-validator-deno"
+    )
+    done = subprocess.run(
+        [program, str(finished.out), "--format", "json", "--ignoreWarnings"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
+
+
+def test_nothing_was_written_into_the_dataset(finished):
+    names = {path.name for path in finished.bids.iterdir()}
+    assert names == {
+        "CHANGES",
+        "README",
+        "dataset_description.json",
+        "derivatives",
+        "participants.json",
+        "participants.tsv",
+        "sub-01",
+        "sub-02",
+    } & names | {"sub-01", "sub-02", "derivatives", "dataset_description.json"}
+
+
+def test_the_reports_need_no_other_file(finished):
+    for page in finished.out.glob("*.html"):
+        text = page.read_text()
+        assert "<script" not in text
+        assert 'src="http' not in text
+        assert '<link rel="stylesheet"' not in text
