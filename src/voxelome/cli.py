@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 import voxelome
@@ -27,7 +26,7 @@ from voxelome.app.failures import (
     void_results,
     write_failures,
 )
-from voxelome.app.progress import Display, duration
+from voxelome.app.progress import Display, duration, open_console
 from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
 from voxelome.app.study import Study, available_cores, open_study
 from voxelome.app.validate import validate
@@ -62,7 +61,7 @@ class _Run:
 
     def __init__(self, options: argparse.Namespace, extra: list[str], given: list[str]) -> None:
         self.options, self.extra, self.given = options, extra, given
-        self.console = Console(highlight=False)
+        self.console = open_console()
         self.study: Study = open_study(options)
         self.cores = options.nprocs or available_cores()
         self.folder = options.out_dir / "logs" / time.strftime("%Y%m%d-%H%M%S")

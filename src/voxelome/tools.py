@@ -9,16 +9,15 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 import voxelome
 from voxelome.app.arguments import default_models_dir, parse_derivatives
+from voxelome.app.progress import open_console
 from voxelome.app.study import available_cores
 from voxelome.bids.plan import Unit
 from voxelome.errors import ExitCode, InputError
 from voxelome.imageio import load_json
 
-CONSOLE = Console(highlight=False)
+CONSOLE = open_console()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -79,7 +80,7 @@ def _make(bids_dir: Path, settings: dict[str, Any], nprocs: int, console: Consol
 
 
 def _table(rows: list[Recovery]) -> Table:
-    table = Table(title="What was planted and what was measured", title_justify="left")
+    table = Table(title="What was planted and what was measured", title_justify="left", box=SIMPLE_HEAD)
     for column in ("stage", "quantity", "planted", "measured", "should be", ""):
         table.add_column(column, overflow="fold")
     for row in rows:

@@ -46,6 +46,12 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def open_console() -> Console:
+    """Console of the terminal; a log file gets lines wide enough for tables."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=110)
+
+
 class Display:
     """Show the state of a run; a context manager."""
 

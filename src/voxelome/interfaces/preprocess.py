@@ -90,7 +90,7 @@ class PreprocessSession(SimpleInterface):
             if not PLAUSIBLE_ML[0] <= volume_ml <= PLAUSIBLE_ML[1]:
                 low, high = PLAUSIBLE_ML
                 record.warnings.append(
-                    f"{label}: the brain mask has {volume_ml:.0f} ml, which is not between {low} and {high} ml: "
+                    f"{label}: the brain mask has {volume_ml:.0f} ml, not between {low} and {high} ml; "
                     "look at its outline."
                 )
             record.parameters["brain mask"] = method

@@ -98,9 +98,12 @@ class ExtractRadiomics(SimpleInterface):
             for image in images:
                 if image["space"] == roi["space"]:
                     data = load_volume(image["path"]).data
+                    # Images and maps are exactly 0 where they are not known: outside of what the field of
+                    # view, the background removal or the mask of the maps leave.
+                    known = mask & (data != 0)
                     rows += [
                         (image["image"], roi["name"], value)
-                        for value in extract_features(data, mask, volume.affine, settings)
+                        for value in extract_features(data, known, volume.affine, settings)
                     ]
         return [
             (image, name, v.filter, v.feature_class, v.feature, v.value, v.unit, v.reason)

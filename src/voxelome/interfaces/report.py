@@ -95,7 +95,7 @@ class ReportSubject(SimpleInterface):
             for row in failures
         ]
         report = SubjectReport(
-            subject=spec.subject,
+            subject=f"sub-{spec.subject}",
             dataset=spec.dataset,
             sessions=sessions,
             errors=errors,
@@ -253,7 +253,7 @@ def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) 
         status: Status = "failed" if failed else "warning" if warnings else "done"
         rows.append(
             SubjectRow(
-                subject,
+                f"sub-{subject}",
                 status,
                 len(units),
                 f"sub-{subject}.html",
@@ -299,25 +299,37 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
     assert metrics_path is not None  # every analysis writes its metrics
     metrics = load_json(metrics_path)
     auc, low, high = (float(metrics[key]) for key in ("auc", "auc_low", "auc_high"))
-    roc = metrics.pop("roc")
+    roc = metrics["roc"]
     plot = roc_curve(roc["fpr"], roc["tpr"], auc, low, high)
     caption = "Each participant is predicted by models that have not seen it."
-    known = ("n", "n_positive", "auc", "auc_low", "auc_high", "validation")
+    outcome = str(metrics["outcome"])
     return AnalysisSummary(
-        name=record.parameters["name"],
-        outcome=record.parameters["outcome"],
+        name=metrics["name"],
+        outcome=outcome,
         n=metrics["n"],
         n_positive=metrics["n_positive"],
+        positive=f"{outcome} {metrics['positive']}",
         auc=auc,
         low=low,
         high=high,
-        validation=str(metrics.get("validation", "")),
+        validation=f"nested cross-validation, {metrics['folds']} folds, {metrics['repeats']} times",
+        sentences=[metrics["auc_method"]],
         notes=record.warnings,
-        figures=[Figure(f"ROC curve of {record.parameters['name']}", caption, svg=plot)],
+        figures=[Figure(f"ROC curve of {metrics['name']}", caption, svg=plot)],
         selected_columns=("feature", "chosen in folds (%)"),
         selected=_selected(record),
-        metrics=[(name.replace("_", " "), value) for name, value in metrics.items() if name not in known],
+        metrics=[(name, metrics[key]) for key, name in SHOWN_METRICS.items()],
     )
+
+
+SHOWN_METRICS = {
+    "n_features": "features offered",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "balanced_accuracy": "balanced accuracy",
+    "brier": "Brier score",
+    "brier_of_prevalence": "Brier score of always saying the prevalence",
+}
 
 
 def _selected(record: StepRecord, most: int = 15) -> list[tuple[Any, ...]]:

@@ -152,7 +152,7 @@ def reconstruct(
     chi = _invert(local, fit, kept, affine, settings, threads)
     late = np.float32(2e-6 * np.pi * GYROMAGNETIC_RATIO * field_strength * max(echo_times))
     weighted = swi(combine_echoes(signal, echo_times), local * late, inside)
-    relaxation = fit_r2star(signal, echo_times, inside) if len(echo_times) > 1 else (None, None, None)
+    relaxation = fit_r2star(signal, echo_times, trusted) if len(echo_times) > 1 else (None, None, None)
     quality = _quality(fit, echo_times, trusted, kept, chi)
     quality["mask_without_signal_fraction"] = 1 - float(trusted.sum()) / float(inside.sum())
     projection = minip(weighted, inside, affine, settings.slab)

@@ -58,7 +58,8 @@ def _line(logarithm: Array, weights: Array, times: Array) -> tuple[Array, Array]
     centred = times - mean_time[:, None]
     spread = (weights * centred**2).sum(axis=-1)
     slope = (weights * centred * logarithm).sum(axis=-1) / np.where(spread > 0, spread, 1.0)
-    rate = np.clip(-slope, 0.0, _FASTEST)
+    # Not exactly 0, which stands for "not known" outside of the mask.
+    rate = np.clip(-slope, 1e-3, _FASTEST)
     return rate, mean_log + rate * mean_time
 
 
