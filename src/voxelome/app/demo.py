@@ -49,9 +49,9 @@ def run_demo(
         if code != ExitCode.DONE:
             return code
     rows = recover(cohort)
-    save_recovery(cohort.out_dir / "recovery.tsv", rows)
+    save_recovery(folder / "recovery.tsv", rows)
     console.print(_table(rows))
-    console.print(f"the same as a table: {cohort.out_dir / 'recovery.tsv'}", markup=False, soft_wrap=True)
+    console.print(f"the same as a table: {folder / 'recovery.tsv'}", markup=False, soft_wrap=True)
     console.print(f"open in a browser:   {cohort.out_dir / 'group.html'}", markup=False, soft_wrap=True)
     console.print(f"the demonstration took {duration(time.monotonic() - begun)}")
     return ExitCode.DONE if all(row.reached for row in rows) else ExitCode.SOME_FAILED

@@ -13,8 +13,8 @@ BIDS_VERSION = "1.10.0"
 # What BIDS has no name for.
 BIDSIGNORE = """\
 *.html
-/group/
-/logs/
+/group
+/logs
 /sub-*/figures/
 /sub-*/**/*_swi.nii.gz
 /sub-*/**/*_swi.json

@@ -15,6 +15,7 @@ from voxelome.imageio import Volume, load_volume, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.step import StepRecord, recording, use_threads
 
+TISSUE = "tissue mask from the magnitude"
 UNITS = {
     "Chimap": "ppm",
     "R2starmap": "1/s",
@@ -85,7 +86,7 @@ class ReconstructQSM(SimpleInterface):
             return load_brain(carried, first)
         with blame(self.inputs.magnitude[0]):
             mask = magnitude_mask(magnitude[..., 0], first.spacing)
-        record.parameters["mask"] = "tissue mask from the magnitude"
+        record.parameters["mask"] = TISSUE
         record.warnings.append(
             "The mask was made from the magnitude: it holds all tissue with signal, not the brain alone."
         )
@@ -149,6 +150,7 @@ class ReconstructQSM(SimpleInterface):
             sidecar = {
                 **self._sidecar(),
                 "Units": UNITS[suffix],
+                "SkullStripped": record.parameters["mask"] != TISSUE,
                 **{k: str(v) for k, v in record.parameters.items()},
             }
             save_volume(path, data, affine, sidecar)
