@@ -29,7 +29,8 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile rules
 
 unit: setup
-	$(BIN)/pytest -n $(NPROCS) --dist loadgroup
+	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow
+	$(BIN)/pytest tests/workflow
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,6 @@ import numpy as np
 import pytest
 
 from tests.workflow.conftest import Study
-
-pytestmark = pytest.mark.xdist_group("study")
 
 
 def replace_image(path: Path, change) -> None:
@@ -110,8 +109,6 @@ def test_the_run_ends_with_1_and_without_a_traceback(clinic):
 def test_each_has_a_row_that_names_the_file_and_what_is_wrong(clinic, subject, step, says):
     _, _, rows = clinic
     assert rows[subject]["step"] == step
-    import re
-
     assert re.search(says, rows[subject]["reason"]), rows[subject]["reason"]
 
 

@@ -4,12 +4,9 @@ import os
 import shutil
 from pathlib import Path
 
-import pytest
-
 from tests.workflow.conftest import SPACING, Study
 from voxelome.phantom.cohort import make_cohort
 
-pytestmark = pytest.mark.xdist_group("study")
 GROUP = {"group features", "group report"}
 
 

@@ -53,7 +53,15 @@ class Cohort:
 
 def recover(cohort: Cohort) -> list[Recovery]:
     """Compare planted and measured values, stage by stage."""
-    makers = (_brain, _registration, _susceptibility, _relaxation, _lesion, _features, _model)
+    makers = (
+        recover_brain,
+        recover_registration,
+        recover_susceptibility,
+        recover_relaxation,
+        recover_lesion,
+        recover_features,
+        recover_model,
+    )
     return [row for make in makers for row in make(cohort)]
 
 
@@ -67,7 +75,8 @@ def _dice(one: Array, other: Array) -> float:
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
-def _brain(cohort: Cohort) -> Iterator[Recovery]:
+def recover_brain(cohort: Cohort) -> Iterator[Recovery]:
+    """Brain volume and overlap of the brain mask."""
     values, planted, measured = [], [], []
     for subject in cohort.subjects:
         truth, affine = _canonical(cohort.truth / subject / "anat" / f"{subject}_desc-brain_mask.nii.gz")
@@ -95,7 +104,8 @@ def _brain(cohort: Cohort) -> Iterator[Recovery]:
     )
 
 
-def _registration(cohort: Cohort) -> Iterator[Recovery]:
+def recover_registration(cohort: Cohort) -> Iterator[Recovery]:
+    """Distance in the brain between the true and the found alignment."""
     errors: dict[str, list[float]] = {}
     starts: dict[str, list[float]] = {}
     for subject in cohort.subjects:
@@ -139,7 +149,8 @@ def _nuclei(cohort: Cohort, suffix: str) -> tuple[Array, Array]:
     return np.array(planted), np.array(measured)
 
 
-def _susceptibility(cohort: Cohort) -> Iterator[Recovery]:
+def recover_susceptibility(cohort: Cohort) -> Iterator[Recovery]:
+    """Susceptibility of the deep nuclei against what was planted."""
     planted, measured = _nuclei(cohort, "Chimap")
     slope, offset = np.polyfit(planted, measured, 1)
     r = float(np.corrcoef(planted, measured)[0, 1])
@@ -162,7 +173,8 @@ def _susceptibility(cohort: Cohort) -> Iterator[Recovery]:
     )
 
 
-def _relaxation(cohort: Cohort) -> Iterator[Recovery]:
+def recover_relaxation(cohort: Cohort) -> Iterator[Recovery]:
+    """R2* of the deep nuclei against what was planted."""
     planted, measured = _nuclei(cohort, "R2starmap")
     slope = float(np.polyfit(planted, measured, 1)[0])
     yield Recovery(
@@ -175,7 +187,8 @@ def _relaxation(cohort: Cohort) -> Iterator[Recovery]:
     )
 
 
-def _lesion(cohort: Cohort) -> Iterator[Recovery]:
+def recover_lesion(cohort: Cohort) -> Iterator[Recovery]:
+    """Overlap of the lesion on the gradient echo's grid."""
     values = []
     for subject in cohort.subjects:
         truth, _ = _canonical(
@@ -195,7 +208,8 @@ def _lesion(cohort: Cohort) -> Iterator[Recovery]:
     )
 
 
-def _features(cohort: Cohort) -> Iterator[Recovery]:
+def recover_features(cohort: Cohort) -> Iterator[Recovery]:
+    """Volume of the lesion's rim from the feature table, and the table's size."""
     import pandas as pd
 
     table = pd.read_csv(cohort.out_dir / "group" / "features.tsv", sep="\t", na_values="n/a").set_index(
@@ -225,7 +239,8 @@ def _features(cohort: Cohort) -> Iterator[Recovery]:
     )
 
 
-def _model(cohort: Cohort) -> Iterator[Recovery]:
+def recover_model(cohort: Cohort) -> Iterator[Recovery]:
+    """AUC for the planted outcome."""
     metrics: dict[str, Any] = load_json(cohort.out_dir / "group" / "mutation" / "metrics.json")
     low, high = metrics["auc_low"], metrics["auc_high"]
     yield Recovery(

@@ -1,0 +1,102 @@
+"""Which regions are measured on which images."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from voxelome.imageio import save_volume
+from voxelome.interfaces import AssembleFeatures, ExtractRadiomics
+from voxelome.step import StepRecord
+
+AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+@pytest.fixture
+def visit(tmp_path):
+    """A T1w with a brain, a map that is known in half of the brain, and a tiny label."""
+    rng = np.random.default_rng(0)
+    brain = np.zeros((20, 20, 20), dtype=bool)
+    brain[4:16, 4:16, 4:16] = True
+    registered = StepRecord("register", "sub-01")
+    registered.add(save_volume(tmp_path / "mask.nii.gz", brain, AFFINE), "mask", space="T1w", name="brain")
+    data = rng.normal(10, 2, brain.shape)
+    registered.add(save_volume(tmp_path / "t1.nii.gz", data, AFFINE), "image", image="T1w", space="T1w")
+    half = data.copy()
+    half[:10] = 0
+    registered.add(
+        save_volume(tmp_path / "map.nii.gz", half, AFFINE),
+        "map",
+        image="Chimap",
+        space="T1w",
+        suffix="Chimap",
+    )
+    labels = np.zeros(brain.shape, dtype=np.uint8)
+    labels[8, 8, 8] = 2
+    segmented = StepRecord("segment", "sub-01")
+    segmented.add(
+        save_volume(tmp_path / "dseg.nii.gz", labels, AFFINE),
+        "labels",
+        name="tumor",
+        space="T1w",
+        names={"2": "core"},
+    )
+    paths = [registered.save(tmp_path / "register.json"), segmented.save(tmp_path / "segment.json")]
+    ExtractRadiomics(
+        unit="sub-01",
+        records=[str(path) for path in paths],
+        out_dir=str(tmp_path),
+        record=str(tmp_path / "radiomics.json"),
+    ).run()
+    table = (tmp_path / "sub-01_desc-radiomics_features.tsv").read_text().splitlines()
+    return tmp_path, data, brain, list(csv.DictReader(table, delimiter="\t"))
+
+
+def value(rows, image, roi, feature):
+    (found,) = [r for r in rows if (r["image"], r["roi"], r["feature"]) == (image, roi, feature)]
+    return found
+
+
+def test_a_map_is_measured_only_where_it_is_known(visit):
+    _, data, brain, rows = visit
+    known = brain.copy()
+    known[:10] = False
+    assert float(value(rows, "Chimap", "brain", "Mean")["value"]) == pytest.approx(
+        data[known].mean(), rel=1e-5
+    )
+    assert float(value(rows, "T1w", "brain", "Mean")["value"]) == pytest.approx(data[brain].mean(), rel=1e-5)
+
+
+def test_a_region_that_is_too_small_has_no_value_and_a_reason(visit):
+    _, _, _, rows = visit
+    row = value(rows, "T1w", "tumor-core", "Mean")
+    assert row["value"] == "n/a"
+    assert "voxel" in row["reason"]
+
+
+def test_the_shape_of_a_region_is_measured_once(visit):
+    _, _, _, rows = visit
+    shapes = [row for row in rows if row["class"] == "shape" and row["roi"] == "brain"]
+    assert len(shapes) == 14
+    assert {row["image"] for row in shapes} == {"T1w"}
+    assert float(value(rows, "T1w", "brain", "VoxelVolume")["value"]) == 12**3 * 8
+
+
+def test_the_group_has_one_row_a_visit_and_one_column_a_feature(visit):
+    folder, data, brain, rows = visit
+    (folder / "steps" / "sub-01").mkdir(parents=True)
+    record = StepRecord.load(folder / "radiomics.json")
+    record.save(folder / "steps" / "sub-01" / "radiomics.json")
+    (folder / "cohort.txt").write_text("sub-01\n")
+    AssembleFeatures(
+        unit="group",
+        cohort=str(folder / "cohort.txt"),
+        steps_dir=str(folder / "steps"),
+        out_dir=str(folder / "group"),
+        record=str(folder / "features.json"),
+    ).run()
+    (row,) = csv.DictReader((folder / "group" / "features.tsv").read_text().splitlines(), delimiter="\t")
+    assert row["participant_id"] == "sub-01"
+    assert row["session_id"] == "n/a"
+    assert len(row) == 2 + len({(r["image"], r["roi"], r["class"], r["feature"]) for r in rows})
+    assert float(row["T1w__brain__original__firstorder__Mean"]) == pytest.approx(data[brain].mean(), rel=1e-5)

@@ -1,0 +1,88 @@
+"""Masks that come with the data: their names, and the way from one image's space to another's."""
+
+import numpy as np
+import pytest
+
+from voxelome.errors import InputError
+from voxelome.imageio import load_volume, save_volume
+from voxelome.interfaces import CarryMasks
+from voxelome.interfaces.segment import label_names, matrix_between
+from voxelome.step import StepRecord
+
+AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+def shift(x):
+    matrix = np.eye(4)
+    matrix[0, 3] = x
+    return matrix
+
+
+def test_one_label_takes_the_masks_name_and_several_are_numbered():
+    assert label_names("a", "tumor", "n/a", np.array([0, 1])) == {1: "tumor"}
+    assert label_names("a", "tumor", "n/a", np.array([0, 1, 4])) == {1: "tumor1", 4: "tumor4"}
+
+
+def test_names_come_from_the_table_and_a_label_without_one_is_refused(tmp_path):
+    table = tmp_path / "dseg.tsv"
+    table.write_text("index\tname\n1\tcore\n2\tedema\n")
+    assert label_names("a", "tumor", str(table), np.array([0, 2])) == {2: "edema"}
+    with pytest.raises(InputError, match="label 4"):
+        label_names("a", "tumor", str(table), np.array([0, 4]))
+
+
+def test_the_way_between_two_images_goes_through_the_reference():
+    record = StepRecord("register", "sub-01")
+    record.outputs = [
+        {"path": "a", "role": "matrix", "image": "FLAIR", "matrix": shift(5).tolist()},
+        {"path": "b", "role": "matrix", "image": "MEGRE", "matrix": shift(-2).tolist()},
+    ]
+    # a point of the gradient echo is 2 mm further right in the reference, and 5 mm more in the FLAIR
+    assert np.allclose(matrix_between(record, "T1w", "MEGRE", "FLAIR"), shift(7))
+    assert np.allclose(matrix_between(record, "T1w", "T1w", "FLAIR"), shift(5))
+    assert np.allclose(matrix_between(record, "T1w", "FLAIR", "FLAIR"), np.eye(4))
+
+
+@pytest.fixture
+def visit(tmp_path):
+    """A visit of a T1w and a gradient echo that was moved by 4 mm, with a lesion on the T1w."""
+    rng = np.random.default_rng(0)
+    prepared, registered = StepRecord("preprocess", "sub-01"), StepRecord("register", "sub-01")
+    for label in ("T1w", "MEGRE"):
+        path = save_volume(tmp_path / f"{label}.nii.gz", rng.normal(size=(20, 20, 20)), AFFINE)
+        prepared.add(path, "prepared", image=label, source=f"sub-01_{label}.nii.gz")
+    registered.add(tmp_path / "x.mat", "matrix", image="MEGRE", matrix=shift(4).tolist())
+    labels = np.zeros((20, 20, 20), dtype=np.uint8)
+    labels[8:12, 8:12, 8:12] = 1
+    mask = save_volume(tmp_path / "sub-01_desc-tumor_dseg.nii.gz", labels, AFFINE)
+    prepared.save(tmp_path / "preprocess.json")
+    registered.save(tmp_path / "register.json")
+    return {
+        "unit": "sub-01",
+        "masks": [str(mask)],
+        "names": ["tumor"],
+        "label_tables": ["n/a"],
+        "prepared": str(tmp_path / "preprocess.json"),
+        "registered": str(tmp_path / "register.json"),
+        "reference": "T1w",
+        "gradient_echoes": ["MEGRE"],
+        "out_dir": str(tmp_path),
+        "record": str(tmp_path / "segment.json"),
+    }
+
+
+def test_a_mask_goes_to_every_space_and_its_volume_is_kept(visit, tmp_path):
+    CarryMasks(**visit).run()
+    record = StepRecord.load(visit["record"])
+    spaces = {item["space"]: load_volume(item["path"], dtype=None).data for item in record.find("labels")}
+    assert set(spaces) == {"T1w", "MEGRE"}
+    assert spaces["T1w"].sum() == spaces["MEGRE"].sum() == 64
+    # a point of the reference lies 4 mm (2 voxels) further to the right in the gradient echo
+    assert np.argwhere(spaces["MEGRE"]).mean(axis=0) == pytest.approx([11.5, 9.5, 9.5])
+    assert record.quality == {"tumor tumor (ml)": 0.512}
+
+
+def test_a_mask_on_a_grid_of_no_image_is_refused_by_name(visit, tmp_path):
+    save_volume(visit["masks"][0], np.ones((5, 5, 5), dtype=np.uint8), AFFINE)
+    with pytest.raises(InputError, match=r"tumor_dseg.nii.gz: its grid .* no image of this visit"):
+        CarryMasks(**visit).run()

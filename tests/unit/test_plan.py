@@ -1,0 +1,154 @@
+"""What each visit gets follows from what the dataset holds of it."""
+
+from pathlib import Path
+
+import pytest
+
+from voxelome.bids.inventory import BidsFile, SubjectInventory
+from voxelome.bids.names import bids_name, contrast_label, split_label, unit_entities, unit_name
+from voxelome.bids.plan import load_plan
+from voxelome.bids.targets import group_targets, participant_targets, unit_records
+
+ROOT, MASKS = Path("/raw"), Path("/masks")
+
+
+def image(suffix, digest="0" * 16, metadata=None, **entities):
+    """An image of sub-01 as the inventory lists it."""
+    named = {"subject": "01", **entities}
+    folder = "sub-01" + (f"/ses-{entities['session']}" if "session" in entities else "")
+    path = f"{folder}/anat/{bids_name(named, suffix, '.nii.gz')}"
+    found = {**named, "suffix": suffix, "datatype": "anat", "extension": ".nii.gz"}
+    return BidsFile(path, 100, digest, found, metadata or {})
+
+
+def echoes(times=(0.01, 0.02), parts=("mag", "phase"), **entities):
+    return [
+        image(
+            "MEGRE",
+            echo=str(number),
+            part=part,
+            metadata={"EchoTime": time, "MagneticFieldStrength": 3},
+            **entities,
+        )
+        for number, time in enumerate(times, 1)
+        for part in parts
+    ]
+
+
+def plan(*files, derivatives=None, problems=(), **choice):
+    inventory = SubjectInventory("01", list(files), derivatives or {}, list(problems))
+    return load_plan({"01": inventory}, ROOT, {"masks": MASKS}, **choice)
+
+
+@pytest.mark.parametrize(
+    ("files", "reference"),
+    [
+        ([image("FLAIR"), image("T1w", ceagent="gadolinium"), image("T1w")], "T1w"),
+        ([image("FLAIR"), image("T2w"), image("T1w", ceagent="gadolinium")], "ce-gadolinium_T1w"),
+        ([image("FLAIR"), image("T2w")], "T2w"),
+        ([image("PDw"), image("FLAIR")], "FLAIR"),
+        ([image("T1w", run="02"), image("T1w", run="01")], "run-01_T1w"),
+        (echoes(), ""),
+    ],
+)
+def test_the_reference_is_the_first_that_there_is_of_t1w_enhanced_t1w_t2w_flair_pdw(files, reference):
+    assert plan(*files)["sub-01"].reference == reference
+
+
+def test_echoes_are_sorted_by_their_times_and_not_by_their_numbers():
+    (unit,) = plan(*echoes(times=(0.02, 0.01))).values()
+    (echo,) = unit.gradient_echoes
+    assert echo.echo_times == (0.01, 0.02)
+    assert [Path(path).name for path in echo.magnitude] == [
+        "sub-01_echo-2_part-mag_MEGRE.nii.gz",
+        "sub-01_echo-1_part-mag_MEGRE.nii.gz",
+    ]
+
+
+def test_acquisitions_are_told_apart_and_each_has_a_record():
+    (unit,) = plan(*echoes(acquisition="a"), *echoes(acquisition="b")).values()
+    assert unit_records(unit, ["qsm"]) == [
+        "steps/sub-01/qsm-acq-a_MEGRE.json",
+        "steps/sub-01/qsm-acq-b_MEGRE.json",
+    ]
+
+
+def test_visits_are_units_of_their_own_with_their_own_masks():
+    masks = {"masks": [image("mask", session="2", desc="tumor")]}
+    units = plan(image("T1w", session="1"), image("T1w", session="2"), derivatives=masks)
+    assert list(units) == ["sub-01_ses-1", "sub-01_ses-2"]
+    assert [len(unit.masks) for unit in units.values()] == [0, 1]
+    assert units["sub-01_ses-2"].masks[0].path.startswith("/masks/")
+
+
+def test_only_the_sessions_asked_for_are_planned():
+    assert list(plan(image("T1w", session="1"), image("T1w", session="2"), sessions=["2"])) == [
+        "sub-01_ses-2"
+    ]
+
+
+def test_an_image_with_a_problem_is_left_out_and_named():
+    problem = {"path": image("T2w").path, "problem": "is broken", "remedy": "mend it"}
+    (unit,) = plan(image("T1w"), image("T2w"), problems=[problem]).values()
+    assert unit.image_labels == ["T1w"]
+    assert unit.problems == (problem,)
+    assert problem["path"] in [item["what"] for item in unit.skipped]
+
+
+def test_what_is_not_possible_is_said_with_the_reason():
+    (unit,) = plan(image("T1w")).values()
+    reasons = {item["what"]: item["why"] for item in unit.skipped}
+    assert reasons["R2*, SWI and susceptibility maps"] == "there is no gradient-echo acquisition"
+    assert "registration between contrasts" in reasons
+
+
+def test_a_subject_without_a_usable_image_is_not_planned():
+    assert plan(image("bold")) == {}
+
+
+def test_moving_the_dataset_changes_no_digest_and_changed_content_does():
+    inventory = SubjectInventory("01", [image("T1w")])
+    here = load_plan({"01": inventory}, Path("/here"), {})["sub-01"]
+    there = load_plan({"01": inventory}, Path("/there"), {})["sub-01"]
+    changed = load_plan({"01": SubjectInventory("01", [image("T1w", digest="1" * 16)])}, Path("/here"), {})[
+        "sub-01"
+    ]
+    assert here.image_digest == there.image_digest != changed.image_digest
+
+
+def test_targets_are_those_of_the_stages_asked_for():
+    units = plan(image("T1w"))
+    out = Path("/out")
+    assert participant_targets(units, ["preprocess"], out) == ["steps/sub-01/preprocess.json"]
+    assert participant_targets(units, ["report"], out) == ["/out/sub-01.html"]
+    assert group_targets(["a"], ["model"], out) == ["steps/group/features.json", "steps/group/model-a.json"]
+
+
+def test_names_keep_the_order_of_the_bids_schema():
+    entities = {
+        "desc": "preproc",
+        "space": "T1w",
+        "run": "01",
+        "ceagent": "gd",
+        "subject": "01",
+        "session": "2",
+    }
+    assert (
+        bids_name(entities, "T1w", ".nii.gz") == "sub-01_ses-2_ce-gd_run-01_space-T1w_desc-preproc_T1w.nii.gz"
+    )
+
+
+def test_a_label_and_its_parts_are_each_others_inverse():
+    entities = {"subject": "01", "acquisition": "fast", "run": "2", "echo": "1", "part": "mag"}
+    label = contrast_label(entities, "MEGRE")
+    assert label == "acq-fast_run-2_MEGRE"
+    assert split_label(label) == ({"acquisition": "fast", "run": "2"}, "MEGRE")
+
+
+def test_images_that_differ_only_in_a_rare_entity_have_different_labels():
+    assert contrast_label({"chunk": "1"}, "T1w") != contrast_label({"chunk": "2"}, "T1w")
+
+
+def test_a_unit_and_its_name_are_each_others_inverse():
+    assert unit_entities(unit_name("01", "2")) == {"subject": "01", "session": "2"}
+    assert unit_entities(unit_name("01", None)) == {"subject": "01"}
