@@ -12,6 +12,12 @@ import voxelome
 from voxelome.bids.targets import STAGES
 from voxelome.errors import InputError
 
+DESCRIPTION = """\
+From a BIDS dataset of brain MRI to quantitative maps, segmentations, radiomics and honestly
+validated models. Run `participant` first, then `group`; a second run does only what is new.
+`voxelome-tools check BIDS_DIR` says beforehand what each visit would get.
+"""
+
 EPILOG = """\
 exit codes: 0 done; 1 some subject failed (the table says which, where and why); 2 wrong usage;
 3 an input cannot be used; 70 a defect of voxelome.
@@ -31,9 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Parser of the command line, without what follows ``--``."""
     parser = argparse.ArgumentParser(
         prog="voxelome",
-        description="From a BIDS dataset of brain MRI to quantitative maps, segmentations, radiomics and "
-        "honestly validated models. Run `participant` first, then `group`; a second run does only "
-        "what is new.",
+        usage="voxelome BIDS_DIR OUT_DIR {participant,group} [options]",
+        description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -100,7 +105,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
     group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="default: OUT_DIR/.voxelome")
     group.add_argument(
-        "--config-file", type=Path, metavar="FILE", help="settings that differ from config/config.yaml"
+        "--config-file",
+        type=Path,
+        metavar="FILE",
+        help="YAML with the settings that differ from the defaults, and the analyses (docs/usage.md)",
     )
     group.add_argument("--models-dir", type=Path, metavar="DIR", help=f"default: {default_models_dir()}")
     group.add_argument(
