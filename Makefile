@@ -29,8 +29,8 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile rules
 
 unit: setup
-	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow
-	$(BIN)/pytest tests/workflow
+	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e
+	$(BIN)/pytest tests/workflow tests/e2e
 
 format: setup
 	$(BIN)/ruff check --fix .

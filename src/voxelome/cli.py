@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 import voxelome
-from voxelome.app.aftermath import orphans, write_reports
+from voxelome.app.aftermath import orphans, write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
 from voxelome.app.citations import write_citations
-from voxelome.app.events import Job
+from voxelome.app.events import Job, RunState
 from voxelome.app.failures import (
     Failure,
     drop_incomplete_records,
@@ -163,12 +164,12 @@ class _Run:
         return ExitCode.DEFECT
 
     def _unlock(self) -> int:
-        settings = self._settings("unlock", dry_run=False)
+        settings = self._settings("unlock")
         self.folder.mkdir(parents=True, exist_ok=True)
         run(
             replace(settings, extra=("--unlock",)),
             [],
-            Display(self.console, 1).state,
+            RunState(),
             lambda _: None,
             lambda: None,
         )
@@ -180,7 +181,7 @@ class _Run:
         settings.events.unlink(missing_ok=True)
         settings.log.unlink(missing_ok=True)
         jobs: list[Job] = []
-        state = Display(self.console, self.cores).state
+        state = RunState()
         returned = run(settings, [self.options.level], state, jobs.append, lambda: None)
         if returned:
             return self._explain_refusal(settings.log)
@@ -208,10 +209,14 @@ class _Run:
         )
         write_citations(self.folder, study.config["stages"])
         write_failures(self.folder / "failures.tsv", self.failures)
-        planned = {unit.subject for unit in study.plan.values()}
-        failed = list(dict.fromkeys(failure.participant_id.removeprefix("sub-") for failure in self.failures))
-        if self.options.level == "participant" and "report" in study.config["stages"]:
-            for line in write_reports(study, [s for s in failed if s in planned], self.failures):
+        steps = [failure for failure in self.failures if failure.step != "inventory"]
+        if steps and "report" in study.config["stages"]:
+            if self.options.level == "participant":
+                failed = dict.fromkeys(failure.participant_id.removeprefix("sub-") for failure in steps)
+                lines = write_reports(study, list(failed), steps)
+            else:
+                lines = write_group_report(study, steps)
+            for line in lines:
                 self.say(line)
         if self.failures:
             self._show_failures()
@@ -224,8 +229,8 @@ class _Run:
         for column in ("who", "step", "why"):
             table.add_column(column, overflow="fold")
         for failure in self.failures:
-            table.add_row(failure.unit, failure.step, failure.reason)
-        self.console.print(table, markup=False)
+            table.add_row(*(Text(cell) for cell in (failure.unit, failure.step, failure.reason)))
+        self.console.print(table)
         self.say(f"with the logs: {self.folder / 'failures.tsv'}")
 
 

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.workflow.conftest import Study
+from tests.conftest import Study
 
 
 def replace_image(path: Path, change) -> None:
@@ -195,3 +195,14 @@ def test_networks_that_were_not_fetched_are_asked_for(finished, tmp_path):
     fresh = Study(finished.folder)
     fresh.out = tmp_path / "out"
     assert "models fetch deepbet" in refused(fresh, "participant", "--models-dir", str(tmp_path))
+
+
+def test_an_analysis_that_is_not_possible_is_named_and_the_groups_report_is_written(study, tmp_path):
+    (tmp_path / "study.yaml").write_text("analyses: [{name: few, outcome: mutation}]\n")
+    (study.out / "group.html").unlink()
+    done = study.call("group", "--config-file", str(tmp_path / "study.yaml"))
+    assert done.returncode == 1, done.stdout
+    page = (study.out / "group.html").read_text()
+    assert "model few" in page
+    rows = sorted((study.out / "logs").glob("*/failures.tsv"))[-1].read_text().splitlines()
+    assert rows[1].startswith("n/a\tn/a\tmodel few\tanalysis few: ")

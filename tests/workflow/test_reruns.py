@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.workflow.conftest import SPACING, Study
+from tests.conftest import SPACING, Study
 from voxelome.phantom.cohort import make_cohort
 
 GROUP = {"group features", "group report"}

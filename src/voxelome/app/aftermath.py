@@ -5,56 +5,74 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from voxelome.app.failures import Failure
 from voxelome.app.study import Study
 from voxelome.bids.description import dataset_name
-from voxelome.bids.targets import describe_visits, records_of
+from voxelome.bids.targets import describe_visits, model_records, records_of
 from voxelome.provenance import workflow_root
 
 
-def report_command(study: Study, subject: str, failures: Iterable[Failure]) -> list[str]:
-    """Command that writes a subject's report from the records that there are."""
-    visits = study.visits(subject)
-    paths = [study.work_dir / record for record in records_of(visits, study.config["stages"])]
-    rows = [
-        {"unit": failure.unit, "step": failure.step, "reason": failure.reason, "log": failure.log}
-        for failure in failures
-        if failure.participant_id == f"sub-{subject}" and failure.step != "inventory"
-    ]
-    return [
-        sys.executable,
-        str(workflow_root() / "scripts" / "report_subject.py"),
-        "--subject",
-        subject,
-        "--dataset",
-        dataset_name(study.bids_dir),
-        "--visits",
-        describe_visits(visits),
-        "--records",
-        *(str(path) for path in paths if path.is_file()),
-        "--failures",
-        json.dumps(rows),
-        "--report",
-        str(study.out_dir / f"sub-{subject}.html"),
-    ]
-
-
 def write_reports(study: Study, subjects: Sequence[str], failures: Sequence[Failure]) -> list[str]:
-    """Write the reports of these subjects; return the lines that tell of those that could not be written."""
+    """Write the reports of these subjects; return a line for each that could not be written."""
     broken = []
     for subject in subjects:
-        log = study.work_dir / "logs" / f"sub-{subject}" / "report.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w", encoding="utf-8") as file:
-            code = subprocess.run(
-                report_command(study, subject, failures), stdout=file, stderr=subprocess.STDOUT, check=False
-            ).returncode
-        if code:
-            broken.append(f"sub-{subject}: the report could not be written; see {log}")
+        visits = study.visits(subject)
+        paths = [study.work_dir / record for record in records_of(visits, study.config["stages"])]
+        own = [failure for failure in failures if failure.participant_id == f"sub-{subject}"]
+        broken += _write(
+            "report_subject.py",
+            study.work_dir / "logs" / f"sub-{subject}" / "report.log",
+            {
+                "subject": [subject],
+                "dataset": [dataset_name(study.bids_dir)],
+                "visits": [describe_visits(visits)],
+                "records": [str(path) for path in paths if path.is_file()],
+                "failures": [_rows(own)],
+                "report": [str(study.out_dir / f"sub-{subject}.html")],
+            },
+        )
     return broken
+
+
+def write_group_report(study: Study, failures: Sequence[Failure]) -> list[str]:
+    """Write the group's report from what there is; return a line if it could not be written."""
+    cohort = study.work_dir / "steps" / "group" / "cohort.txt"
+    if not cohort.is_file():
+        return ["the group's report could not be written: there is no list of visits"]
+    names = [analysis["name"] for analysis in study.config["analyses"]]
+    paths = [study.work_dir / record for record in model_records(names, study.config["stages"])]
+    return _write(
+        "report_group.py",
+        study.work_dir / "logs" / "group" / "report.log",
+        {
+            "dataset": [dataset_name(study.bids_dir)],
+            "cohort": [str(cohort)],
+            "steps-dir": [str(study.work_dir / "steps")],
+            "models": [str(path) for path in paths if path.is_file()],
+            "left-out": [json.dumps(study.config["left_out"])],
+            "failures": [_rows(failures)],
+            "report": [str(study.out_dir / "group.html")],
+        },
+    )
+
+
+def _rows(failures: Iterable[Failure]) -> str:
+    """Failures as the report steps take them."""
+    return json.dumps([{"unit": f.unit, "step": f.step, "reason": f.reason, "log": f.log} for f in failures])
+
+
+def _write(script: str, log: Path, options: Mapping[str, list[str]]) -> list[str]:
+    """Run a report step by itself; return a line if it failed."""
+    command = [sys.executable, str(workflow_root() / "scripts" / script)]
+    for name, values in options.items():
+        command += [f"--{name}", *values]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as file:
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+    return [f"a report could not be written; see {log}"] if code else []
 
 
 def orphans(study: Study) -> list[Path]:

@@ -28,7 +28,9 @@ class Failure:
 
     @property
     def unit(self) -> str:
-        """Visit that failed."""
+        """Visit that failed, or the group."""
+        if self.participant_id == "n/a":
+            return "group"
         return self.participant_id + (f"_{self.session_id}" if self.session_id != "n/a" else "")
 
 
@@ -48,7 +50,8 @@ def job_failure(job: Job, work_dir: Path) -> Failure:
     """Row of a job that failed."""
     log = work_dir / job.log
     who, visit = _who(job.unit)
-    step = job.rule + (f" {job.wildcards['label']}" if "label" in job.wildcards else "")
+    detail = job.wildcards.get("label") or job.wildcards.get("analysis")
+    step = f"{job.rule} {detail}" if detail else job.rule
     return Failure(who, visit, step, reason_in(log), str(log))
 
 

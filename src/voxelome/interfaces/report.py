@@ -192,6 +192,9 @@ class GroupReportInputs(BaseInterfaceInputSpec):
     steps_dir = Directory(mandatory=True, desc="folder with the records of all visits")
     models = traits.List(File(), desc="records of the feature table and of the analyses")
     left_out = traits.Str("{}", usedefault=True, desc="JSON: visits that are left out, and why")
+    failures = traits.Str(
+        "[]", usedefault=True, desc="JSON: steps that failed, with unit, step, reason and log"
+    )
     report = File(mandatory=True, desc="HTML file to write")
 
 
@@ -217,7 +220,13 @@ class ReportGroup(SimpleInterface):
             dataset=spec.dataset,
             participants=len(rows),
             rows=rows,
-            failures=[_left_out(unit, reason) for unit, reason in left_out.items()],
+            failures=[
+                *(_left_out(unit, reason) for unit, reason in left_out.items()),
+                *(
+                    Failure("group", "", row["step"], row["reason"], row["log"])
+                    for row in json.loads(spec.failures)
+                ),
+            ],
             figures=_quality_figures(visits),
             analyses=[summarise_analysis(record) for record in models if record.step == "model"],
             features=[

@@ -1,16 +1,18 @@
-"""A small cohort that the whole workflow has run on, once for all tests of this folder."""
+"""A small cohort that the whole workflow has run on, once for all tests that need it."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from voxelome.phantom.cohort import make_cohort
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 SPACING = 4.0
 
 
@@ -84,3 +86,21 @@ def checkout(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Snakefile", root / "Snakefile")
     return root
+
+
+@pytest.fixture(scope="session")
+def validator_errors() -> Callable[[Path], list[str]]:
+    """Errors that the official BIDS validator finds in a dataset."""
+
+    def find(dataset: Path) -> list[str]:
+        program = Path(sys.executable).parent / "bids-validator-deno"
+        done = subprocess.run(
+            [program, dataset, "--format", "json", "--ignoreWarnings"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        issues = json.loads(done.stdout)["issues"]["issues"]
+        return [f"{i['code']} {i['location']}" for i in issues if i["severity"] == "error"]
+
+    return find
