@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from voxelome.anat.bias import correct_bias, head_mask
-from voxelome.anat.checks import check_volume, to_canonical
+from voxelome.anat.checks import check_volume
 from voxelome.anat.normalise import zscore
 from voxelome.anat.stripped import is_stripped, stripped_mask
 from voxelome.errors import DataError
 from voxelome.imageio import load_volume
+from voxelome.orientation import to_canonical
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "bids-real"

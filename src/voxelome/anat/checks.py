@@ -1,8 +1,7 @@
-"""What an image must be before anything is computed from it, and its voxel order."""
+"""What an image must be before anything is computed from it."""
 
 from __future__ import annotations
 
-import nibabel as nib
 import numpy as np
 
 from voxelome.errors import DataError
@@ -76,10 +75,3 @@ def _check_grid(data: Array, affine: Affine) -> None:
             f"its voxel axes are not at right angles (off by {angle:.1f} degrees)",
             "mend the header, or resample the image",
         )
-
-
-def to_canonical(data: Array, affine: Affine) -> tuple[Array, Affine]:
-    """Image and affine in the voxel order nearest to RAS+; only flips and swaps of axes, no interpolation."""
-    orientation = nib.io_orientation(affine)
-    turned = np.ascontiguousarray(nib.apply_orientation(data, orientation))
-    return turned, affine @ nib.orientations.inv_ornt_aff(orientation, data.shape)

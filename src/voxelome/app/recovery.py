@@ -9,10 +9,10 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from voxelome.imageio import Array, load_json, load_volume, save_text
+from voxelome.orientation import to_canonical
 from voxelome.step import StepRecord
 
 
@@ -67,8 +67,7 @@ def recover(cohort: Cohort) -> list[Recovery]:
 
 def _canonical(path: Path) -> tuple[Array, Array]:
     volume = load_volume(path, dtype=None)
-    image = nib.as_closest_canonical(nib.Nifti1Image(volume.data, volume.affine))
-    return np.asarray(image.dataobj), np.asarray(image.affine)
+    return to_canonical(volume.data, volume.affine)
 
 
 def _dice(one: Array, other: Array) -> float:

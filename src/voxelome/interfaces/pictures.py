@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from voxelome.imageio import MaskArray, Volume, load_volume
+from voxelome.orientation import reorder_like, to_canonical
 from voxelome.reports.figures import Plane, mosaic
 from voxelome.reports.model import Figure
 from voxelome.step import StepRecord
@@ -140,20 +141,10 @@ def _gradient_echo_masks(records: Records) -> Iterator[Figure]:
         if volume is None or item["name"] == "qsm" or (reference and item["space"] == reference["space"]):
             continue
         mask = load_volume(item["path"])
-        inside: MaskArray = _like(mask, volume) > 0
+        inside: MaskArray = reorder_like(mask.data, mask.affine, volume.affine) > 0
         picture = mosaic(volume.data, volume.affine, overlay=inside, box=inside)
         caption = "Outline on the magnitude of the first echo: where the maps are computed."
         yield Figure(f"{item['name'].capitalize()} mask on {item['space']}", caption, png=picture)
-
-
-def _like(image: Volume, target: Volume) -> Any:
-    """Voxels of `image` in the voxel order of `target`, which has the same grid but for flips."""
-    import nibabel as nib
-
-    order = nib.orientations.ornt_transform(
-        nib.io_orientation(image.affine), nib.io_orientation(target.affine)
-    )
-    return nib.orientations.apply_orientation(image.data, order)
 
 
 def _maps(records: Records) -> Iterator[Figure]:
@@ -168,11 +159,11 @@ def _maps(records: Records) -> Iterator[Figure]:
 
 def _map(item: dict[str, Any], valid: MaskArray | None) -> Figure:
     style, volume = MAPS[item["suffix"]], load_volume(item["path"])
-    data, affine = _canonical(volume)
+    data, affine = to_canonical(volume.data, volume.affine)
     window = style.window
     if item["suffix"] == "R2starmap" and window and np.percentile(data[data > 0], 90) > window[1]:
         window = HIGH_FIELD_WINDOW
-    box = None if valid is None else _canonical(replace(volume, data=valid))[0] > 0
+    box = None if valid is None else to_canonical(valid, volume.affine)[0]
     picture = mosaic(
         data,
         affine,
@@ -183,15 +174,6 @@ def _map(item: dict[str, Any], valid: MaskArray | None) -> Figure:
         planes=style.planes,
     )
     return Figure(f"{style.title} ({item['space']})", style.caption, png=picture)
-
-
-def _canonical(volume: Volume) -> tuple[Any, Any]:
-    import nibabel as nib
-
-    image = nib.as_closest_canonical(
-        nib.Nifti1Image(np.asarray(volume.data, dtype=np.float32), volume.affine)
-    )
-    return np.asarray(image.dataobj), image.affine
 
 
 def _labels(records: Records) -> Iterator[Figure]:

@@ -12,6 +12,7 @@ from voxelome.bids.names import split_label
 from voxelome.errors import DataError, InputError, blame
 from voxelome.imageio import Volume, load_volume, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.orientation import to_canonical
 from voxelome.step import StepRecord, recording, use_threads
 
 # Volume of an adult's brain with its sulci and ventricles, from the smallest to the largest seen.
@@ -50,7 +51,7 @@ class PreprocessSession(SimpleInterface):
 
     def _prepare(self, path: Path, label: str, record: StepRecord) -> None:
         from voxelome.anat.bias import correct_bias, head_mask
-        from voxelome.anat.checks import check_volume, to_canonical
+        from voxelome.anat.checks import check_volume
         from voxelome.anat.stripped import is_stripped
 
         volume = load_volume(path)

@@ -13,6 +13,7 @@ from voxelome.bids.names import bids_name, split_label, unit_entities
 from voxelome.errors import InputError, blame
 from voxelome.imageio import Volume, load_volume, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.orientation import reorder_like
 from voxelome.step import StepRecord, recording, use_threads
 
 TISSUE = "tissue mask from the magnitude"
@@ -189,8 +190,5 @@ def _stack(volumes: list[Volume], paths: list[str]) -> Any:
 
 def load_brain(path: Path, target: Volume) -> Any:
     """Brain mask on the acquisition's grid, in the voxel order of `target`."""
-    import nibabel as nib
-
     mask = load_volume(path, dtype=None)
-    back = nib.orientations.ornt_transform(nib.io_orientation(mask.affine), nib.io_orientation(target.affine))
-    return nib.orientations.apply_orientation(mask.data, back) > 0
+    return reorder_like(mask.data, mask.affine, target.affine) > 0

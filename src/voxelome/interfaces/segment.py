@@ -13,6 +13,7 @@ from voxelome.bids.names import bids_name, unit_entities
 from voxelome.errors import InputError, blame
 from voxelome.imageio import Volume, load_volume, save_text, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.orientation import to_canonical
 from voxelome.step import StepRecord, recording, use_threads
 
 
@@ -59,7 +60,6 @@ class CarryMasks(SimpleInterface):
         registered: StepRecord,
         record: StepRecord,
     ) -> None:
-        from voxelome.anat.checks import to_canonical
         from voxelome.segmentation.carry import carry_labels, check_labels, label_volumes
 
         volume = load_volume(path, dtype=None)
