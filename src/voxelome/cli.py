@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 import time
 import traceback
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options, extra = parse(given)
+    # A container that is stopped or a queue that runs out of time sends SIGTERM: end the steps as well.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         check_folders(options)
         return _Run(options, extra, given).go()
@@ -55,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         sys.stderr.write("voxelome: this is a defect of voxelome; please report it with the lines above\n")
         return ExitCode.DEFECT
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 class _Run:

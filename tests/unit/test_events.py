@@ -10,7 +10,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_voxelome import LogHandler, LogHandlerSettings
 from voxelome.app.events import RunState, follow
-from voxelome.app.progress import Display, duration
+from voxelome.app.progress import Display, duration, remaining
 
 PLAN = {
     "event": "run_info",
@@ -101,4 +101,5 @@ def test_without_a_terminal_the_display_is_plain_lines(capsys):
 
 
 def test_durations_read_like_speech():
-    assert [duration(s) for s in (None, 3.2, 75, 7300)] == ["unknown", "3 s", "1 min 15 s", "2 h 1 min"]
+    assert [duration(s) for s in (3.2, 75, 7300)] == ["3 s", "1 min 15 s", "2 h 1 min"]
+    assert [remaining(s) for s in (None, 75)] == ["time left not known yet", "about 1 min 15 s left"]

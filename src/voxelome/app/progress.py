@@ -28,22 +28,31 @@ ORDER = (
 )
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: float) -> str:
     """Time in the words of a person.
 
     Examples
     --------
-    >>> duration(None), duration(3.21), duration(75), duration(7300)
-    ('unknown', '3 s', '1 min 15 s', '2 h 1 min')
+    >>> duration(3.21), duration(75), duration(7300)
+    ('3 s', '1 min 15 s', '2 h 1 min')
     """
-    if seconds is None:
-        return "unknown"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def remaining(seconds: float | None) -> str:
+    """Time left in words.
+
+    Examples
+    --------
+    >>> remaining(75), remaining(None)
+    ('about 1 min 15 s left', 'time left not known yet')
+    """
+    return "time left not known yet" if seconds is None else f"about {duration(seconds)} left"
 
 
 def open_console() -> Console:
@@ -80,7 +89,7 @@ class Display:
         elif job.state == "done" and not self.live:
             left = self.state.seconds_left(self.cores, time.time())
             took = duration(job.end - job.start)
-            line = f"[{ended}/{self.state.total}] {job.title} done in {took}, about {duration(left)} left"
+            line = f"[{ended}/{self.state.total}] {job.title} done in {took}, {remaining(left)}"
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:
@@ -109,6 +118,6 @@ class Display:
         done, subjects = state.subjects
         head = (
             f"{done} of {subjects} subjects done, " if subjects else ""
-        ) + f"{duration(now - self.begun)} so far, about {duration(state.seconds_left(self.cores, now))} left"
+        ) + f"{duration(now - self.begun)} so far, {remaining(state.seconds_left(self.cores, now))}"
         running = ", ".join(job.title for job in state.of("running")[:6])
         return Group(Text(head, style="bold"), table, Text(f"now: {running}" if running else "", style="dim"))
