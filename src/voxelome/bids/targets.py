@@ -58,7 +58,16 @@ def group_targets(analyses: Iterable[str], stages: Sequence[str], out_dir: Path)
 
 
 def describe_visits(units: Iterable[Unit]) -> str:
-    """What the plan says of each visit, as JSON: what is not possible and why, and broken files."""
+    """What the plan says of each visit, as JSON: what it has, what is not possible and why, broken files."""
     return json.dumps(
-        {unit.name: {"skipped": unit.skipped, "problems": unit.problems} for unit in units}, sort_keys=True
+        {
+            unit.name: {
+                "images": unit.image_labels,
+                "masks": [mask.name for mask in unit.masks],
+                "skipped": unit.skipped,
+                "problems": unit.problems,
+            }
+            for unit in units
+        },
+        sort_keys=True,
     )

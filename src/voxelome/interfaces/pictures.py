@@ -89,7 +89,10 @@ def _brain(records: Records) -> Iterator[Figure]:
     for item in _found(records, "preprocess", "brain"):
         volume, mask = _prepared(records, item["image"]), _brain_mask(records)
         if volume is not None and mask is not None:
-            picture = mosaic(volume.data, volume.affine, overlay=mask, box=mask)
+            # Fat of the scalp is brighter than any brain: the brain sets the window.
+            top = 1.2 * float(np.percentile(volume.data[mask], 99))
+            window = (float(np.percentile(volume.data, 1)), top)
+            picture = mosaic(volume.data, volume.affine, window=window, overlay=mask, box=mask)
             caption = "The outline should follow the surface of the brain: no scalp, skull or eye inside."
             yield Figure(f"Brain mask on {item['image']}", caption, png=picture)
 

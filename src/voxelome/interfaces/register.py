@@ -48,7 +48,7 @@ class RegisterSession(SimpleInterface):
             if spec.reference:
                 _Session(spec, prepared, record).run()
             else:
-                record.skip("registration and template space", "the visit has no reference image")
+                record.done.append("Nothing to register: the visit has no reference image.")
         self._results["record"] = spec.record
         return runtime
 

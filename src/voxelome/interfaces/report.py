@@ -87,7 +87,7 @@ class ReportSubject(SimpleInterface):
         errors = [
             Failure(
                 f"sub-{spec.subject}",
-                unit_entities(row["unit"]).get("session", ""),
+                visit_name(row["unit"]),
                 row["step"],
                 row["reason"],
                 row["log"],
@@ -107,6 +107,12 @@ class ReportSubject(SimpleInterface):
         return runtime
 
 
+def visit_name(unit: str) -> str:
+    """Name of a unit's visit, such as ``ses-1``; empty where the subject has no sessions."""
+    session = unit_entities(unit).get("session")
+    return f"ses-{session}" if session else ""
+
+
 def summarise_visit(
     unit: str, plan: dict[str, Any], records: list[StepRecord], failures: Iterable[dict[str, str]]
 ) -> SessionSummary:
@@ -123,8 +129,11 @@ def summarise_visit(
         if row["unit"] == unit
     ]
     skipped = [(item["what"], item["why"]) for item in plan["skipped"]]
-    if skipped:
-        steps.insert(0, StepSummary("dataset", unit, skipped=skipped))
+    found = [
+        f"Images: {', '.join(plan['images']) or 'none'}.",
+        f"Masks: {', '.join(plan['masks']) or 'none'}.",
+    ]
+    steps.insert(0, StepSummary("dataset", unit, done=found, skipped=skipped))
     regions = [
         (name.removesuffix(" (ml)"), float(value))
         for record in by_step.get("segment", [])
@@ -137,7 +146,7 @@ def summarise_visit(
         if BRAIN_VOLUME in r.quality
     ]
     return SessionSummary(
-        name=unit_entities(unit).get("session", ""),
+        name=visit_name(unit),
         steps=steps,
         figures=figures_of(by_step),
         regions=regions,
@@ -243,9 +252,7 @@ class ReportGroup(SimpleInterface):
 def _left_out(unit: str, reason: str) -> Failure:
     entities = unit_entities(unit)
     step, _, why = reason.partition(" failed: ")
-    return Failure(
-        f"sub-{entities['subject']}", entities.get("session", ""), step if why else "", why or reason
-    )
+    return Failure(f"sub-{entities['subject']}", visit_name(unit), step if why else "", why or reason)
 
 
 def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) -> list[SubjectRow]:

@@ -45,7 +45,7 @@ class CarryMasks(SimpleInterface):
         grids = {item["image"]: load_volume(item["path"]) for item in prepared.find("prepared")}
         with recording("segment", spec.unit, spec.record) as record:
             if not spec.masks:
-                record.skip("segmentation", "no masks were given for this visit (--derivatives)")
+                record.done.append("No masks were given for this visit.")
             for path, name, table in zip(spec.masks, spec.names, spec.label_tables, strict=True):
                 self._carry(Path(path), name, table, grids, registered, record)
         self._results["record"] = spec.record
