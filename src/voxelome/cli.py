@@ -18,7 +18,6 @@ from rich.text import Text
 import voxelome
 from voxelome.app.aftermath import orphans, write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
-from voxelome.app.citations import write_citations
 from voxelome.app.events import Job, RunState
 from voxelome.app.failures import (
     Failure,
@@ -35,6 +34,7 @@ from voxelome.app.validate import validate
 from voxelome.bids.description import write_description
 from voxelome.errors import ExitCode, InputError
 from voxelome.imageio import save_text
+from voxelome.references import write_citations
 
 INTERRUPTED = 130
 

@@ -19,6 +19,7 @@ from nipype.interfaces.base import (
 from voxelome.bids.names import unit_entities
 from voxelome.imageio import load_json, save_text
 from voxelome.provenance import software_versions
+from voxelome.references import references_for
 from voxelome.reports.model import (
     AnalysisSummary,
     Failure,
@@ -101,6 +102,7 @@ class ReportSubject(SimpleInterface):
             errors=errors,
             methods=methods(records),
             software=software_versions(*SOFTWARE),
+            citations=[str(item) for item in references_for(record.step for record in records)],
         )
         save_text(spec.report, render_subject(report))
         self._results["report"] = spec.report
@@ -225,6 +227,7 @@ class ReportGroup(SimpleInterface):
         left_out = json.loads(spec.left_out)
         rows = subject_rows(visits, left_out)
         models = [StepRecord.load(path) for path in spec.models]
+        steps_run = {record.step for records in [*visits.values(), models] for record in records}
         report = GroupReport(
             dataset=spec.dataset,
             participants=len(rows),
@@ -243,6 +246,7 @@ class ReportGroup(SimpleInterface):
             ],
             methods=methods(record for records in visits.values() for record in records),
             software=software_versions(*SOFTWARE),
+            citations=[str(item) for item in references_for(steps_run)],
         )
         save_text(spec.report, render_group(report))
         self._results["report"] = spec.report

@@ -23,6 +23,9 @@ class Reference:
     year: int
     doi: str
 
+    def __str__(self) -> str:
+        return f"{self.use}: {self.authors} ({self.year}). {self.title}. {self.journal}. doi:{self.doi}"
+
 
 EVERY = ("preprocess", "register", "qsm", "segment", "radiomics", "model", "report")
 
@@ -172,7 +175,7 @@ def write_citations(folder: Path, stages: Iterable[str]) -> None:
     """Write CITATION.md and CITATION.bib."""
     found = references_for(stages)
     lines = [f"# What to cite\n\nvoxelome {voxelome.__version__}, and:\n"]
-    lines += [f"- {r.use}: {r.authors} ({r.year}). {r.title}. {r.journal}. doi:{r.doi}" for r in found]
+    lines += [f"- {reference}" for reference in found]
     save_text(folder / "CITATION.md", "\n".join(lines) + "\n")
     entries = [
         f"@article{{{r.key},\n  author = {{{r.authors}}},\n"
