@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -50,6 +51,24 @@ class InputError(DataError):
 
     def __str__(self) -> str:
         return f"{self.source}: {self.problem}; {self.remedy}"
+
+
+def suggest(word: str, known: Sequence[str], most: int = 10) -> str:
+    """Advise the nearest of the names that there are, or list them.
+
+    Examples
+    --------
+    >>> suggest("bin_cuont", ["bin_count", "bin_width"])
+    'did you mean bin_count?'
+    >>> suggest("x", ["one", "two"])
+    'there are: one, two'
+    """
+    folded = {name.casefold(): name for name in known}
+    near = [folded[match] for match in difflib.get_close_matches(word.casefold(), folded, n=2)]
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    listed = ", ".join(known[:most]) + (" ..." if len(known) > most else "")
+    return f"there are: {listed or 'none'}"
 
 
 @contextmanager

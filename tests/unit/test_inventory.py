@@ -265,19 +265,6 @@ def test_hidden_files_are_no_images(study):
     assert study.problems() == {}
 
 
-def test_participants_restrict_the_inventory_and_can_be_changed(study):
-    study.update()
-    narrow = study.update(participants=["sub-02"])
-    assert (narrow.subjects, narrow.removed, narrow.unchanged) == (["02"], ["01"], ["02"])
-    assert list(load_inventory(study.folder)) == ["02"]
-    assert study.update().added == ["01"]
-
-
-def test_an_unknown_participant_is_refused_with_those_that_are_near(study):
-    with pytest.raises(InputError, match=r"has no participant sub-1; did you mean .*sub-01"):
-        study.update(participants=["1"])
-
-
 @pytest.mark.parametrize(
     ("query", "kept"),
     [

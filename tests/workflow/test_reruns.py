@@ -99,3 +99,10 @@ def test_a_changed_mask_runs_segmentation_and_what_depends_on_it(study: Study):
 def test_a_deleted_result_is_made_again(study: Study):
     (study.out / "sub-01" / "anat" / "sub-01_Chimap.nii.gz").unlink()
     assert study.planned("participant") == steps_of("sub-01", "qsm (MEGRE)", "radiomics", "report")
+
+
+def test_the_group_keeps_the_settings_of_the_participant_level(study: Study, tmp_path: Path):
+    settings = tmp_path / "study.yaml"
+    settings.write_text("radiomics: {minimum_voxels: 20}\n")
+    assert study.call("participant", "--config-file", str(settings)).returncode == 0
+    assert study.planned("group") == GROUP

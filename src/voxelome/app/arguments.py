@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import voxelome
 from voxelome.bids.targets import STAGES
-from voxelome.errors import InputError
+from voxelome.errors import InputError, suggest
 
 DESCRIPTION = """\
 From a BIDS dataset of brain MRI to quantitative maps, segmentations, radiomics and honestly
@@ -191,13 +190,6 @@ def match_labels(wanted: Sequence[str], known: Sequence[str], prefix: str, where
     labels = [label.removeprefix(prefix) for label in wanted]
     for label in labels:
         if label not in known:
-            near = difflib.get_close_matches(label, known, n=3, cutoff=0.4)
-            few = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
-            raise InputError(
-                where,
-                f"has no {prefix}{label}",
-                f"did you mean {' or '.join(prefix + item for item in near)}?"
-                if near
-                else f"there are: {few}",
-            )
+            advice = suggest(prefix + label, [prefix + item for item in known])
+            raise InputError(where, f"has no {prefix}{label}", advice)
     return list(dict.fromkeys(labels))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -13,7 +12,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from referencing import Registry, Resource
 
-from voxelome.errors import InputError
+from voxelome.errors import InputError, suggest
 from voxelome.imageio import save_text
 from voxelome.provenance import workflow_root
 
@@ -79,16 +78,10 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         known = list(schema.get("properties", {}))
         unknown = next(key for key in error.instance if key not in known)
         name = f"{where}.{unknown}" if where else str(unknown)
-        return f"there is no setting {name!r}", _suggest(str(unknown), known)
+        return f"there is no setting {name!r}", suggest(str(unknown), known)
     if error.validator == "required":
         return f"{where or 'the configuration'}: {error.message}", "add it"
     return f"setting {where!r}: {error.message}", "see config/config.yaml for what is allowed"
-
-
-def _suggest(word: str, known: list[str]) -> str:
-    """Advise the nearest names that there are."""
-    near = difflib.get_close_matches(word, known, n=2)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
 
 
 def save_config(path: Path, config: Mapping[str, Any]) -> Path:

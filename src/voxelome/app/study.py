@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
 from voxelome.bids.plan import Unit, load_plan
 from voxelome.bids.targets import unit_records
-from voxelome.errors import InputError
+from voxelome.errors import InputError, suggest
 from voxelome.imageio import load_json
 
 
@@ -59,9 +58,8 @@ def open_study(options: argparse.Namespace) -> Study:
     derivatives = parse_derivatives(options.derivatives)
     config = _settings(options, derivatives)
     derivatives = {name: Path(path) for name, path in config["derivatives"].items()}
-    filters = load_json(options.bids_filter_file) if options.bids_filter_file else None
     folder = options.work_dir / "inventory"
-    update = update_inventory(options.bids_dir, folder, derivatives=derivatives, filters=filters)
+    update = update_inventory(options.bids_dir, folder, derivatives=derivatives, filters=config["filters"])
     inventories = load_inventory(folder)
     sessions = {
         str(f.entities["session"]) for i in inventories.values() for f in i.files if "session" in f.entities
@@ -91,7 +89,7 @@ def open_study(options: argparse.Namespace) -> Study:
 
 def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> dict[str, Any]:
     """Defaults, then the study's file, then the command line."""
-    config = merge(default_config(), {"omp_nthreads": None})
+    config = merge(default_config(), _remembered(options), {"omp_nthreads": None})
     if options.config_file:
         config = merge(config, read_yaml(options.config_file))
         check_config({**config, "omp_nthreads": config["omp_nthreads"] or 1}, options.config_file)
@@ -109,14 +107,27 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
         "stages": options.stages or config["stages"],
         "random_seed": config["random_seed"] if options.random_seed is None else options.random_seed,
     }
-    if derivatives:
-        own["derivatives"] = {name: str(path) for name, path in derivatives.items()}
     config = merge(config, own)
-    remembered = options.work_dir / "config.yaml"
-    if not config["derivatives"] and options.level == "group" and remembered.is_file():
-        # The group level works on what the participant level made: with the same masks.
-        config["derivatives"] = read_yaml(remembered).get("derivatives", {})
+    if derivatives:
+        config["derivatives"] = {name: str(path) for name, path in derivatives.items()}
+    if options.bids_filter_file:
+        config["filters"] = load_json(options.bids_filter_file)
     return config
+
+
+# What the participant level was told and the group level need not be told again.
+REMEMBERED = ("derivatives", "filters", "random_seed", "preprocess", "register", "qsm", "radiomics")
+
+
+def _remembered(options: argparse.Namespace) -> dict[str, Any]:
+    """Settings that the results of the participant level were made with.
+
+    The group level starts from them: with the defaults it would do every visit again in another way.
+    """
+    path = options.work_dir / "config.yaml"
+    if options.level != "group" or not path.is_file():
+        return {}
+    return {key: value for key, value in read_yaml(path).items() if key in REMEMBERED}
 
 
 def _unfinished(plan: Mapping[str, Unit], config: Mapping[str, Any], work_dir: Path) -> dict[str, str]:
@@ -150,11 +161,8 @@ def _check_group(config: Mapping[str, Any], bids_dir: Path, plan: Mapping[str, U
     for analysis in config["analyses"]:
         for column in (analysis["outcome"], *analysis.get("covariates", [])):
             if column not in columns:
-                near = difflib.get_close_matches(column, columns, n=2)
-                advice = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(columns)}"
-                raise InputError(
-                    table, f"has no column {column!r}, which analysis {analysis['name']} needs", advice
-                )
+                problem = f"has no column {column!r}, which analysis {analysis['name']} needs"
+                raise InputError(table, problem, suggest(column, columns))
 
 
 def _check_models(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from voxelome.bids.entities import ENTITY_NAMES, SHORT_NAMES, matching_value
-from voxelome.errors import InputError
+from voxelome.errors import InputError, suggest
 
 SOURCE = "--bids-filter-file"
 
@@ -81,7 +80,7 @@ def keeps(queries: Sequence[Query], entities: Mapping[str, str]) -> bool:
 
 def _compile(name: str, wanted: object) -> Query:
     if name.lower() not in QUERIES:
-        raise InputError(SOURCE, f"there is no query {name!r}", _suggest(name, list(QUERIES)))
+        raise InputError(SOURCE, f"there is no query {name!r}", suggest(name, list(QUERIES)))
     if not isinstance(wanted, Mapping):
         raise InputError(SOURCE, f"query {name!r} is not a mapping of entities", 'write {"t1w": {"run": 1}}')
     for entity in wanted:
@@ -116,9 +115,4 @@ def _suggest_entity(word: str) -> str:
     long_names = {key: name for name, key in SHORT_NAMES.items() if key != name}
     if word in long_names:
         return f"its name in a filter is {long_names[word]!r}"
-    return _suggest(word, list(ENTITY_NAMES))
-
-
-def _suggest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=2)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+    return suggest(word, list(ENTITY_NAMES))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import time
@@ -70,7 +69,6 @@ def update_inventory(
     *,
     derivatives: Mapping[str, Path] = {},
     filters: Mapping[str, Mapping[str, object]] | None = None,
-    participants: Sequence[str] = (),
 ) -> InventoryUpdate:
     """Bring the inventory in `folder` up to date and say what changed.
 
@@ -87,17 +85,14 @@ def update_inventory(
         Roots of derivative datasets by name.
     filters : mapping, optional
         Content of a ``--bids-filter-file``.
-    participants : sequence of str
-        Labels, with or without ``sub-``, of those to take; all, where empty.
 
     Raises
     ------
     InputError
-        There is no such folder, it is no BIDS dataset, it has no such participant, or a filter is wrong.
+        There is no such folder, it is no BIDS dataset, or a filter is wrong.
     """
     queries = compile_filters(filters)
-    raw, known = _open_raw(bids_dir)
-    labels = _choose(participants, known, bids_dir)
+    raw, labels = _open_raw(bids_dir)
     datasets = [raw, *(_open_derivative(name, root) for name, root in derivatives.items())]
     roots = {item.name: str(item.root.resolve()) for item in datasets}
     settings = _text({"roots": roots, "filters": filters or {}})
@@ -118,7 +113,7 @@ def update_inventory(
     for label in sorted(written.difference(labels)):
         (folder / f"sub-{label}.json").unlink()
         update.removed.append(label)
-    index = {"format": FORMAT, "settings": settings, "participants": labels, "signatures": after}
+    index = {"format": FORMAT, "settings": settings, "subjects": labels, "signatures": after}
     _write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
     return update
 
@@ -152,7 +147,7 @@ def load_inventory(folder: Path) -> dict[str, SubjectInventory]:
     index = folder / INDEX
     if not index.is_file():
         raise InputError(folder, "there is no inventory", "run: voxelome-tools inventory BIDS_DIR WORK_DIR")
-    labels: Iterable[str] = load_json(index).get("participants", ())
+    labels: Iterable[str] = load_json(index).get("subjects", ())
     return {label: _read(folder / f"sub-{label}.json") for label in labels}
 
 
@@ -191,19 +186,6 @@ def _open_derivative(name: str, root: Path) -> Dataset:
     if not root.is_dir():
         raise InputError(root, f"there is no such folder (derivatives {name!r})", "check --derivatives")
     return open_dataset(name, root)[0]
-
-
-def _choose(wanted: Sequence[str], known: list[str], bids_dir: Path) -> list[str]:
-    """Labels of the wanted participants, which must exist."""
-    labels = [label.removeprefix("sub-") for label in wanted]
-    for label in labels:
-        if label not in known:
-            near = difflib.get_close_matches(label, known, n=3, cutoff=0.4)
-            few = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")
-            guess = " or ".join(f"sub-{item}" for item in near)
-            advice = f"did you mean {guess}?" if near else f"there are: {few}"
-            raise InputError(bids_dir, f"has no participant sub-{label}", advice)
-    return sorted(set(labels)) if labels else known
 
 
 def _newest(parts: Iterable[tuple[Dataset, Sequence[Listed]]]) -> int:

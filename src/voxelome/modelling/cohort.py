@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,7 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import pandas as pd
 
-from voxelome.errors import DataError
+from voxelome.errors import DataError, suggest
 from voxelome.modelling.crossval import Cohort
 from voxelome.modelling.settings import AnalysisSettings, label_of
 from voxelome.modelling.table import IDENTIFIERS
@@ -100,11 +99,7 @@ def _column(participants: pd.DataFrame, name: str, use: str) -> pd.Series:
     """Return a column of participants.tsv, or raise a DataError that offers similar names."""
     if name not in participants:
         others = [str(column) for column in participants.columns if column != "participant_id"]
-        folded = {column.casefold(): column for column in others}
-        near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, 3, 0.6)]
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        remedy = f"{hint}its columns are {listed(others) or 'none'}"
-        raise DataError(f"there is no column {name}, the {use}", remedy)
+        raise DataError(f"there is no column {name}, the {use}", suggest(name, others))
     return participants[name]
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from voxelome.errors import DataError
+from voxelome.errors import DataError, suggest
 
 KINDS = ("binary",)
 MODELS = ("elasticnet_logistic",)
@@ -82,9 +81,7 @@ def parse_analysis(content: Mapping[str, Any]) -> AnalysisSettings:
     known = [field.name for field in fields(AnalysisSettings)]
     for key in content:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"choose among {', '.join(known)}"
-            raise DataError(f"an analysis has no setting {key}", hint)
+            raise DataError(f"an analysis has no setting {key}", suggest(str(key), known))
     if absent := [key for key in ("name", "outcome") if key not in content]:
         problem = f"the analysis has no {' and no '.join(absent)}"
         raise DataError(problem, "give a name and a column of participants.tsv")
