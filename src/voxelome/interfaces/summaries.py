@@ -1,0 +1,215 @@
+"""From the records of steps to what the reports show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from voxelome.bids.names import unit_entities
+from voxelome.imageio import load_json
+from voxelome.reports.model import (
+    AnalysisSummary,
+    Failure,
+    Figure,
+    Problem,
+    SessionSummary,
+    Status,
+    StepSummary,
+    SubjectRow,
+)
+from voxelome.step import StepRecord
+
+BRAIN_VOLUME = "brain volume (ml)"
+
+
+def visit_name(unit: str) -> str:
+    """Name of a unit's visit, such as ``ses-1``; empty where the subject has no sessions."""
+    session = unit_entities(unit).get("session")
+    return f"ses-{session}" if session else ""
+
+
+def summarise_visit(
+    unit: str, plan: dict[str, Any], records: list[StepRecord], failures: Iterable[dict[str, str]]
+) -> SessionSummary:
+    """Summary of one visit for its subject's report."""
+    from voxelome.interfaces.pictures import figures_of
+
+    by_step: dict[str, list[StepRecord]] = {}
+    for record in records:
+        by_step.setdefault(record.step, []).append(record)
+    steps = [summarise_step(record) for record in records]
+    steps += [StepSummary(row["step"], unit, "failed") for row in failures if row["unit"] == unit]
+    skipped = [(item["what"], item["why"]) for item in plan["skipped"]]
+    found = [
+        f"Images: {', '.join(plan['images']) or 'none'}.",
+        f"Masks: {', '.join(plan['masks']) or 'none'}.",
+    ]
+    steps.insert(0, StepSummary("dataset", unit, done=found, skipped=skipped))
+    regions = [
+        (name.removesuffix(" (ml)"), float(value))
+        for record in by_step.get("segment", [])
+        for name, value in record.quality.items()
+        if name.endswith("(ml)")
+    ]
+    regions += [
+        ("brain", float(r.quality[BRAIN_VOLUME]))
+        for r in by_step.get("preprocess", [])
+        if BRAIN_VOLUME in r.quality
+    ]
+    return SessionSummary(
+        name=visit_name(unit),
+        steps=steps,
+        figures=figures_of(by_step),
+        regions=regions,
+        problems=[Problem(item["path"], item["problem"], item["remedy"]) for item in plan["problems"]],
+    )
+
+
+def summarise_step(record: StepRecord) -> StepSummary:
+    """Readable part of a step's record."""
+    status: Status = "warning" if record.warnings else "done"
+    return StepSummary(
+        record.step,
+        record.unit,
+        status,
+        done=record.done,
+        warnings=record.warnings,
+        skipped=[(item["what"], item["why"]) for item in record.skipped],
+        quality=list(record.quality.items()),
+        parameters=record.parameters,
+        seconds=record.seconds,
+    )
+
+
+METHODS = {
+    "preprocess": "Images were brought to RAS+ voxel order and corrected for the bias field with N4 "
+    "(Tustison 2010). The brain was found in the reference image with deepbet (Fisch 2024) unless the image "
+    "came already stripped.",
+    "register": "The other images were registered rigidly to the reference (ANTs, Mattes mutual information) "
+    "and interpolated once; intensities are z-scores in the brain mask. The reference was registered to "
+    "MNI152NLin2009aSym with an affine and a SyN transform.",
+    "qsm": "Phase was unwrapped over space and echoes, the field fitted over the echo times, the background "
+    "removed with V-SHARP (Li 2014), and the dipole inverted with the method that the table names. R2* was "
+    "fitted to the magnitudes.",
+    "segment": "Masks that came with the data were carried to the grids of the images with the rigid "
+    "transforms.",
+    "radiomics": "All original features of pyradiomics (van Griethuysen 2017) were computed for every region "
+    "on every image.",
+}
+
+
+def methods(records: Iterable[StepRecord]) -> list[str]:
+    """Paragraphs on the methods of the steps that ran."""
+    ran = {record.step for record in records}
+    return [text for step, text in METHODS.items() if step in ran]
+
+
+def left_out_row(unit: str, reason: str) -> Failure:
+    """Row of a visit that the group level left out."""
+    entities = unit_entities(unit)
+    step, _, why = reason.partition(" failed: ")
+    return Failure(f"sub-{entities['subject']}", visit_name(unit), step if why else "", why or reason)
+
+
+def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) -> list[SubjectRow]:
+    """One row a subject for the overview."""
+    subjects: dict[str, list[str]] = {}
+    for unit in [*visits, *left_out]:
+        subjects.setdefault(unit_entities(unit)["subject"], []).append(unit)
+    rows = []
+    for subject, units in sorted(subjects.items()):
+        records = [record for unit in units for record in visits.get(unit, [])]
+        warnings = sum(len(record.warnings) for record in records)
+        failed = sum(unit in left_out for unit in units)
+        volumes = [record.quality[BRAIN_VOLUME] for record in records if BRAIN_VOLUME in record.quality]
+        status: Status = "failed" if failed else "warning" if warnings else "done"
+        rows.append(
+            SubjectRow(
+                f"sub-{subject}",
+                status,
+                len(units),
+                f"sub-{subject}.html",
+                warnings,
+                failed,
+                sum(volumes) / len(volumes) if volumes else None,
+            )
+        )
+    return rows
+
+
+# Quality numbers whose spread over the group shows who is unlike the others.
+QUALITY = (
+    (BRAIN_VOLUME, "Brain volume", "ml"),
+    ("template brain overlap (Dice)", "Overlap with the template's brain", "Dice"),
+)
+
+
+def quality_figures(visits: dict[str, list[StepRecord]]) -> list[Figure]:
+    """Spread of the numbers of :data:`QUALITY` over the group."""
+    from voxelome.reports.plots import strip
+
+    figures = []
+    for key, title, unit in QUALITY:
+        values = [
+            (visit, float(record.quality[key]))
+            for visit, records in visits.items()
+            for record in records
+            if key in record.quality
+        ]
+        if len(values) > 1:
+            plot = strip({"all": values}, title, unit)
+            figures.append(
+                Figure(title, "A dot a visit; those far from the others are named: look at them.", svg=plot)
+            )
+    return figures
+
+
+def summarise_analysis(record: StepRecord) -> AnalysisSummary:
+    """Result of one analysis for the group's report."""
+    from voxelome.reports.plots import roc_curve
+
+    metrics_path = record.path("metrics")
+    assert metrics_path is not None  # every analysis writes its metrics
+    metrics = load_json(metrics_path)
+    auc, low, high = (float(metrics[key]) for key in ("auc", "auc_low", "auc_high"))
+    roc = metrics["roc"]
+    plot = roc_curve(roc["fpr"], roc["tpr"], auc, low, high)
+    caption = "Each participant is predicted by models that have not seen it."
+    outcome = str(metrics["outcome"])
+    return AnalysisSummary(
+        name=metrics["name"],
+        outcome=outcome,
+        n=metrics["n"],
+        n_positive=metrics["n_positive"],
+        positive=f"{outcome} {metrics['positive']}",
+        auc=auc,
+        low=low,
+        high=high,
+        validation=f"nested cross-validation, {metrics['folds']} folds, {metrics['repeats']} times",
+        sentences=[metrics["auc_method"]],
+        notes=record.warnings,
+        figures=[Figure(f"ROC curve of {metrics['name']}", caption, svg=plot)],
+        selected_columns=("feature", "chosen in folds (%)"),
+        selected=_selected(record),
+        metrics=[(name, metrics[key]) for key, name in SHOWN_METRICS.items()],
+    )
+
+
+SHOWN_METRICS = {
+    "n_features": "features offered",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "balanced_accuracy": "balanced accuracy",
+    "brier": "Brier score",
+    "brier_of_prevalence": "Brier score of always saying the prevalence",
+}
+
+
+def _selected(record: StepRecord, most: int = 15) -> list[tuple[Any, ...]]:
+    import pandas as pd
+
+    path = record.path("selected")
+    if path is None:
+        return []
+    table = pd.read_csv(path, sep="\t").head(most)
+    return [(row["feature"], round(100 * float(row["frequency"]))) for _, row in table.iterrows()]
