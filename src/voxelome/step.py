@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -180,5 +181,9 @@ def run_interface(interface: type[SimpleInterface], options: Mapping[str, Any]) 
 
 
 def main(interface: type[SimpleInterface]) -> None:
-    """Entry point of a script."""
+    """Entry point of a script: say how it was called, so that the log's first line can be run again."""
+    if not sys.stdout.isatty():
+        command = shlex.join([sys.executable, *sys.argv])
+        sys.stdout.write(f"$ cd {shlex.quote(str(Path.cwd()))} && {command}\n")
+        sys.stdout.flush()
     sys.exit(run_step(interface))

@@ -82,3 +82,13 @@ def test_the_reports_need_no_other_file(finished):
         assert "<script" not in text
         assert 'src="http' not in text
         assert '<link rel="stylesheet"' not in text
+
+
+def test_the_first_line_of_a_log_can_be_run_again(finished):
+    record = finished.work / "steps" / "sub-01" / "segment.json"
+    before = json.loads(record.read_text())
+    line = (finished.work / "logs" / "sub-01" / "segment.log").read_text().splitlines()[0]
+    assert line.startswith("$ cd ")
+    subprocess.run(["bash", "-c", line.removeprefix("$ ")], check=True)
+    after = json.loads(record.read_text())
+    assert {**before, "seconds": 0} == {**after, "seconds": 0}

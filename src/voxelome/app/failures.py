@@ -15,6 +15,8 @@ from voxelome.bids.targets import UNIT_STAGES
 from voxelome.imageio import save_text
 from voxelome.step import StepRecord
 
+SILENT = "the step ended without a word (killed, or out of memory?)"
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -39,11 +41,9 @@ def reason_in(log: Path) -> str:
     if not log.is_file():
         return "the step left no log; see snakemake.log"
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    last = next(
-        (line for line in reversed(lines) if line),
-        "the step ended without a word (killed, or out of memory?)",
-    )
-    return last.removeprefix("voxelome: error: ")
+    # The first line is the command; nothing after it means that the step was killed.
+    said = [line for line in lines if line and not line.startswith("$ ")]
+    return said[-1].removeprefix("voxelome: error: ") if said else SILENT
 
 
 def job_failure(job: Job, work_dir: Path) -> Failure:

@@ -1,0 +1,72 @@
+"""What failed is said with its reason, and results that rest on it are void."""
+
+import pytest
+
+from voxelome.app.events import Job
+from voxelome.app.failures import (
+    SILENT,
+    Failure,
+    drop_incomplete_records,
+    job_failure,
+    reason_in,
+    void_results,
+)
+from voxelome.step import StepRecord
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        ("$ cd x && y\nvoxelome: error: a.nii.gz: is empty; copy it\n\n", "a.nii.gz: is empty; copy it"),
+        ("$ cd x && y\nTraceback (most recent call last):\n  ...\nKeyError: 'a'\n", "KeyError: 'a'"),
+        ("$ cd x && y\n", SILENT),
+        ("", SILENT),
+    ],
+)
+def test_the_reason_is_the_last_word_of_the_step(tmp_path, log, reason):
+    (tmp_path / "a.log").write_text(log)
+    assert reason_in(tmp_path / "a.log") == reason
+
+
+def test_a_job_is_named_by_its_visit_and_its_acquisition(tmp_path):
+    job = Job("qsm", {"unit": "sub-01_ses-2", "label": "acq-a_MEGRE"}, "logs/x.log")
+    failure = job_failure(job, tmp_path)
+    assert (failure.participant_id, failure.session_id, failure.step) == (
+        "sub-01",
+        "ses-2",
+        "qsm acq-a_MEGRE",
+    )
+    assert failure.unit == "sub-01_ses-2"
+
+
+@pytest.mark.parametrize(
+    ("step", "left"),
+    [
+        ("preprocess", {"sub-02"}),
+        ("register", {"preprocess", "sub-02"}),
+        ("qsm MEGRE", {"preprocess", "register", "segment", "sub-02"}),
+        ("segment", {"preprocess", "register", "qsm-MEGRE", "sub-02"}),
+        ("model a", {"preprocess", "register", "segment", "qsm-MEGRE", "radiomics", "sub-02"}),
+    ],
+)
+def test_what_depends_on_a_failed_step_is_void_and_nothing_else(tmp_path, step, left):
+    for name in ("preprocess", "register", "segment", "qsm-MEGRE", "radiomics"):
+        StepRecord(name.split("-")[0], "sub-01").save(tmp_path / "steps" / "sub-01" / f"{name}.json")
+    StepRecord("radiomics", "sub-02").save(tmp_path / "steps" / "sub-02" / "radiomics.json")
+    # Snakemake has removed the record of the step itself before it ran.
+    (tmp_path / "steps" / "sub-01" / f"{step.replace(' ', '-')}.json").unlink(missing_ok=True)
+    void_results([Failure("sub-01", "n/a", step, "", "")], tmp_path)
+    found = {path.stem for path in (tmp_path / "steps" / "sub-01").glob("*.json")}
+    assert found | {path.parent.name for path in tmp_path.glob("steps/sub-02/*.json")} == left
+
+
+def test_a_record_whose_files_are_gone_is_dropped_and_named(tmp_path):
+    kept, gone = tmp_path / "kept.nii.gz", tmp_path / "gone.nii.gz"
+    for name, path in (("register", kept), ("qsm", gone)):
+        path.touch()
+        record = StepRecord(name, "sub-01")
+        record.add(path, "map")
+        record.save(tmp_path / "steps" / "sub-01" / f"{name}.json")
+    gone.unlink()
+    assert drop_incomplete_records(tmp_path) == ["sub-01 qsm"]
+    assert [path.stem for path in tmp_path.glob("steps/*/*.json")] == ["register"]
