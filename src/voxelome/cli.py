@@ -7,7 +7,6 @@ import shlex
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
 from voxelome.app.study import Study, available_cores, open_study
 from voxelome.app.validate import validate
 from voxelome.bids.description import write_description
-from voxelome.errors import ExitCode, InputError
+from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
 from voxelome.references import write_citations
 
@@ -45,19 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, extra = parse(given)
     # A container that is stopped or a queue that runs out of time sends SIGTERM: end the steps as well.
     signal.signal(signal.SIGTERM, _interrupt)
-    try:
+
+    def action() -> int:
         check_folders(options)
         return _Run(options, extra, given).go()
-    except InputError as error:
-        sys.stderr.write(f"voxelome: error: {' '.join(str(error).split())}\n")
-        return ExitCode.INPUT
+
+    try:
+        return exit_code("voxelome", action)
     except KeyboardInterrupt:
         sys.stderr.write("voxelome: interrupted; the same command goes on from here\n")
         return INTERRUPTED
-    except Exception:  # noqa: BLE001  the outermost frame: a defect of ours shows where it is
-        traceback.print_exc()
-        sys.stderr.write("voxelome: this is a defect of voxelome; please report it with the lines above\n")
-        return ExitCode.DEFECT
 
 
 def _interrupt(*_: object) -> None:
@@ -200,12 +196,12 @@ class _Run:
     def _reports_only(self) -> int:
         subjects = list(dict.fromkeys(unit.subject for unit in self.study.plan.values()))
         if self.options.level == "participant":
-            for line in write_reports(self.study, subjects, self.failures):
-                self.say(line)
-            self.say(f"{len(subjects)} report(s) written")
-            return ExitCode.DONE
-        self.extra = [*self.extra, "--forcerun", "report_group", "--until", "report_group"]
-        return self._snakemake()
+            lines = write_reports(self.study, subjects, self.failures)
+        else:
+            lines = write_group_report(self.study, self.failures)
+        for line in lines:
+            self.say(line)
+        return ExitCode.SOME_FAILED if lines else ExitCode.DONE
 
     def _finish(self) -> None:
         """Write what a run leaves even when it failed."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -51,6 +53,23 @@ class InputError(DataError):
 
     def __str__(self) -> str:
         return f"{self.source}: {self.problem}; {self.remedy}"
+
+
+def exit_code(program: str, action: Callable[[], int]) -> int:
+    """Run what a command line asks for, as the outermost frame of its process; return the exit code.
+
+    Bad input is one line on standard error and code 3. Anything else that is raised is a defect of ours:
+    its traceback is shown, and the code is 70.
+    """
+    try:
+        return action()
+    except DataError as error:
+        sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")
+        return ExitCode.INPUT
+    except Exception:  # noqa: BLE001  nothing above could take it: it is shown, and becomes the exit code
+        traceback.print_exc()
+        sys.stderr.write(f"{program}: this is a defect of voxelome; please report it with the lines above\n")
+        return ExitCode.DEFECT
 
 
 def suggest(word: str, known: Sequence[str], most: int = 10) -> str:

@@ -7,14 +7,13 @@ import os
 import shlex
 import sys
 import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voxelome.errors import DataError, ExitCode
+from voxelome.errors import ExitCode, exit_code
 from voxelome.imageio import load_json, save_json, sidecar_path
 
 if TYPE_CHECKING:
@@ -164,20 +163,12 @@ def run_step(interface: type[SimpleInterface], arguments: Sequence[str] | None =
     """
     options = vars(build_parser(interface).parse_args(arguments))
     use_threads(int(options.get("num_threads", 1)))
-    try:
-        run_interface(interface, options)
-    except DataError as error:
-        sys.stderr.write(f"voxelome: error: {' '.join(str(error).split())}\n")
-        return ExitCode.INPUT
-    except Exception:  # noqa: BLE001  the outermost frame of a process: report the defect, then exit with its code
-        traceback.print_exc()
-        return ExitCode.DEFECT
-    return ExitCode.DONE
 
+    def action() -> int:
+        interface(**options).run()
+        return ExitCode.DONE
 
-def run_interface(interface: type[SimpleInterface], options: Mapping[str, Any]) -> Any:
-    """Run an interface with these inputs and return its outputs."""
-    return interface(**options).run().outputs
+    return exit_code("voxelome", action)
 
 
 def main(interface: type[SimpleInterface]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from voxelome.app.arguments import default_models_dir, parse_derivatives
 from voxelome.app.progress import open_console
 from voxelome.app.study import available_cores
 from voxelome.bids.plan import Unit
-from voxelome.errors import ExitCode, InputError
+from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import load_json
 
 CONSOLE = open_console()
@@ -23,14 +22,7 @@ CONSOLE = open_console()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = build_parser().parse_args(arguments)
-    try:
-        return int(options.action(options))
-    except InputError as error:
-        sys.stderr.write(f"voxelome-tools: error: {' '.join(str(error).split())}\n")
-        return ExitCode.INPUT
-    except Exception:  # noqa: BLE001  the outermost frame: a defect of ours shows where it is
-        traceback.print_exc()
-        return ExitCode.DEFECT
+    return exit_code("voxelome-tools", lambda: int(options.action(options)))
 
 
 def build_parser() -> argparse.ArgumentParser:

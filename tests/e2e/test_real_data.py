@@ -1,16 +1,14 @@
 """Five real cases: each gets what its data allow, none fails, and nothing is invented."""
 
-from pathlib import Path
-
 import nibabel as nib
 import numpy as np
 import pytest
 
 from tests.conftest import Study
+from tests.shared import REAL, needs_real_data
 from voxelome.step import StepRecord
 
-REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "bids-real"
-pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="the shared real data are not here")
+pytestmark = needs_real_data
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,18 @@
 """Checks, orientation, bias field, intensities and skull stripping of anatomical images."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from tests.shared import REAL, needs_real_data
 from voxelome.anat.bias import correct_bias, head_mask
 from voxelome.anat.checks import check_volume
 from voxelome.anat.normalise import zscore
-from voxelome.anat.stripped import is_stripped, stripped_mask
+from voxelome.anat.stripped import stripped_mask
 from voxelome.errors import DataError
 from voxelome.imageio import load_volume
 from voxelome.orientation import to_canonical
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
-REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "bids-real"
 
 
 def ball(shape=(60, 60, 60), radius=20.0):
@@ -137,29 +135,29 @@ def test_a_constant_brain_has_no_zscore():
 def test_a_brain_without_its_skull_is_recognised_and_a_head_is_not():
     whole = head()
     brain = np.where(ball(radius=22), whole, 0)
-    assert is_stripped(brain, AFFINE)
-    assert not is_stripped(whole, AFFINE)
+    assert stripped_mask(brain, AFFINE) is not None
+    assert stripped_mask(whole, AFFINE) is None
 
 
 def test_a_head_whose_air_was_set_to_zero_is_not_taken_for_a_brain():
     affine = np.diag([3.5, 3.5, 3.5, 1.0])
-    assert not is_stripped(np.where(ball(radius=27), head(), 0), affine)
+    assert stripped_mask(np.where(ball(radius=27), head(), 0), affine) is None
 
 
 def test_a_head_as_small_as_a_brain_is_known_by_its_skull():
     small = np.diag([2.4, 2.4, 2.4, 1.0])
     assert ball(radius=27).sum() * 2.4**3 / 1000 < 2200
-    assert not is_stripped(np.where(ball(radius=27), head(), 0), small)
-    assert is_stripped(np.where(ball(radius=22), head(), 0), small)
+    assert stripped_mask(np.where(ball(radius=27), head(), 0), small) is None
+    assert stripped_mask(np.where(ball(radius=22), head(), 0), small) is not None
 
 
 def test_the_mask_of_a_stripped_image_is_its_object_with_holes_filled():
     brain = np.where(ball(radius=22), head(), 0)
     brain[28:31, 28:31, 28:31] = 0
-    assert np.array_equal(stripped_mask(brain), ball(radius=22))
+    assert np.array_equal(stripped_mask(brain, AFFINE), ball(radius=22))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the shared real data are not here")
+@needs_real_data
 @pytest.mark.parametrize(
     ("name", "stripped"),
     [
@@ -172,4 +170,4 @@ def test_the_mask_of_a_stripped_image_is_its_object_with_holes_filled():
 )
 def test_real_images_are_told_apart(name, stripped):
     volume = load_volume(REAL / name)
-    assert is_stripped(*to_canonical(volume.data, volume.affine)) == stripped
+    assert (stripped_mask(*to_canonical(volume.data, volume.affine)) is not None) == stripped

@@ -10,16 +10,15 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
+from tests.shared import REAL, needs_real_data
 from voxelome.errors import DataError, InputError
 from voxelome.imageio import load_volume
-
-pytest.importorskip("onnx", reason="the extra 'preprocess' is not installed")
 from voxelome.segmentation.deepbet import BrainExtractor, export_deepbet
 from voxelome.segmentation.torchscript import read_weights
 
-DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "bids-real"
 # Brain volumes in ml by deepbet 1.0.2 itself, run with torch.
 ORIGINAL = {
     "sub-chris/anat/sub-chris_T1w": 1545.6,
@@ -49,11 +48,10 @@ def to_ras(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.asarray(image.dataobj), image.affine
 
 
+@needs_real_data
 @pytest.mark.parametrize("name", ORIGINAL)
 def test_brain_volumes_are_those_of_the_original_program(name: str, extractor: BrainExtractor) -> None:
-    path = DATA / f"{name}.nii.gz"
-    if not path.is_file():
-        pytest.skip("the shared example data are not here")
+    path = REAL / f"{name}.nii.gz"
     volume = load_volume(path)
     data, affine = to_ras(volume.data, volume.affine)
     mask = extractor(data, affine)
@@ -154,7 +152,6 @@ def test_an_image_that_is_not_in_ras_order_is_refused(extractor: BrainExtractor)
 
 def test_the_probabilities_are_those_of_torch_in_double_precision(networks: Path) -> None:
     """Voxels at the edge of a head of waves, where rounding in the normalisation layers shows most."""
-    onnxruntime = pytest.importorskip("onnxruntime")
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, 128)] * 3, indexing="ij")
     radius = np.sqrt((x / 0.75) ** 2 + (y / 0.9) ** 2 + (z / 0.8) ** 2)
     brain = np.where(radius < 0.85, 0.5 + 0.25 * np.cos(9 * x) * np.cos(7 * y) * np.cos(8 * z), 0)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from tests.shared import REAL, needs_real_data
 from voxelome.errors import DataError
 from voxelome.imageio import load_volume
 from voxelome.qsm.background import sphere_radii, vsharp
@@ -282,12 +282,9 @@ def test_input_that_cannot_be_used_is_refused(change: dict, match: str) -> None:
         reconstruct(**(good | change))
 
 
+@needs_real_data
 def test_veins_of_a_real_7_tesla_crop_are_paramagnetic_and_dark_in_the_swi() -> None:
-    folder = (
-        Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "bids-real" / "sub-gre7t" / "anat"
-    )
-    if not folder.is_dir():
-        pytest.skip("the real gradient-echo case is not beside this checkout")
+    folder = REAL / "sub-gre7t" / "anat"
     stacks = {}
     for part in ("mag", "phase"):
         volumes = [load_volume(folder / f"sub-gre7t_echo-{n}_part-{part}_MEGRE.nii.gz") for n in (1, 2, 3)]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import time
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - its usual name
+import SimpleITK
 from radiomics import cShape
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 from radiomics.shape import RadiomicsShape
 from scipy.ndimage import gaussian_filter
 
+from tests.shared import IBSI, needs_ibsi
 from voxelome.errors import DataError
 from voxelome.radiomics.extract import (
     CLASSES,
@@ -25,7 +25,6 @@ from voxelome.radiomics.extract import (
 )
 from voxelome.radiomics.shape import measure_mesh
 
-IBSI = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "ibsi"
 LEVELS_32 = RadiomicsSettings(bin_width=None, bin_count=32)
 
 # Feature of PyRadiomics: tag of IBSI. Where several directions are averaged, the tag is that of the average.
@@ -174,8 +173,6 @@ def ellipsoid(spacing: float, axes: tuple[float, float, float]) -> np.ndarray:
 @pytest.fixture(scope="module")
 def ibsi_values() -> dict[tuple[str, str], float | None]:
     folder = IBSI / "ibsi1_digital_phantom"
-    if not folder.is_dir():
-        pytest.skip("the IBSI 1 digital phantom is not here")
     image, mask = (nib.load(folder / f"{name}.nii.gz") for name in ("phantom", "mask"))
     region = np.asarray(mask.dataobj) > 0
     settings = RadiomicsSettings(bin_width=1.0, bin_count=None)
@@ -187,6 +184,7 @@ def ibsi_values() -> dict[tuple[str, str], float | None]:
     )
 
 
+@needs_ibsi
 @pytest.mark.parametrize("feature_class", IBSI_TAGS)
 def test_the_digital_phantom_has_the_consensus_values_of_ibsi(
     ibsi_values: dict[tuple[str, str], float | None], feature_class: str
@@ -204,6 +202,7 @@ def test_the_digital_phantom_has_the_consensus_values_of_ibsi(
         assert value == pytest.approx(expected, abs=tolerance + 1.001 * rounding), f"{feature} ({tag})"
 
 
+@needs_ibsi
 def test_kurtosis_of_the_digital_phantom_is_three_above_the_excess_kurtosis_of_ibsi(
     ibsi_values: dict[tuple[str, str], float | None],
 ) -> None:
@@ -215,11 +214,11 @@ def test_every_feature_equals_that_of_pyradiomics_own_extractor(binning: dict[st
     spacing = (0.8, 1.0, 2.5)
     image = gaussian_filter(np.random.default_rng(1).normal(size=(22, 30, 14)), 0.8)
     region = blob(image.shape)
-    settings = RadiomicsSettings(binning.get("binWidth"), binning.get("binCount"))  # type: ignore[arg-type]
+    settings = RadiomicsSettings(binning.get("binWidth"), binning.get("binCount"))
     affine = np.diag([*spacing, 1.0])
     ours = by_name([*extract_features(image, region, affine, settings), *shape_features(region, affine)])
 
-    pair = [sitk.GetImageFromArray(data.transpose()) for data in (image, region.astype(np.uint8))]
+    pair = [SimpleITK.GetImageFromArray(data.transpose()) for data in (image, region.astype(np.uint8))]
     for item in pair:
         item.SetSpacing(spacing)
     extractor = RadiomicsFeatureExtractor(**binning)
@@ -257,7 +256,7 @@ def test_shape_of_a_mid_size_region_equals_that_of_pyradiomics() -> None:
     where = np.argwhere(region)
     low, high = where.min(axis=0), where.max(axis=0) + 1
     box = region[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    pair = [sitk.GetImageFromArray(box.transpose().astype(np.uint8)) for _ in range(2)]
+    pair = [SimpleITK.GetImageFromArray(box.transpose().astype(np.uint8)) for _ in range(2)]
     for item in pair:
         item.SetSpacing((1.0, 1.5, 2.0))
     theirs = RadiomicsShape(*pair).execute()
@@ -366,7 +365,7 @@ def test_features_come_in_one_order_with_units() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(DataError):
-        RadiomicsSettings(**bad)  # type: ignore[arg-type]
+        RadiomicsSettings(**bad)
 
 
 def test_an_image_on_another_grid_is_refused() -> None:

@@ -16,6 +16,7 @@ from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from tests.shared import REAL, needs_real_data
 from voxelome.ants_image import from_ants, to_ants
 from voxelome.errors import DataError
 from voxelome.registration import rigid
@@ -26,7 +27,6 @@ from voxelome.registration.rigid import register_rigid
 from voxelome.registration.stages import read_affine, read_warp
 from voxelome.registration.template import jacobian_determinant, load_template, register_template
 
-REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "bids-real"
 LARGEST_ERROR = 0.5  # mm, on average over the brain
 
 
@@ -257,10 +257,9 @@ def test_the_transforms_of_ants_mean_the_same_here(head: Head, deformed: Deforme
     assert np.corrcoef(ours[brain], image[brain])[0, 1] > 0.8
 
 
+@needs_real_data
 def test_a_thick_slice_flair_returns_to_the_same_place_after_its_header_is_moved() -> None:
     folder = REAL / "sub-ms01" / "ses-01" / "anat"
-    if not folder.is_dir():
-        pytest.skip("the real images are not here")
     moving, fixed = (nib.load(folder / f"sub-ms01_ses-01_{name}.nii.gz") for name in ("FLAIR", "T1w"))
     data, reference = (np.asarray(image.dataobj, dtype=np.float32) for image in (moving, fixed))
     smooth = ndimage.gaussian_filter(reference, 2)

@@ -6,13 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from bids import BIDSLayout
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from voxelome.bids.entities import DERIVATIVE_PATTERNS, RAW_PATTERNS
 from voxelome.bids.inventory import load_inventory, update_inventory
-
-bids = pytest.importorskip("bids")
 
 DESCRIPTION = json.dumps({"Name": "generated", "BIDSVersion": "1.10.0", "GeneratedBy": [{"Name": "x"}]})
 VALUES = st.one_of(
@@ -104,7 +103,7 @@ def ours_and_theirs(content):
         update_inventory(root, Path(folder) / "inventory")
         inventories = load_inventory(Path(folder) / "inventory").values()
         ours = described(file for inventory in inventories for file in inventory.files)
-        return ours, by_pybids(bids.BIDSLayout(root, validate=False), root)
+        return ours, by_pybids(BIDSLayout(root, validate=False), root)
 
 
 @settings(max_examples=25, **QUICK)
@@ -152,7 +151,7 @@ def test_entities_and_metadata_of_derivatives_are_those_of_pybids(content):
         update_inventory(raw, Path(folder) / "inventory", derivatives={"masks": root})
         inventories = load_inventory(Path(folder) / "inventory").values()
         ours = described(file for inventory in inventories for file in inventory.derivatives["masks"])
-        layout = bids.BIDSLayout(root, validate=False, config=["bids", "derivatives"])
+        layout = BIDSLayout(root, validate=False, config=["bids", "derivatives"])
         problems = {row["path"].split(":")[-1] for inventory in inventories for row in inventory.problems}
         theirs = by_pybids(layout, root)
         assert ours == {path: found for path, found in theirs.items() if path not in problems}

@@ -40,10 +40,10 @@ def test_files_that_a_step_no_longer_makes_are_removed_with_their_sidecars(tmp_p
 
 
 def test_the_command_line_shows_every_input_with_its_description():
-    text = build_parser(ReconstructQSM).format_help()
+    text = "".join(build_parser(ReconstructQSM).format_help().split())
     for name, trait in ReconstructQSM.input_spec().traits(transient=None).items():
         assert f"--{name.replace('_', '-')}" in text
-        assert str(trait.desc).split()[0] in text
+        assert "".join(str(trait.desc).split()) in text
 
 
 @pytest.mark.parametrize("name", names)
@@ -58,12 +58,11 @@ def test_every_step_has_a_command_line_and_every_input_a_description(name: str):
 def test_bad_input_of_a_step_is_one_line_and_code_3(tmp_path: Path, capsys):
     registered = StepRecord("register", "sub-01").save(tmp_path / "register.json")
     (tmp_path / "mag.nii.gz").write_bytes(b"no image")
-    code = run_step(
-        ReconstructQSM,
-        ["--unit", "sub-01", "--label", "MEGRE", "--magnitude", str(tmp_path / "mag.nii.gz"), "--phase",
-         "--echo-times", "0.01", "--registered", str(registered), "--out-dir", str(tmp_path),
-         "--record", str(tmp_path / "qsm.json")],
-    )  # fmt: skip
+    line = (
+        f"--unit sub-01 --label MEGRE --magnitude {tmp_path}/mag.nii.gz --phase --echo-times 0.01 "
+        f"--registered {registered} --out-dir {tmp_path} --record {tmp_path}/qsm.json"
+    )
+    code = run_step(ReconstructQSM, line.split())
     printed = capsys.readouterr().err.strip().splitlines()
     assert code == 3
     assert len(printed) == 1

@@ -206,3 +206,10 @@ def test_an_analysis_that_is_not_possible_is_named_and_the_groups_report_is_writ
     assert "model few" in page
     rows = sorted((study.out / "logs").glob("*/failures.tsv"))[-1].read_text().splitlines()
     assert rows[1].startswith("n/a\tn/a\tmodel few\tanalysis few: ")
+
+
+def test_the_groups_report_alone_can_be_written_again(study):
+    page = (study.out / "group.html").read_text()
+    (study.out / "group.html").unlink()
+    assert study.call("group", "--reports-only").returncode == 0
+    assert (study.out / "group.html").read_text() == page

@@ -20,23 +20,12 @@ RIND_MM = (3.0, 15.0)
 DARK, DARK_SHARE = 0.25, 0.04
 
 
-def stripped_mask(data: Array) -> MaskArray:
-    """Mask of what was left by an earlier skull stripping: largest part, holes filled.
+def stripped_mask(data: Array, affine: Affine) -> MaskArray | None:
+    """Mask of what an earlier skull stripping left of an image; None where the skull is there.
 
-    Raises
-    ------
-    DataError
-        Nothing is there.
-    """
-    return largest_region(_object(data))
-
-
-def is_stripped(data: Array, affine: Affine) -> bool:
-    """Whether the skull has been removed from an image of a head.
-
-    It has been when, outside of one compact object no larger than a brain, nearly every voxel has one
-    value, and no dark shell of skull lies below its edge. A whole head has noise or ghosts in its air, or,
-    where the scanner wrote its air as zeros, is larger than any brain or shows its skull.
+    It has been stripped when, outside of one compact object no larger than a brain, nearly every voxel has
+    one value, and no dark shell of skull lies below its edge. A whole head has noise or ghosts in its
+    air, or, where the scanner wrote its air as zeros, is larger than any brain or shows its skull.
 
     Parameters
     ----------
@@ -44,17 +33,18 @@ def is_stripped(data: Array, affine: Affine) -> bool:
     affine : ndarray, shape (4, 4)
         For the size of the object.
     """
-    foreground = _object(data)
+    signal = data - _background(data)
+    # Ringing of an earlier interpolation is no signal.
+    foreground = signal > 0.01 * float(np.percentile(signal, 99.5))
     if not foreground.any() or foreground.mean() > 0.8:
-        return False
-    mask = stripped_mask(data)
+        return None
+    mask = largest_region(foreground)
     outside = ~ndimage.binary_dilation(mask, iterations=2)
-    background = _background(data)
-    flat = float(np.mean(data[outside] == background)) if outside.any() else 0.0
+    flat = float(np.mean(signal[outside] == 0)) if outside.any() else 0.0
     volume = float(mask.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     if flat < FLAT_SHARE or volume > LARGEST_BRAIN_ML or _touches_edges(mask):
-        return False
-    return _dark_share(data - background, mask, voxel_sizes(affine)) < DARK_SHARE
+        return None
+    return mask if _dark_share(signal, mask, voxel_sizes(affine)) < DARK_SHARE else None
 
 
 def _dark_share(signal: Array, mask: MaskArray, spacing: tuple[float, ...]) -> float:
@@ -79,11 +69,3 @@ def _background(data: Array) -> float:
     """Commonest value of an image."""
     values, counts = np.unique(data, return_counts=True)
     return float(values[int(np.argmax(counts))])
-
-
-def _object(data: Array) -> MaskArray:
-    """Voxels that stand out from the background; ringing of an earlier interpolation does not."""
-    background = _background(data)
-    spread = float(np.percentile(data, 99.5)) - background
-    result: MaskArray = data - background > 0.01 * spread
-    return result

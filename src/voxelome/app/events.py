@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,11 +110,3 @@ def follow(path: Path, offset: int) -> tuple[list[dict[str, Any]], int]:
         content = file.read()
     whole = content[: content.rfind(b"\n") + 1]
     return [json.loads(line) for line in whole.splitlines()], offset + len(whole)
-
-
-def replay(path: Path) -> Iterator[Job]:
-    """Jobs of a finished run, in the order in which they started."""
-    state = RunState()
-    for event in follow(path, 0)[0]:
-        state.apply(event)
-    yield from state.jobs.values()

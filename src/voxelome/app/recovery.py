@@ -61,6 +61,7 @@ def recover(cohort: Cohort) -> list[Recovery]:
         recover_lesion,
         recover_features,
         recover_model,
+        recover_reports,
     )
     return [row for make in makers for row in make(cohort)]
 
@@ -250,6 +251,14 @@ def recover_model(cohort: Cohort) -> Iterator[Recovery]:
         "above 0.5",
         low > 0.5,
     )
+
+
+def recover_reports(cohort: Cohort) -> Iterator[Recovery]:
+    """Pages with pictures: one a participant and one of the group."""
+    names = [f"{name}.html" for name in (*cohort.subjects, "group")]
+    pages = [path.read_text(encoding="utf-8") for name in names if (path := cohort.out_dir / name).is_file()]
+    found = sum("<img " in page or "<svg" in page for page in pages)
+    yield Recovery("report", "pages with pictures", f"{len(names)}", f"{found}", "all", found == len(names))
 
 
 def save_recovery(path: Path, rows: list[Recovery]) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from voxelome.errors import InputError
 
 DATATYPES = (
-    "anat", "beh", "dwi", "eeg", "fmap", "func", "ieeg",
-    "meg", "micr", "motion", "mrs", "nirs", "perf", "pet",
-)  # fmt: skip
+    *("anat", "beh", "dwi", "eeg", "fmap", "func", "ieeg"),
+    *("meg", "micr", "motion", "mrs", "nirs", "perf", "pet"),
+)
 
 _LABEL = r"([a-zA-Z0-9+]+)"
 _INDEX = r"([0-9]+)"

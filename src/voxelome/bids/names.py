@@ -4,42 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from voxelome.bids.entities import SHORT_NAMES
+
 # Order of the BIDS schema (1.10, rules.entities), with pybids' long names.
-ENTITIES: dict[str, str] = {
-    "subject": "sub",
-    "session": "ses",
-    "sample": "sample",
-    "task": "task",
-    "tracksys": "tracksys",
-    "acquisition": "acq",
-    "nucleus": "nuc",
-    "volume": "voi",
-    "ceagent": "ce",
-    "tracer": "trc",
-    "staining": "stain",
-    "reconstruction": "rec",
-    "direction": "dir",
-    "run": "run",
-    "modality": "mod",
-    "echo": "echo",
-    "flip": "flip",
-    "inv": "inv",
-    "mt": "mt",
-    "part": "part",
-    "proc": "proc",
-    "hemi": "hemi",
-    "space": "space",
-    "recording": "recording",
-    "chunk": "chunk",
-    "segmentation": "seg",
-    "res": "res",
-    "den": "den",
-    "label": "label",
-    "from": "from",
-    "to": "to",
-    "mode": "mode",
-    "desc": "desc",
-}
+ORDER = (
+    "subject",
+    "session",
+    "sample",
+    "task",
+    "tracksys",
+    "acquisition",
+    "nucleus",
+    "volume",
+    "ceagent",
+    "tracer",
+    "staining",
+    "reconstruction",
+    "direction",
+    "run",
+    "modality",
+    "echo",
+    "flip",
+    "inv",
+    "mt",
+    "part",
+    "proc",
+    "hemi",
+    "space",
+    "recording",
+    "chunk",
+    "segmentation",
+    "res",
+    "den",
+    "label",
+    "from",
+    "to",
+    "mode",
+    "desc",
+)
+# Key in a file's name by the long name.
+ENTITIES = {name: SHORT_NAMES[name] for name in ORDER}
 
 
 def bids_name(entities: Mapping[str, object], suffix: str, extension: str) -> str:

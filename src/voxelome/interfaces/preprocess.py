@@ -9,7 +9,7 @@ import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
 from voxelome.bids.names import split_label
-from voxelome.errors import DataError, InputError, blame
+from voxelome.errors import DataError, blame
 from voxelome.imageio import Volume, load_volume, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.orientation import to_canonical
@@ -52,31 +52,25 @@ class PreprocessSession(SimpleInterface):
     def _prepare(self, path: Path, label: str, record: StepRecord) -> None:
         from voxelome.anat.bias import correct_bias, head_mask
         from voxelome.anat.checks import check_volume
-        from voxelome.anat.stripped import is_stripped
 
         volume = load_volume(path)
         with blame(path):
             record.warnings += [f"{label}: {warning}" for warning in check_volume(volume.data, volume.affine)]
         data, affine = to_canonical(volume.data, volume.affine)
-        stripped = is_stripped(data, affine)
-        brain = self._brain(path, label, data, affine, stripped, record)
+        brain = self._brain(path, label, data, affine, record)
         if self.inputs.bias_correction:
             data, field = correct_bias(data, affine, head_mask(data) if brain is None else brain)
             record.quality[f"{label} bias field range"] = round(float(np.ptp(np.log(field))), 3)
             record.done.append(f"{label}: bias field corrected (N4).")
         out = Path(self.inputs.out_dir) / f"{label}.nii.gz"
-        record.add(
-            save_volume(out, data, affine), "prepared", image=label, stripped=stripped, source=str(path)
-        )
+        record.add(save_volume(out, data, affine), "prepared", image=label, source=str(path))
 
-    def _brain(
-        self, path: Path, label: str, data: Any, affine: Any, stripped: bool, record: StepRecord
-    ) -> Any:
+    def _brain(self, path: Path, label: str, data: Any, affine: Any, record: StepRecord) -> Any:
         """Brain mask of the reference; other images get theirs from it once they are registered."""
         from voxelome.anat.stripped import stripped_mask
 
-        if stripped:
-            mask = stripped_mask(data)
+        mask = stripped_mask(data, affine)
+        if mask is not None:
             method = "the image came already stripped"
             record.done.append(f"{label}: already stripped; its own edge is kept as brain mask.")
         elif label == self.inputs.reference:
@@ -102,13 +96,9 @@ class PreprocessSession(SimpleInterface):
     def _extract(self, path: Path, data: Any, affine: Any) -> Any:
         from voxelome.segmentation.deepbet import BrainExtractor
 
-        folder = Path(self.inputs.models_dir) / "deepbet"
-        if not folder.is_dir():
-            raise InputError(
-                folder, "the brain extraction model is missing", "run: voxelome-tools models fetch deepbet"
-            )
+        extractor = BrainExtractor(Path(self.inputs.models_dir) / "deepbet", threads=self.inputs.num_threads)
         with blame(path):
-            return BrainExtractor(folder, threads=self.inputs.num_threads)(data, affine)
+            return extractor(data, affine)
 
 
 def load_prepared(record: StepRecord, label: str) -> Volume:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 from scipy import fft
 
 from voxelome.imageio import Array, MaskArray
+from voxelome.qsm.compiled import compiled
 from voxelome.qsm.dipole import dipole_kernel
 
 
@@ -159,7 +159,7 @@ def _laplacian(shape: Sequence[int], spacing: Sequence[float]) -> Array:
     return total.astype(np.float32)
 
 
-@numba.njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@compiled(fastmath=True)
 def _update_field(predicted: Any, measured: Any, trust: Any, fidelity: Any, slack: Any, target: Any) -> None:
     """Weighted compromise of predicted and measured field; `target` becomes it minus the multiplier."""
     p, m, t, s, out = predicted.ravel(), measured.ravel(), trust.ravel(), slack.ravel(), target.ravel()
@@ -170,7 +170,7 @@ def _update_field(predicted: Any, measured: Any, trust: Any, fidelity: Any, slac
         out[i] = split - s[i]
 
 
-@numba.njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@compiled(fastmath=True)
 def _update_gradient(chi: Any, inverse_steps: Any, shrinkage: Any, slack: Any, target: Any) -> None:
     """Shrink the gradient's length; `target` becomes the shrunk gradient minus the multiplier."""
     nx, ny, nz = chi.shape
@@ -195,7 +195,7 @@ def _update_gradient(chi: Any, inverse_steps: Any, shrinkage: Any, slack: Any, t
                 target[2, x, y, z] = (keep - cut) * gz
 
 
-@numba.njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@compiled(fastmath=True)
 def _adjoint_gradient(vector: Any, inverse_steps: Any, out: Any) -> None:
     """Adjoint of the periodic forward differences, into `out`."""
     nx, ny, nz = out.shape

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from voxelome.imageio import Array, MaskArray
+from voxelome.qsm.compiled import compiled
 
 _LEVELS = 256
 _TURN = 2.0 * np.pi
@@ -64,7 +64,7 @@ def wrap_fraction(unwrapped: Array, mask: MaskArray) -> float:
     return jumps / max(pairs, 1)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _edge_weights(phase: Any, magnitude: Any, mask: Any) -> Any:
     """Weight 1..255 of each voxel's pair with its next neighbour an axis; 0 where there is none."""
     nx, ny, nz = phase.shape
@@ -88,7 +88,7 @@ def _edge_weights(phase: Any, magnitude: Any, mask: Any) -> Any:
     return weights
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _grow(phase: Any, weights: Any, seeds: Any) -> Any:
     """Unwrapped phase and the number of the region that each voxel was reached from."""
     nx, ny, nz = phase.shape
@@ -129,7 +129,7 @@ def _grow(phase: Any, weights: Any, seeds: Any) -> Any:
     return result.reshape(phase.shape), region.reshape(phase.shape)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _enqueue(
     voxel: int, region: Any, weight: Any, strides: Any, total: int, following: Any, head: Any, best: Any
 ) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its usual name
+import SimpleITK
 from radiomics import getFeatureClasses
 
 from voxelome.errors import DataError
@@ -235,8 +235,8 @@ def _one_level(inside: FloatArray, settings: RadiomicsSettings) -> str:
 def _to_itk(values: FloatArray, region: MaskArray, affine: Affine) -> tuple[Any, Any]:
     """Return image and mask for PyRadiomics, which counts array axes from z."""
     images = (
-        sitk.GetImageFromArray(np.ascontiguousarray(values.transpose())),
-        sitk.GetImageFromArray(np.ascontiguousarray(region.transpose()).astype(np.uint8)),
+        SimpleITK.GetImageFromArray(np.ascontiguousarray(values.transpose())),
+        SimpleITK.GetImageFromArray(np.ascontiguousarray(region.transpose()).astype(np.uint8)),
     )
     for image in images:
         image.SetSpacing(voxel_sizes(affine))

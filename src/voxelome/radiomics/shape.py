@@ -16,7 +16,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its usual name
+import SimpleITK
 from radiomics import cShape
 from radiomics.shape import RadiomicsShape
 from scipy.spatial import ConvexHull
@@ -65,8 +65,8 @@ def measure_mesh(mask: MaskArray, spacing: tuple[float, float, float]) -> MeshMe
     area, volume = _area_and_volume(padded, spacing)
     vertices = _mesh_vertices(padded)
     scale = np.asarray(spacing) / 2
-    planar = [_planar_diameter(vertices, axis, scale) for axis in range(3)]
-    return MeshMeasures(area, volume, (*planar, _diameter(vertices, scale)))  # type: ignore[arg-type]
+    first, second, third = (_planar_diameter(vertices, axis, scale) for axis in range(3))
+    return MeshMeasures(area, volume, (first, second, third, _diameter(vertices, scale)))
 
 
 class LargeRegionShape(RadiomicsShape):  # type: ignore[misc]
@@ -75,7 +75,7 @@ class LargeRegionShape(RadiomicsShape):  # type: ignore[misc]
     def _initSegmentBasedCalculation(self) -> None:  # noqa: N802 - the name is PyRadiomics'
         spacing = self.inputImage.GetSpacing()[::-1]
         self.pixelSpacing = np.array(spacing)
-        self.maskArray = sitk.GetArrayFromImage(self.inputMask) == self.label
+        self.maskArray = SimpleITK.GetArrayFromImage(self.inputMask) == self.label
         self.labelledVoxelCoordinates = np.where(self.maskArray)
         mesh = measure_mesh(self.maskArray, spacing)
         self.SurfaceArea, self.Volume, self.diameters = mesh.area, mesh.volume, mesh.diameters

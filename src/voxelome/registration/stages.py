@@ -108,11 +108,9 @@ def run_stages(
     pointers = ",".join(get_pointer_string(image) for image in images)
     with TemporaryDirectory(prefix="voxelome-") as folder:
         begin = "Identity" if start is None else str(save_itk_affine(Path(folder) / "start.mat", start))
-        arguments = [
-            "--dimensionality", "3", "--float", "1", "--random-seed", str(seed + 1),
-            "--collapse-output-transforms", "1", "--output", str(Path(folder) / "out"),
-            "--initial-moving-transform", begin,
-        ]  # fmt: skip
+        arguments = ["--dimensionality", "3", "--float", "1", "--random-seed", str(seed + 1)]
+        arguments += ["--collapse-output-transforms", "1", "--output", str(Path(folder) / "out")]
+        arguments += ["--initial-moving-transform", begin]
         for stage in stages:
             arguments += _stage_arguments(stage, pointers)
         names = ["NA" if mask is None else get_pointer_string(mask) for mask in masks]
@@ -129,13 +127,14 @@ def run_stages(
 
 
 def _stage_arguments(stage: Stage, pointers: str) -> list[str]:
-    return [
-        "--transform", stage.transform,
-        "--metric", f"{stage.metric}[{pointers},1,{stage.parameters}]",
-        "--convergence", f"[{'x'.join(map(str, stage.iterations))},{stage.tolerance}]",
-        "--shrink-factors", "x".join(map(str, stage.shrink)),
-        "--smoothing-sigmas", "x".join(map(str, stage.sigmas)) + "vox",
-    ]  # fmt: skip
+    options = {
+        "--transform": stage.transform,
+        "--metric": f"{stage.metric}[{pointers},1,{stage.parameters}]",
+        "--convergence": f"[{'x'.join(map(str, stage.iterations))},{stage.tolerance}]",
+        "--shrink-factors": "x".join(map(str, stage.shrink)),
+        "--smoothing-sigmas": "x".join(map(str, stage.sigmas)) + "vox",
+    }
+    return [part for option in options.items() for part in option]
 
 
 def read_affine(path: Path) -> Affine:
