@@ -155,7 +155,7 @@ def _read(path: Path) -> SubjectInventory:
     content = load_json(path)
     try:
         _schema()(content)
-    except fastjsonschema.JsonSchemaException as error:
+    except fastjsonschema.JsonSchemaValueException as error:
         raise InputError(path, str(error.message), "remove the file: it is made anew") from error
     return SubjectInventory(
         content["subject"],

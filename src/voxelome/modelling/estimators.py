@@ -17,7 +17,7 @@ L1_RATIO = 0.5
 MAXIMUM_CORRELATION = 0.9
 
 
-class SelectUncorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]
+class SelectUncorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """Keep the features that separate the classes best, and of correlated ones the best alone.
 
     Features are taken by descending F of a one-way analysis of variance; one that correlates with a

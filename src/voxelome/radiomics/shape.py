@@ -69,7 +69,7 @@ def measure_mesh(mask: MaskArray, spacing: tuple[float, float, float]) -> MeshMe
     return MeshMeasures(area, volume, (first, second, third, _diameter(vertices, scale)))
 
 
-class LargeRegionShape(RadiomicsShape):  # type: ignore[misc]
+class LargeRegionShape(RadiomicsShape):  # type: ignore[misc]  # PyRadiomics is untyped
     """PyRadiomics' shape features on the measures of this module."""
 
     def _initSegmentBasedCalculation(self) -> None:  # noqa: N802 - the name is PyRadiomics'

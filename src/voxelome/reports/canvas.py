@@ -135,9 +135,9 @@ class Canvas:
         rim, ink = Image.new("L", (width, height)), Image.new("L", (width, height))
         on_rim, on_ink = ImageDraw.Draw(rim), ImageDraw.Draw(ink)
         for x, y, text, size, anchor, shade in self._notes:
-            look = {"font": font(size), "anchor": anchor}
-            on_rim.text((x, y), text, fill=255, stroke_width=1 + (size == _LARGE), **look)
-            on_ink.text((x, y), text, fill=shade, **look)
+            face = font(size)
+            on_rim.text((x, y), text, fill=255, stroke_width=1 + (size == _LARGE), font=face, anchor=anchor)
+            on_ink.text((x, y), text, fill=shade, font=face, anchor=anchor)
         level = np.asarray(ink) // (256 // _TEXT_LEVELS)
         covered = (np.asarray(rim) > _OPAQUE) | (level > 0)
         self._pixels[covered] = _FIRST_TEXT + level[covered]
