@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test setup lint unit bench bench-inventory lock format clean
+.PHONY: demo test setup lint unit bench bench-inventory bench-real lock format clean
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -37,10 +37,13 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-bench: bench-inventory
+bench: bench-inventory bench-real
 
 bench-inventory: setup
 	$(BIN)/python benchmarks/inventory.py
+
+bench-real: setup
+	$(BIN)/python benchmarks/real_data.py --nprocs $(NPROCS)
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh
