@@ -17,7 +17,6 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from tests.shared import REAL, needs_real_data
-from voxelome.ants_image import from_ants, to_ants
 from voxelome.errors import DataError
 from voxelome.registration import rigid
 from voxelome.registration.metrics import mutual_information
@@ -243,14 +242,17 @@ def test_the_transforms_of_ants_mean_the_same_here(head: Head, deformed: Deforme
     moving, moving_affine = reduce_resolution(deformed.image, head.affine, 6)
     # An oblique moving grid, so that a direction that is mistaken shows.
     tilt = motion(25, [10, 20, -15])
-    fixed, floating = to_ants(image, coarse), to_ants(moving, tilt @ moving_affine)
+    fixed, floating = (
+        ants.from_nibabel_nifti(nib.Nifti1Image(data, affine))
+        for data, affine in ((image, coarse), (moving, tilt @ moving_affine))
+    )
     found = ants.registration(
         fixed, floating, "SyN", outprefix=str(tmp_path / "out"), reg_iterations=(20, 10), grad_step=0.3
     )
     warp, matrix = read_warp(Path(found["fwdtransforms"][0])), read_affine(Path(found["fwdtransforms"][1]))
     np.testing.assert_allclose(warp.affine, coarse, atol=1e-4)
     assert np.abs(warp.data).max() > 2
-    theirs = from_ants(ants.apply_transforms(fixed, floating, found["fwdtransforms"]))
+    theirs = ants.apply_transforms(fixed, floating, found["fwdtransforms"]).numpy()
     ours = resample(moving, tilt @ moving_affine, image.shape, coarse, matrix=matrix, displacement=warp.data)
     brain = image > 0.2
     assert np.corrcoef(ours[brain], theirs[brain])[0, 1] > 0.9999

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -149,14 +150,15 @@ def test_data_that_cannot_be_resampled_is_refused() -> None:
 def test_ants_applies_a_saved_affine_as_resample_does(tmp_path: Path) -> None:
     import ants
 
-    from voxelome.ants_image import from_ants, to_ants
-
     moving, matrix = smooth_image(), rigid(14, [3.0, -2.0, 1.5])
     target = np.diag([1.3, 1.3, 2.0, 1.0])
     target[:3, 3] = OBLIQUE[:3, 3] + [2, 3, 4]
     path = save_itk_affine(tmp_path / "from-T2w_to-T1w_xfm.mat", matrix)
-    fixed = to_ants(np.zeros(SHAPE, np.float32), target)
-    theirs = from_ants(ants.apply_transforms(fixed, to_ants(moving, OBLIQUE), [str(path)]))
+    fixed, floating = (
+        ants.from_nibabel_nifti(nib.Nifti1Image(data, affine))
+        for data, affine in ((np.zeros(SHAPE, np.float32), target), (moving, OBLIQUE))
+    )
+    theirs = ants.apply_transforms(fixed, floating, [str(path)]).numpy()
     ours = resample(moving, OBLIQUE, SHAPE, target, matrix=matrix)
     assert (ours != 0).mean() > 0.3
     difference = np.abs(ours - theirs)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ants
 import numpy as np
 from scipy import ndimage
 
-from voxelome.ants_image import from_ants, to_ants
+from voxelome.ants_image import AntsImage, run_ants
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, FloatArray, MaskArray, voxel_sizes
 from voxelome.regions import largest_region, otsu_threshold
@@ -62,20 +61,29 @@ def correct_bias(
     coarse_affine = affine @ np.diag([*factors, 1.0])
     # The scale of the intensities must not matter: N4's histogram and stopping rule see values near 100.
     scale = 100 / float(np.median(coarse[inside]))
-    field = from_ants(
-        ants.n4_bias_field_correction(
-            to_ants((coarse * scale).astype(np.float32), coarse_affine),
-            mask=to_ants(inside.astype(np.float32), coarse_affine),
-            shrink_factor=1,
-            convergence={"iters": list(iterations), "tol": 1e-6},
-            spline_param=KNOTS,
-            return_bias_field=True,
-        )
-    )
+    field = _fit_field((coarse * scale).astype(np.float32), inside, coarse_affine, iterations)
     full = _enlarge(np.log(np.maximum(field, 1e-3)), data.shape, factors)
     full -= float(full[usable].mean())
     bias = np.exp(full).astype(np.float32)
     return (data / bias).astype(np.float32), bias
+
+
+def _fit_field(data: FloatArray, mask: MaskArray, affine: Affine, iterations: tuple[int, ...]) -> FloatArray:
+    """Bias field that N4 finds in a small image."""
+    image, corrected, field = (AntsImage(data, affine) for _ in range(3))
+    # N4 reads its mask as it reads the image, in single precision; it cannot tell another type.
+    region = AntsImage(mask.astype(np.float32), affine)
+    options = {
+        "-d": "3",
+        "-i": image.argument,
+        "-x": region.argument,
+        "-s": "1",
+        "-c": f"[{'x'.join(map(str, iterations))},1e-6]",
+        "-b": f"[{KNOTS}]",
+        "-o": f"[{corrected.argument},{field.argument}]",
+    }
+    run_ants("N4BiasFieldCorrection", [text for option in options.items() for text in option])
+    return field.array()
 
 
 def _shrink(data: Array, factors: list[int]) -> FloatArray:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import ants
+import nibabel as nib
 import numpy as np
-from ants.internal import get_pointer_string
+from scipy.io import loadmat
 
-from voxelome.ants_image import RAS_TO_LPS, to_ants
-from voxelome.errors import DataError
+from voxelome.ants_image import RAS_TO_LPS, AntsImage, run_ants
 from voxelome.imageio import Affine, Array, MaskArray
 from voxelome.registration.resample import save_itk_affine
 
@@ -100,12 +99,9 @@ def run_stages(
         ANTs gave up, as it does where the images do not overlap.
     """
     os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", str(threads))
-    images = [to_ants(grid.data, grid.affine) for grid in (fixed, moving)]
-    masks = [
-        None if grid.mask is None else to_ants(grid.mask, grid.affine).clone("unsigned char")
-        for grid in (fixed, moving)
-    ]
-    pointers = ",".join(get_pointer_string(image) for image in images)
+    images = [AntsImage(grid.data, grid.affine) for grid in (fixed, moving)]
+    masks = [None if grid.mask is None else AntsImage(grid.mask, grid.affine) for grid in (fixed, moving)]
+    pointers = ",".join(image.argument for image in images)
     with TemporaryDirectory(prefix="voxelome-") as folder:
         begin = "Identity" if start is None else str(save_itk_affine(Path(folder) / "start.mat", start))
         arguments = ["--dimensionality", "3", "--float", "1", "--random-seed", str(seed + 1)]
@@ -113,14 +109,9 @@ def run_stages(
         arguments += ["--initial-moving-transform", begin]
         for stage in stages:
             arguments += _stage_arguments(stage, pointers)
-        names = ["NA" if mask is None else get_pointer_string(mask) for mask in masks]
+        names = ["NA" if mask is None else mask.argument for mask in masks]
         arguments += ["--masks", f"[{names[0]},{names[1]}]"]
-        try:
-            ants.registration(arguments, None)
-        except RuntimeError as error:  # ANTs has no kinder way to say that the images do not meet
-            raise DataError(
-                f"ANTs could not register the images ({error})", "check that they show the same head"
-            ) from error
+        run_ants("antsRegistration", arguments)
         affine = read_affine(Path(folder) / "out0GenericAffine.mat")
         warp = Path(folder) / "out1Warp.nii.gz"
         return affine, read_warp(warp) if warp.exists() else None
@@ -138,10 +129,12 @@ def _stage_arguments(stage: Stage, pointers: str) -> list[str]:
 
 
 def read_affine(path: Path) -> Affine:
-    """Matrix from fixed world to moving world, RAS mm, of a file that ANTs wrote."""
-    transform = ants.read_transform(str(path))
-    parameters = np.asarray(transform.parameters, dtype=np.float64)
-    centre = np.asarray(transform.fixed_parameters, dtype=np.float64)
+    """Matrix from fixed world to moving world, RAS mm, of a ``.mat`` file that ANTs wrote."""
+    content = loadmat(path)
+    (parameters,) = (
+        value.ravel().astype(np.float64) for name, value in content.items() if "Transform" in name
+    )
+    centre = content["fixed"].ravel().astype(np.float64)
     lps = np.eye(4)
     lps[:3, :3] = parameters[:9].reshape(3, 3)
     # ITK: p' = A (p - c) + c + t
@@ -150,10 +143,9 @@ def read_affine(path: Path) -> Affine:
 
 
 def read_warp(path: Path) -> Grid:
-    """Displacement in RAS mm of ANTs' warp, whose vectors and geometry are in LPS mm."""
-    image = ants.image_read(str(path))
-    lps = np.eye(4)
-    lps[:3, :3] = np.asarray(image.direction) * np.asarray(image.spacing)
-    lps[:3, 3] = image.origin
-    vectors = np.asarray(image.numpy(), dtype=np.float32) * np.array([-1, -1, 1], dtype=np.float32)
-    return Grid(vectors, np.asarray(RAS_TO_LPS @ lps))
+    """Displacement in RAS mm of ANTs' warp, whose vectors are in LPS mm."""
+    image = nib.load(path)
+    assert isinstance(image, nib.Nifti1Image)
+    # ITK stores a vector a voxel along the fifth axis.
+    vectors = np.asarray(image.dataobj, dtype=np.float32)[..., 0, :]
+    return Grid(vectors * np.array([-1, -1, 1], dtype=np.float32), np.asarray(image.affine, dtype=np.float64))
