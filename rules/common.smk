@@ -10,12 +10,15 @@ import yaml
 from voxelome.bids.description import dataset_name
 from voxelome.bids.inventory import load_inventory
 from voxelome.bids.plan import load_plan
+from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
     describe_visits,
     group_targets,
+    midway_visits,
     model_records,
     participant_targets,
     records_of,
+    subject_records,
     unit_records,
 )
 from voxelome.provenance import code_digest, file_digest
@@ -43,6 +46,8 @@ ANALYSES = {
 PARTICIPANT_TARGETS = participant_targets(PLAN, config["stages"], OUT_DIR)
 GROUP_TARGETS = group_targets(ANALYSES, config["stages"], OUT_DIR)
 
+SPACES = parse_spaces(config["register"]["output_spaces"])
+
 CODE = {
     stage: code_digest(f"voxelome.interfaces.{stage}", stage)
     for stage in (
@@ -55,6 +60,7 @@ CODE = {
         "report",
     )
 }
+CODE["midway"] = code_digest("voxelome.interfaces.midway", "register")
 
 # The steps' scripts are found by their names. Without images or conda environments they run with the
 # Python that runs Snakemake. A prefix, and no parameter: where things are installed must rerun nothing.
@@ -91,6 +97,19 @@ def anat_of(wildcards):
 def visits_of(wildcards):
     """Give the visits of one subject."""
     return [unit for unit in PLAN.values() if unit.subject == wildcards.subject]
+
+
+def lesions_of(wildcards):
+    """Give the masks of a visit that are left out where brain and template are compared."""
+    return unit_of(wildcards).lesions(config["register"]["lesion_masks"])
+
+
+def midway_records(wildcards, stage):
+    """Give the records of a stage of the visits that one subject's midway space is made of."""
+    return [
+        f"steps/{unit.name}/{stage}.json"
+        for unit in midway_visits(visits_of(wildcards))
+    ]
 
 
 def memory(megabytes):

@@ -1,6 +1,9 @@
 rule preprocess:
     input:
         images=ancient(lambda wildcards: unit_of(wildcards).images),
+        brain_masks=ancient(
+            lambda wildcards: [mask.path for mask in unit_of(wildcards).brain_masks]
+        ),
     output:
         record="steps/{unit}/preprocess.json",
     log:
@@ -17,17 +20,21 @@ rule preprocess:
         runtime=60,
     params:
         code=CODE["preprocess"],
-        content=lambda wildcards: unit_of(wildcards).image_digest,
-        labels=lambda wildcards: unit_of(wildcards).image_labels,
-        reference=lambda wildcards: unit_of(wildcards).reference,
-        models=config["models_dir"],
-        bias=(
-            "--bias-correction"
-            if config["preprocess"]["bias_correction"]
-            else "--no-bias-correction"
+        content=lambda wildcards: unit_of(wildcards).digest(
+            unit_of(wildcards).image_digest, unit_of(wildcards).brain_masks
         ),
+        labels=lambda wildcards: unit_of(wildcards).image_labels,
+        references=lambda wildcards: unit_of(wildcards).references,
+        models=config["models_dir"],
+        brain=config["preprocess"]["brain_extraction"],
+        affine=config["affine"],
+        flags=[
+            f"--{'' if config['preprocess'][name] else 'no-'}{name.replace('_', '-')}"
+            for name in ("denoising", "bias_correction")
+        ],
         out_dir="prepared/{unit}",
     shell:
         "preprocess_session.py --unit {wildcards.unit} --images {input.images:q}"
-        " --labels {params.labels:q} --reference={params.reference:q} --models-dir {params.models:q} {params.bias}"
+        " --labels {params.labels:q} --references {params.references:q} --brain-masks {input.brain_masks:q}"
+        " --models-dir {params.models:q} --brain-extraction {params.brain} --affine {params.affine} {params.flags}"
         " --out-dir {params.out_dir} --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -23,11 +23,12 @@ rule qsm:
         echo_times=lambda wildcards: acquisition_of(wildcards).echo_times,
         field_strength=lambda wildcards: acquisition_of(wildcards).field_strength,
         units=lambda wildcards: acquisition_of(wildcards).phase_units,
+        affine=config["affine"],
         inversion=config["qsm"]["inversion"],
         out_dir=anat_of,
     shell:
         "reconstruct_qsm.py --unit {wildcards.unit} --label {wildcards.label}"
         " --magnitude {input.magnitude:q} --phase {input.phase:q} --echo-times {params.echo_times}"
         " --field-strength {params.field_strength} --phase-units={params.units:q} --registered {input.registered}"
-        " --inversion {params.inversion} --out-dir {params.out_dir:q} --record {output.record}"
+        " --affine {params.affine} --inversion {params.inversion} --out-dir {params.out_dir:q} --record {output.record}"
         " --num-threads {threads} > {log} 2>&1"

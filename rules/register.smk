@@ -1,6 +1,8 @@
 rule register:
     input:
         prepared="steps/{unit}/preprocess.json",
+        lesions=ancient(lambda wildcards: [mask.path for mask in lesions_of(wildcards)]),
+        templates=ancient([space.path for space in SPACES if space.path]),
     output:
         record="steps/{unit}/register.json",
     log:
@@ -17,13 +19,46 @@ rule register:
         runtime=60,
     params:
         code=CODE["register"],
-        reference=lambda wildcards: unit_of(wildcards).reference,
+        content=lambda wildcards: unit_of(wildcards).digest(lesions_of(wildcards)),
         gradient_echoes=lambda wildcards: unit_of(wildcards).magnitude_labels,
-        spacing=config["register"]["template_spacing"],
+        affine=config["affine"],
+        transform=config["register"]["transform"],
+        normalisation=config["register"]["normalisation"],
+        spaces=config["register"]["output_spaces"],
+        templates=[file_digest(Path(space.path)) for space in SPACES if space.path],
         seed=config["random_seed"],
         out_dir=anat_of,
     shell:
-        "register_session.py --unit {wildcards.unit} --prepared {input.prepared}"
-        " --reference={params.reference:q} --gradient-echoes {params.gradient_echoes:q}"
-        " --template-spacing {params.spacing} --random-seed {params.seed} --out-dir {params.out_dir:q}"
+        "register_session.py --unit {wildcards.unit} --prepared {input.prepared} --lesions {input.lesions:q}"
+        " --gradient-echoes {params.gradient_echoes:q} --affine {params.affine} --transform {params.transform}"
+        " --normalisation {params.normalisation} --output-spaces {params.spaces:q} --random-seed {params.seed}"
+        " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"
+
+
+rule midway:
+    input:
+        prepared=lambda wildcards: midway_records(wildcards, "preprocess"),
+        registered=lambda wildcards: midway_records(wildcards, "register"),
+    output:
+        record="steps/sub-{subject}/midway.json",
+    log:
+        "logs/sub-{subject}/midway.log",
+    benchmark:
+        "benchmarks/sub-{subject}/midway.tsv"
+    conda:
+        "../envs/register.yaml"
+    container:
+        CONTAINERS["register"]
+    threads: config["omp_nthreads"]
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    params:
+        code=CODE["midway"],
+        normalisation=config["register"]["normalisation"],
+        seed=config["random_seed"],
+        out_dir=OUT_DIR,
+    shell:
+        "align_visits.py --unit sub-{wildcards.subject} --prepared {input.prepared} --registered {input.registered}"
+        " --normalisation {params.normalisation} --random-seed {params.seed} --out-dir {params.out_dir:q}"
         " --record {output.record} --num-threads {threads} > {log} 2>&1"

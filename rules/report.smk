@@ -1,6 +1,8 @@
 rule report_subject:
     input:
-        records=lambda wildcards: records_of(visits_of(wildcards), config["stages"]),
+        records=lambda wildcards: subject_records(
+            visits_of(wildcards), config["stages"]
+        ),
     output:
         report=OUT_DIR / "sub-{subject}.html",
     log:

@@ -23,6 +23,7 @@ from voxelome.app.failures import (
     drop_incomplete_records,
     job_failure,
     problem_failures,
+    rejected_files,
     void_results,
     write_failures,
 )
@@ -31,6 +32,7 @@ from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
 from voxelome.app.study import Study, available_cores, open_study
 from voxelome.app.validate import validate
 from voxelome.bids.description import write_description
+from voxelome.bids.targets import midway_visits
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
 from voxelome.references import write_citations
@@ -207,12 +209,14 @@ class _Run:
         """Write what a run leaves even when it failed."""
         study = self.study
         void_results(self.failures, study.work_dir)
+        if self.options.level == "participant":
+            self.failures += rejected_files(study.plan, study.work_dir)
         write_description(
             study.out_dir, study.bids_dir, {k: Path(v) for k, v in study.config["derivatives"].items()}
         )
-        write_citations(self.folder, study.config["stages"])
+        write_citations(self.folder, self._stages())
         write_failures(self.folder / "failures.tsv", self.failures)
-        steps = [failure for failure in self.failures if failure.step != "inventory"]
+        steps = [failure for failure in self.failures if not failure.of_a_file]
         if steps and "report" in study.config["stages"]:
             if self.options.level == "participant":
                 failed = dict.fromkeys(failure.participant_id.removeprefix("sub-") for failure in steps)
@@ -226,6 +230,12 @@ class _Run:
         name = "group.html" if self.options.level == "group" else "sub-*.html"
         if "report" in study.config["stages"]:
             self.say(f"reports: {study.out_dir / name}")
+
+    def _stages(self) -> list[str]:
+        """Stages whose methods this run rests on."""
+        study = self.study
+        together = any(midway_visits(study.visits(subject)) for subject in study.subjects)
+        return [*study.config["stages"], *(["midway"] if together else [])]
 
     def _show_failures(self) -> None:
         table = Table(title=f"{len(self.failures)} failure(s)", title_style="bold red", title_justify="left")

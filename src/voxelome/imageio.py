@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -26,6 +26,7 @@ Array = NDArray[Any]
 FloatArray = NDArray[np.floating[Any]]
 MaskArray = NDArray[np.bool_]
 Affine = NDArray[np.float64]
+Form = Literal["auto", "sform", "qform"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Volume:
         The header's scaling, already applied (phase needs to know it).
     stored : numpy.dtype
         The type on disk.
+    qform, sform : ndarray, shape (4, 4), or None
+        The header's two statements of where the voxels lie; None where its code is 0 (unknown).
     """
 
     data: Array
@@ -49,6 +52,8 @@ class Volume:
     slope: float
     intercept: float
     stored: np.dtype[Any]
+    qform: Affine | None = None
+    sform: Affine | None = None
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -61,8 +66,8 @@ def voxel_sizes(affine: Affine) -> tuple[float, ...]:
     return tuple(float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
 
 
-def load_volume(path: Path | str, dtype: type[np.generic] | None = np.float32) -> Volume:
-    """Read an image, whole.
+def load_volume(path: Path | str, dtype: type[np.generic] | None = np.float32, form: Form = "auto") -> Volume:
+    """Read an image, whole; axes of length 1 behind the third are left out.
 
     Parameters
     ----------
@@ -70,11 +75,13 @@ def load_volume(path: Path | str, dtype: type[np.generic] | None = np.float32) -
         NIfTI image.
     dtype : numpy scalar type or None
         Type of the array; None keeps what the file has (labels).
+    form : {'auto', 'sform', 'qform'}
+        Which of the header's affines counts where it has both; ``auto`` is the sform.
 
     Raises
     ------
     InputError
-        The file is absent, truncated, or no image.
+        The file is absent, truncated, no image, or holds colours or complex numbers.
     """
     path = Path(path)
     if not path.is_file():
@@ -83,8 +90,13 @@ def load_volume(path: Path | str, dtype: type[np.generic] | None = np.float32) -
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image):
             raise InputError(path, f"is {type(image).__name__}, not NIfTI", "convert it to .nii.gz")
+        stored = image.get_data_dtype()
+        if stored.kind not in "biuf":
+            kind = "complex numbers" if stored.kind == "c" else f"values of type {stored}"
+            raise InputError(path, f"holds {kind}", "give one number a voxel (of complex data, two images)")
         slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
         data = np.asanyarray(image.dataobj)
+        qform, sform = image.get_qform(coded=True)[0], image.get_sform(coded=True)[0]
     except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
@@ -92,10 +104,12 @@ def load_volume(path: Path | str, dtype: type[np.generic] | None = np.float32) -
         ) from error
     if dtype is not None:
         data = data.astype(dtype, copy=False)
-    elif slope == 1.0 and intercept == 0.0 and np.issubdtype(image.get_data_dtype(), np.integer):
-        data = data.astype(image.get_data_dtype(), copy=False)
-    affine = np.asarray(image.affine, dtype=np.float64)
-    return Volume(data, affine, slope, intercept, image.get_data_dtype())
+    elif slope == 1.0 and intercept == 0.0 and np.issubdtype(stored, np.integer):
+        data = data.astype(stored, copy=False)
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    affine = qform if form == "qform" and qform is not None else image.affine
+    return Volume(data, np.asarray(affine, dtype=np.float64), slope, intercept, stored, qform, sform)
 
 
 @contextmanager

@@ -27,3 +27,9 @@ def reorder_like(data: Array, affine: Affine, target_affine: Affine) -> Array:
     change = nib.orientations.ornt_transform(nib.io_orientation(affine), nib.io_orientation(target_affine))
     turned: Array = nib.apply_orientation(data, change)
     return turned
+
+
+def largest_displacement(shape: tuple[int, ...], first: Affine, second: Affine) -> float:
+    """Largest distance in mm between where two affines put a voxel of an image."""
+    ends = np.array(np.meshgrid(*[(0, count - 1) for count in shape[:3]], [1], indexing="ij")).reshape(4, -1)
+    return float(np.linalg.norm(((first - second) @ ends)[:3], axis=0).max())

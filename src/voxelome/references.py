@@ -52,6 +52,16 @@ REFERENCES = (
         "10.12688/f1000research.29032.2",
     ),
     Reference(
+        "reuter2012",
+        ("midway",),
+        "common space of visits",
+        "Reuter, M. and others",
+        "Within-subject template estimation for unbiased longitudinal image analysis",
+        "NeuroImage 61:1402-1418",
+        2012,
+        "10.1016/j.neuroimage.2012.02.084",
+    ),
+    Reference(
         "n4",
         ("preprocess",),
         "bias field correction",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shlex
 import sys
 import time
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voxelome.errors import ExitCode, exit_code
+from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import load_json, save_json, sidecar_path
 
 if TYPE_CHECKING:
@@ -40,8 +41,14 @@ class StepRecord:
         Sentences.
     skipped : list of dict
         ``what`` was not done, and ``why``.
+    problems : list of dict
+        Files that cannot be used: ``path``, ``problem``, ``remedy``. The step went on with the others.
+    checks : list of dict
+        Measures with a traffic light (see :mod:`voxelome.quality`).
     quality, parameters : dict
         Numbers that say whether to trust it; settings that it ran with.
+    seconds, peak_memory_mb : float, int
+        What the step took; the memory is that of its whole process.
     """
 
     step: str
@@ -50,9 +57,12 @@ class StepRecord:
     done: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
+    problems: list[dict[str, str]] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
     quality: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    peak_memory_mb: int = 0
 
     def add(self, path: Path, role: str, **tags: Any) -> Path:
         """Note an output and return its path."""
@@ -62,6 +72,10 @@ class StepRecord:
     def skip(self, what: str, why: str) -> None:
         """Note what was not done and why."""
         self.skipped.append({"what": what, "why": why})
+
+    def reject(self, error: InputError) -> None:
+        """Note a file that cannot be used, where the step goes on with the others."""
+        self.problems.append({"path": error.source, "problem": error.problem, "remedy": error.remedy})
 
     def find(self, role: str, **tags: Any) -> list[dict[str, Any]]:
         """Outputs of a role whose tags have these values."""
@@ -107,6 +121,8 @@ def recording(step: str, unit: str, path: Path | str) -> Iterator[StepRecord]:
     record = StepRecord(step, unit)
     yield record
     record.seconds = round(time.perf_counter() - start, 3)
+    # Snakemake's own figure is sampled every half minute and misses the peaks of a step. Linux gives kB.
+    record.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     record.save(path)
     for gone in {item["path"] for item in before} - {item["path"] for item in record.outputs}:
         for leftover in (Path(gone), sidecar_path(gone)):

@@ -23,7 +23,7 @@ from voxelome.registration.metrics import mutual_information
 from voxelome.registration.prepare import reduce_resolution
 from voxelome.registration.resample import resample
 from voxelome.registration.rigid import register_rigid
-from voxelome.registration.stages import read_affine, read_warp
+from voxelome.registration.stages import Transforms, read_affine, read_warp
 from voxelome.registration.template import jacobian_determinant, load_template, register_template
 
 LARGEST_ERROR = 0.5  # mm, on average over the brain
@@ -113,7 +113,7 @@ def test_an_image_whose_header_has_lost_its_position_is_found(head: Head) -> Non
 
 
 def test_a_result_worse_than_the_headers_is_not_used(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rigid, "run_stages", lambda *_, **__: (TEN_DEGREES, None))
+    monkeypatch.setattr(rigid, "run_stages", lambda *_, **__: Transforms(TEN_DEGREES))
     moving = head.moved(np.eye(4))
     result = register_rigid(moving, head.affine, head.image, head.affine, fixed_mask=head.mask)
     np.testing.assert_array_equal(result.matrix, np.eye(4))

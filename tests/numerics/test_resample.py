@@ -12,7 +12,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from voxelome.errors import DataError
-from voxelome.registration.resample import Order, resample, save_itk_affine
+from voxelome.registration.resample import Order, load_itk_warp, resample, save_itk_affine, save_itk_warp
 
 RNG = np.random.default_rng(7)
 SHAPE = (24, 28, 20)
@@ -169,3 +169,37 @@ def test_ants_applies_a_saved_affine_as_resample_does(tmp_path: Path) -> None:
     np.testing.assert_allclose(parameters[:9].reshape(3, 3), flip @ matrix[:3, :3] @ flip, atol=1e-12)
     np.testing.assert_allclose(parameters[9:], flip @ matrix[:3, 3], atol=1e-12)
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def test_labels_on_a_coarser_grid_are_those_that_fill_most_and_not_the_ones_that_are_hit() -> None:
+    # Stripes a third as wide as the target's voxels: label 2 fills two thirds everywhere.
+    labels = np.where(np.arange(60) % 3 == 1, 1, 2)[:, np.newaxis, np.newaxis] * np.ones((1, 60, 60))
+    labels = labels.astype(np.uint8)
+    coarse = np.diag([6.0, 6.0, 6.0, 1.0])
+    coarse[:3, 3] = 4.0  # on the voxels of label 1
+    grid = ((8, 8, 8), coarse)
+    for displacement in (None, np.zeros((8, 8, 8, 3), np.float32)):
+        assert (resample(labels, np.eye(4), *grid, displacement=displacement, order="nearest") == 1).all()
+        assert (resample(labels, np.eye(4), *grid, displacement=displacement, order="label") == 2).all()
+
+
+def test_ants_applies_a_saved_deformation_as_resample_does(tmp_path: Path) -> None:
+    import ants
+
+    moving, matrix = smooth_image(), rigid(14, [3.0, -2.0, 1.5])
+    target = np.diag([1.3, 1.3, 2.0, 1.0])
+    target[:3, 3] = OBLIQUE[:3, 3] + [2, 3, 4]
+    displacement = np.stack([smooth_image() * 9 for _ in "xyz"], axis=-1)
+    path = save_itk_warp(tmp_path / "from-T1w_to-template_xfm.nii.gz", displacement, target, matrix)
+    fixed, floating = (
+        ants.from_nibabel_nifti(nib.Nifti1Image(data, affine))
+        for data, affine in ((np.zeros(SHAPE, np.float32), target), (moving, OBLIQUE))
+    )
+    theirs = ants.apply_transforms(fixed, floating, [str(path)]).numpy()
+    grid = (SHAPE, target)
+    ours = resample(moving, OBLIQUE, *grid, matrix=matrix, displacement=displacement)
+    assert (ours != 0).mean() > 0.3
+    assert np.quantile(np.abs(ours - theirs), 0.995) < 1e-4 * np.abs(moving).max()
+    whole, affine = load_itk_warp(path)
+    again = resample(moving, OBLIQUE, SHAPE, affine, displacement=whole)
+    assert np.quantile(np.abs(ours - again), 0.995) < 1e-4 * np.abs(moving).max()

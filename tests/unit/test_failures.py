@@ -9,8 +9,11 @@ from voxelome.app.failures import (
     drop_incomplete_records,
     job_failure,
     reason_in,
+    rejected_files,
     void_results,
 )
+from voxelome.bids.plan import Unit
+from voxelome.errors import InputError
 from voxelome.step import StepRecord
 
 
@@ -70,3 +73,23 @@ def test_a_record_whose_files_are_gone_is_dropped_and_named(tmp_path):
     gone.unlink()
     assert drop_incomplete_records(tmp_path) == ["sub-01 qsm"]
     assert [path.stem for path in tmp_path.glob("steps/*/*.json")] == ["register"]
+
+
+def test_a_visit_that_fails_makes_the_space_of_all_visits_void(tmp_path):
+    for step, left in (("radiomics", True), ("register", False)):
+        together = StepRecord("midway", "sub-01").save(tmp_path / "steps" / "sub-01" / "midway.json")
+        void_results([Failure("sub-01", "ses-2", step, "", "")], tmp_path)
+        assert together.exists() == left
+
+
+def test_an_image_that_was_left_out_is_a_row_and_makes_nothing_void(tmp_path):
+    record = StepRecord("preprocess", "sub-01_ses-2")
+    record.reject(InputError("sub-01_ses-2_T2w.nii.gz", "is constant", "export it again"))
+    record.save(tmp_path / "steps" / "sub-01_ses-2" / "preprocess.json")
+    later = StepRecord("register", "sub-01_ses-2").save(tmp_path / "steps/sub-01_ses-2/register.json")
+    (row,) = rejected_files({"sub-01_ses-2": Unit("01", "2"), "sub-02": Unit("02", None)}, tmp_path)
+    assert (row.unit, row.step) == ("sub-01_ses-2", "image check")
+    assert row.reason == "sub-01_ses-2_T2w.nii.gz: is constant; export it again"
+    assert row.of_a_file
+    void_results([row], tmp_path)
+    assert later.exists()

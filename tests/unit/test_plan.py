@@ -106,6 +106,33 @@ def test_a_subject_without_a_usable_image_is_not_planned():
     assert plan(image("bold")) == {}
 
 
+def test_a_brain_mask_is_no_region_and_lesions_are_known_by_their_names():
+    masks = {
+        "masks": [image("mask", desc="brain"), image("dseg", desc="Tumor"), image("mask", label="thalamus")]
+    }
+    (unit,) = plan(image("T1w"), derivatives=masks).values()
+    assert [mask.name for mask in unit.brain_masks] == ["brain"]
+    assert [mask.name for mask in unit.masks] == ["Tumor", "thalamus"]
+    assert [mask.name for mask in unit.lesions(["*tumor*"])] == ["Tumor"]
+    assert unit.lesions([]) == []
+
+
+def test_all_images_that_may_be_the_reference_are_named_best_first():
+    files = (image("FLAIR"), image("T1w", run="2"), image("T1w", run="1"), *echoes())
+    (unit,) = plan(*files).values()
+    assert unit.references == ["run-1_T1w", "run-2_T1w", "FLAIR"]
+
+
+def test_visits_are_brought_together_where_two_or_more_have_a_reference():
+    visits = [image("T1w", session=number) for number in "12"]
+    record = "steps/sub-01/midway.json"
+    out = Path("/out")
+    assert record in participant_targets(plan(*visits), ["preprocess", "register"], out)
+    assert record not in participant_targets(plan(*visits), ["preprocess"], out)
+    assert record not in participant_targets(plan(*visits[:1]), ["register"], out)
+    assert record not in participant_targets(plan(visits[0], *echoes(session="2")), ["register"], out)
+
+
 def test_moving_the_dataset_changes_no_digest_and_changed_content_does():
     inventory = SubjectInventory("01", [image("T1w")])
     here = load_plan({"01": inventory}, Path("/here"), {})["sub-01"]

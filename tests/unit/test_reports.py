@@ -14,6 +14,7 @@ import pytest
 from voxelome.reports.figures import mosaic
 from voxelome.reports.model import (
     AnalysisSummary,
+    Check,
     Failure,
     Figure,
     GroupReport,
@@ -99,6 +100,7 @@ def subject_report() -> SubjectReport:
         figures,
         [("tumor-edema", 22.87)],
         [("sub-01_T2w.nii.gz", "is truncated", "copy it again")],
+        [Check("FLAIR", "brain covered", 71.2, "%", "red", "98 to 100", "Share in the field of view.")],
     )
     return SubjectReport(
         "sub-01",
@@ -474,3 +476,10 @@ def test_a_figure_without_a_picture_or_with_two_is_refused():
         Figure("a", "b")
     with pytest.raises(ValueError, match="PNG or an SVG"):
         Figure("a", "b", png=PNG, svg="<svg/>")
+
+
+def test_a_measure_is_shown_with_its_light_in_words_and_the_range_that_is_green():
+    text = " ".join(Page(PAGES["subject"]).text.split())
+    assert "71.2 %" in text
+    for word in ("brain covered", "red", "98 to 100", "Share in the field of view."):
+        assert word in text

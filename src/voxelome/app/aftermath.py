@@ -11,7 +11,7 @@ from pathlib import Path
 from voxelome.app.failures import Failure
 from voxelome.app.study import Study
 from voxelome.bids.description import dataset_name
-from voxelome.bids.targets import describe_visits, model_records, records_of
+from voxelome.bids.targets import describe_visits, model_records, subject_records
 from voxelome.provenance import workflow_root
 
 
@@ -20,7 +20,7 @@ def write_reports(study: Study, subjects: Sequence[str], failures: Sequence[Fail
     broken = []
     for subject in subjects:
         visits = study.visits(subject)
-        paths = [study.work_dir / record for record in records_of(visits, study.config["stages"])]
+        paths = [study.work_dir / record for record in subject_records(visits, study.config["stages"])]
         own = [failure for failure in failures if failure.participant_id == f"sub-{subject}"]
         broken += _write(
             "report_subject.py",

@@ -85,6 +85,13 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "--stages", nargs="+", choices=STAGES, metavar="STAGE", help=f"only these: {', '.join(STAGES)}"
     )
     group.add_argument(
+        "--output-spaces",
+        nargs="+",
+        metavar="SPACE",
+        help="template spaces, such as MNI152NLin2009aSym:res-1, or files of templates "
+        "(default: MNI152NLin2009aSym:res-2)",
+    )
+    group.add_argument(
         "--skip-bids-validation", action="store_true", help="do not run the official BIDS validator first"
     )
 

@@ -15,6 +15,8 @@ from voxelome.bids.targets import UNIT_STAGES
 from voxelome.imageio import save_text
 from voxelome.step import StepRecord
 
+# Steps of rows that are about a file: no step failed, and nothing that was made is void.
+INVENTORY, REJECTED = "inventory", "image check"
 SILENT = "the step ended without a word (killed, or out of memory?)"
 
 
@@ -27,6 +29,11 @@ class Failure:
     step: str
     reason: str
     log: str
+
+    @property
+    def of_a_file(self) -> bool:
+        """Whether a file cannot be used, and no step failed."""
+        return self.step in (INVENTORY, REJECTED)
 
     @property
     def unit(self) -> str:
@@ -66,9 +73,23 @@ def problem_failures(
             visit = next(
                 (f"ses-{s}" for s in sorted(filter(None, sessions)) if f"/ses-{s}/" in problem["path"]), "n/a"
             )
-            reason = f"{problem['path']}: {problem['problem']}; {problem['remedy']}"
-            rows.append(Failure(f"sub-{subject}", visit, "inventory", reason, "n/a"))
+            rows.append(Failure(f"sub-{subject}", visit, INVENTORY, _reason(problem), "n/a"))
     return rows
+
+
+def rejected_files(plan: Mapping[str, Unit], work_dir: Path) -> list[Failure]:
+    """Rows of images that preprocess could not use, in visits whose other images it could."""
+    rows = []
+    for name in plan:
+        path = work_dir / "steps" / name / "preprocess.json"
+        log = str(work_dir / "logs" / name / "preprocess.log")
+        for problem in StepRecord.load(path).problems if path.is_file() else ():
+            rows.append(Failure(*_who(name), REJECTED, _reason(problem), log))
+    return rows
+
+
+def _reason(problem: Mapping[str, str]) -> str:
+    return f"{problem['path']}: {problem['problem']}; {problem['remedy']}"
 
 
 def _who(unit: str) -> tuple[str, str]:
@@ -95,6 +116,8 @@ def void_results(failures: Iterable[Failure], work_dir: Path) -> None:
         if step not in UNIT_STAGES:
             continue
         folder = work_dir / "steps" / failure.unit
+        if step in ("preprocess", "register"):
+            (folder.parent / failure.participant_id / "midway.json").unlink(missing_ok=True)
         later = (
             UNIT_STAGES[UNIT_STAGES.index(step) + 1 :]
             if step in ("preprocess", "register")

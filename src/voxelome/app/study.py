@@ -14,6 +14,7 @@ from voxelome.app.config import check_config, default_config, merge, read_yaml, 
 from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
 from voxelome.bids.plan import Unit, load_plan
+from voxelome.bids.spaces import parse_space, parse_spaces
 from voxelome.bids.targets import unit_records
 from voxelome.errors import InputError, suggest
 from voxelome.imageio import load_json
@@ -78,6 +79,7 @@ def open_study(options: argparse.Namespace) -> Study:
         options.omp_nthreads or config["omp_nthreads"] or threads_per_step(cores, len(plan))
     )
     check_config(config, "command line")
+    parse_spaces(config["register"]["output_spaces"])
     if options.level == "group":
         config["left_out"] = merge(_unfinished(plan, config, options.work_dir), config["left_out"])
         _check_group(config, options.bids_dir, plan)
@@ -110,13 +112,20 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
     config = merge(config, own)
     if derivatives:
         config["derivatives"] = {name: str(path) for name, path in derivatives.items()}
+    if options.output_spaces is not None:
+        config["register"]["output_spaces"] = [_absolute(space) for space in options.output_spaces]
     if options.bids_filter_file:
         config["filters"] = load_json(options.bids_filter_file)
     return config
 
 
+def _absolute(space: str) -> str:
+    """Template space with the path of its file made absolute: steps run in the work folder."""
+    return parse_space(space).path or space
+
+
 # What the participant level was told and the group level need not be told again.
-REMEMBERED = ("derivatives", "filters", "random_seed", "preprocess", "register", "qsm", "radiomics")
+REMEMBERED = ("derivatives", "filters", "random_seed", "affine", "preprocess", "register", "qsm", "radiomics")
 
 
 def _remembered(options: argparse.Namespace) -> dict[str, Any]:

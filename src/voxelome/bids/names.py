@@ -85,6 +85,17 @@ def split_label(label: str) -> tuple[dict[str, str], str]:
     return {long_names[key]: value for key, value in pairs}, suffix
 
 
+def space_label(label: str) -> str:
+    """Label of an image as the value of an entity, which holds letters and digits only.
+
+    Examples
+    --------
+    >>> space_label("acq-fast_MEGRE")
+    'acqfastMEGRE'
+    """
+    return label.replace("-", "").replace("_", "")
+
+
 def unit_name(subject: str, session: str | None) -> str:
     """Name of a subject's visit, such as ``sub-01_ses-1``."""
     return f"sub-{subject}" + (f"_ses-{session}" if session else "")

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,9 @@ class Unit:
     subject: str
     session: str | None
     contrasts: tuple[Contrast, ...] = ()
-    reference: str = ""
     gradient_echoes: tuple[GradientEcho, ...] = ()
     masks: tuple[Mask, ...] = ()
+    brain_masks: tuple[Mask, ...] = ()
     skipped: tuple[dict[str, str], ...] = ()
     problems: tuple[dict[str, str], ...] = ()
 
@@ -79,6 +80,24 @@ class Unit:
     def empty(self) -> bool:
         """Whether there is nothing to work on."""
         return not self.contrasts and not self.gradient_echoes
+
+    @property
+    def references(self) -> list[str]:
+        """Labels of the images that may be the reference, best first; the first that is usable is."""
+        return sorted((item.label for item in self.contrasts), key=reference_rank)
+
+    @property
+    def reference(self) -> str:
+        """Label of the image that is the reference if it is usable; empty where there is none."""
+        return next(iter(self.references), "")
+
+    def lesions(self, patterns: Iterable[str]) -> list[Mask]:
+        """Masks whose names match one of these patterns, such as ``*tumor*``, in any case."""
+        return [
+            mask
+            for mask in self.masks
+            if any(fnmatchcase(mask.name.lower(), pattern.lower()) for pattern in patterns)
+        ]
 
     @property
     def images(self) -> list[str]:
@@ -176,7 +195,7 @@ def _plan_visit(
     gradient_echoes = [
         _gradient_echo(label, files, bids_dir, skipped) for label, files in sorted(echoes.items())
     ]
-    masks = [
+    given = [
         Mask(
             _mask_name(file),
             str(root / file.path),
@@ -184,18 +203,18 @@ def _plan_visit(
             file.digest,
         )
         for root, file in visit.masks
-        if file.entities.get("suffix") in ("mask", "dseg") and file.entities.get("desc") != "brain"
+        if file.entities.get("suffix") in ("mask", "dseg")
     ]
-    reference = _reference(contrasts)
-    _explain(contrasts, gradient_echoes, masks, reference, skipped)
+    masks = [mask for mask in given if mask.name != "brain"]
+    _explain(contrasts, gradient_echoes, masks, skipped)
     problems = [dict(item) for item in inventory.problems if _belongs(item["path"], session)]
     return Unit(
         inventory.subject,
         session,
         tuple(contrasts),
-        reference,
         tuple(gradient_echoes),
         tuple(masks),
+        tuple(mask for mask in given if mask.name == "brain"),
         tuple(skipped),
         tuple(problems),
     )
@@ -214,14 +233,9 @@ def _belongs(path: str, session: str | None) -> bool:
     return session is None or f"/ses-{session}/" in path or "/ses-" not in path
 
 
-def _reference(contrasts: Iterable[Contrast]) -> str:
-    """Label of the reference: plain T1w first, then contrast-enhanced T1w, T2w, FLAIR, PDw."""
-
-    def rank(contrast: Contrast) -> tuple[int, bool, str]:
-        return REFERENCE_ORDER.index(contrast.label.split("_")[-1]), "ce-" in contrast.label, contrast.label
-
-    ranked = sorted(contrasts, key=rank)
-    return ranked[0].label if ranked else ""
+def reference_rank(label: str) -> tuple[int, bool, str]:
+    """Rank of an image as reference: plain T1w first, then contrast-enhanced T1w, T2w, FLAIR, PDw."""
+    return REFERENCE_ORDER.index(label.rsplit("_", maxsplit=1)[-1]), "ce-" in label, label
 
 
 def _gradient_echo(
@@ -260,11 +274,10 @@ def _explain(
     contrasts: Sequence[Contrast],
     gradient_echoes: Sequence[GradientEcho],
     masks: Sequence[Mask],
-    reference: str,
     skipped: list[dict[str, str]],
 ) -> None:
     """Say what this visit cannot get and why."""
-    if not reference:
+    if not contrasts:
         skipped.append(
             {
                 "what": "brain mask of the visit, registration, template space",
@@ -272,9 +285,8 @@ def _explain(
             }
         )
     elif len(contrasts) == 1 and not gradient_echoes:
-        skipped.append(
-            {"what": "registration between contrasts", "why": f"there is only one image, {reference}"}
-        )
+        why = f"there is only one image, {contrasts[0].label}"
+        skipped.append({"what": "registration between contrasts", "why": why})
     if not gradient_echoes:
         skipped.append(
             {"what": "R2*, SWI and susceptibility maps", "why": "there is no gradient-echo acquisition"}

@@ -35,12 +35,27 @@ def records_of(units: Iterable[Unit], stages: Iterable[str]) -> list[str]:
     return [path for unit in units for path in unit_records(unit, wanted)]
 
 
+def midway_visits(units: Iterable[Unit]) -> list[Unit]:
+    """Visits of one subject that are brought to a common space: two or more that have a reference."""
+    visits = [unit for unit in units if unit.reference]
+    return visits if len(visits) > 1 else []
+
+
+def subject_records(units: Iterable[Unit], stages: Iterable[str]) -> list[str]:
+    """Records of all visits of one subject, and of what is done with them together."""
+    units, stages = list(units), list(stages)
+    together = "register" in stages and midway_visits(units)
+    return records_of(units, stages) + ([f"steps/sub-{units[0].subject}/midway.json"] if together else [])
+
+
 def participant_targets(plan: Mapping[str, Unit], stages: Sequence[str], out_dir: Path) -> list[str]:
     """Files that the participant level makes."""
-    records = records_of(plan.values(), stages)
+    subjects: dict[str, list[Unit]] = {}
+    for unit in plan.values():
+        subjects.setdefault(unit.subject, []).append(unit)
+    records = [record for units in subjects.values() for record in subject_records(units, stages)]
     if "report" not in stages:
         return records
-    subjects = dict.fromkeys(unit.subject for unit in plan.values())
     return records + [str(out_dir / f"sub-{subject}.html") for subject in subjects]
 
 

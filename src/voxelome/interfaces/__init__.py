@@ -12,6 +12,7 @@ os.environ.setdefault("NO_ET", "1")
 _HOMES = {
     "PreprocessSession": "preprocess",
     "RegisterSession": "register",
+    "AlignVisits": "midway",
     "ReconstructQSM": "qsm",
     "CarryMasks": "segment",
     "ExtractRadiomics": "radiomics",

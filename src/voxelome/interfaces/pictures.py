@@ -100,7 +100,7 @@ def _brain(records: Records) -> Iterator[Figure]:
 def _contrasts(records: Records) -> Iterator[Figure]:
     mask = _brain_mask(records)
     reference = next(_found(records, "preprocess", "brain"), None)
-    images = [item for item in _found(records, "register", "image") if not item["space"].startswith("MNI")]
+    images = list(_found(records, "register", "image"))
     if mask is None or reference is None or len(images) < 2:
         return
     pictures = {}
@@ -124,16 +124,45 @@ def _contrasts(records: Records) -> Iterator[Figure]:
 
 
 def _template(records: Records) -> Iterator[Figure]:
-    for item in _found(records, "register", "image"):
-        if item["space"].startswith("MNI"):
-            volume = load_volume(item["path"])
-            outline = next(_found(records, "register", "template-mask"), None)
-            overlay = load_volume(outline["path"], dtype=None).data > 0 if outline else None
-            picture = mosaic(volume.data, volume.affine, overlay=overlay, box=volume.data != 0)
-            caption = (
-                f"{item['image']} in the space of {item['space']}, with the outline of the subject's brain."
-            )
-            yield Figure("Template space", caption, png=picture)
+    shown: set[str] = set()
+    for item in _found(records, "register", "template"):
+        if item["space"] in shown:
+            continue
+        # The reference comes first: it is what was registered.
+        shown.add(item["space"])
+        volume = load_volume(item["path"])
+        outlines = (i for i in _found(records, "register", "template-mask") if i["space"] == item["space"])
+        outline = next(outlines, None)
+        overlay = load_volume(outline["path"], dtype=None).data > 0 if outline else None
+        picture = mosaic(volume.data, volume.affine, overlay=overlay, box=volume.data != 0)
+        caption = f"{item['image']} in the space of {item['space']}, with the outline of the subject's brain."
+        yield Figure(f"Template space {item['space']}", caption, png=picture)
+
+
+def midway_figures(record: StepRecord) -> list[Figure]:
+    """Figures of the visits in their common space: each changes to the first when it is pointed at."""
+    masks = record.find("midway-mask")
+    pictures = {}
+    for item in record.find("midway"):
+        if item["reference"]:
+            volume, mask = load_volume(item["path"]), load_volume(masks[0]["path"], dtype=None).data > 0
+            pictures[item["visit"]] = mosaic(volume.data, volume.affine, overlay=mask, box=mask, crop=mask)
+    first = next(iter(pictures), "")
+    caption = (
+        f"With the outline of {first}'s brain. What is the same in both visits should stay where it is when "
+        "the picture changes."
+    )
+    return [
+        Figure(
+            f"{visit} in the space of all visits",
+            caption,
+            png=picture,
+            alternate=pictures[first],
+            alternate_label=first,
+        )
+        for visit, picture in pictures.items()
+        if visit != first
+    ]
 
 
 def _gradient_echo_masks(records: Records) -> Iterator[Figure]:

@@ -1,4 +1,4 @@
-"""Check, reorient and bias-correct the images of a visit, and find the brain in its reference."""
+"""Check, reorient and bias-correct the images of a visit, choose its reference, and find the brain in it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
+from voxelome import quality
 from voxelome.bids.names import split_label
-from voxelome.errors import DataError, blame
-from voxelome.imageio import Volume, load_volume, save_volume
+from voxelome.errors import InputError, blame
+from voxelome.imageio import Affine, Array, MaskArray, load_volume, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.interfaces.masks import load_labels
+from voxelome.interfaces.reference import CheckedImage, rank_references
 from voxelome.orientation import to_canonical
 from voxelome.step import StepRecord, recording, use_threads
-
-# Volume of an adult's brain with its sulci and ventricles, from the smallest to the largest seen.
-PLAUSIBLE_ML = (900, 2100)
 
 
 class PreprocessInputs(StepInputs):
@@ -24,9 +24,29 @@ class PreprocessInputs(StepInputs):
 
     images = traits.List(File(), mandatory=True, desc="3D images of one visit, any grid and orientation")
     labels = traits.List(traits.Str(), mandatory=True, desc="name of each image, such as ce-gadolinium_T1w")
-    reference = traits.Str("", usedefault=True, desc="label of the reference image; empty if there is none")
-    models_dir = Directory(mandatory=True, desc="folder of fetched models (voxelome-tools models fetch)")
+    references = traits.List(
+        traits.Str(), desc="labels of the images that may be the reference; none where the visit has none"
+    )
+    brain_masks = traits.List(
+        File(), desc="brain masks that the user gives, on the grid of the reference; none: one is found"
+    )
+    brain_extraction = traits.Enum(
+        "deepbet",
+        "ensemble",
+        "given",
+        usedefault=True,
+        desc="how the brain is found: deepbet; deepbet and an atlas together; only masks that are given",
+    )
+    affine = traits.Enum(
+        "auto",
+        "sform",
+        "qform",
+        usedefault=True,
+        desc="which of the header's affines counts; auto refuses an image whose two disagree",
+    )
+    denoising = traits.Bool(False, usedefault=True, desc="reduce noise with adaptive non-local means")
     bias_correction = traits.Bool(True, usedefault=True, desc="correct the bias field with N4")
+    models_dir = Directory(mandatory=True, desc="folder of fetched models (voxelome-tools models fetch)")
     out_dir = Directory(mandatory=True, desc="folder for the corrected images, in their own space, RAS+")
 
 
@@ -42,68 +62,163 @@ class PreprocessSession(SimpleInterface):
         with recording("preprocess", spec.unit, spec.record) as record:
             record.parameters = {
                 "bias correction": "N4" if spec.bias_correction else "none",
-                "reference": spec.reference or "none",
+                "denoising": "adaptive non-local means" if spec.denoising else "none",
             }
-            for path, label in zip(spec.images, spec.labels, strict=True):
-                self._prepare(Path(path), label, record)
+            images = _usable_images(spec, record)
+            _reference_first(images, spec, record)
+            for image in images.values():
+                try:
+                    _prepare(image, spec, record)
+                except InputError as error:
+                    record.reject(error)
+            if not record.outputs:
+                raise InputError(*record.problems[0].values())
         self._results["record"] = spec.record
         return runtime
 
-    def _prepare(self, path: Path, label: str, record: StepRecord) -> None:
-        from voxelome.anat.bias import correct_bias, head_mask
-        from voxelome.anat.checks import check_volume
 
-        volume = load_volume(path)
-        with blame(path):
-            record.warnings += [f"{label}: {warning}" for warning in check_volume(volume.data, volume.affine)]
-        data, affine = to_canonical(volume.data, volume.affine)
-        brain = self._brain(path, label, data, affine, record)
-        if self.inputs.bias_correction:
-            data, field = correct_bias(data, affine, head_mask(data) if brain is None else brain)
+def _usable_images(spec: Any, record: StepRecord) -> dict[str, CheckedImage]:
+    """Images of the visit that can be used, by label; the others are noted and left out.
+
+    Raises
+    ------
+    InputError
+        None can be used.
+    """
+    images: dict[str, CheckedImage] = {}
+    errors: list[InputError] = []
+    for path, label in zip(spec.images, spec.labels, strict=True):
+        try:
+            images[label] = _check(Path(path), label, spec.affine, record)
+        except InputError as error:
+            errors.append(error)
+    if not images:
+        first, *others = errors
+        names = ", ".join(Path(error.source).name for error in others)
+        more = f" (no other image of the visit can be used either: {names})" if others else ""
+        raise InputError(first.source, first.problem + more, first.remedy)
+    for rejected in errors:
+        record.reject(rejected)
+    return images
+
+
+def _check(path: Path, label: str, form: Any, record: StepRecord) -> CheckedImage:
+    from voxelome.anat.checks import check_orientation, check_volume, holds_whole_head
+
+    volume = load_volume(path, form=form)
+    with blame(path):
+        warnings = check_volume(volume.data, volume.affine)
+        used = check_orientation(volume.data.shape, volume.qform, volume.sform, form)
+    record.warnings += [f"{label}: {warning}" for warning in warnings]
+    record.parameters[f"affine of {label}"] = used
+    data, affine = to_canonical(volume.data, volume.affine)
+    return CheckedImage(label, path, data, affine, holds_whole_head(data.shape, affine))
+
+
+def _reference_first(images: dict[str, CheckedImage], spec: Any, record: StepRecord) -> None:
+    """Prepare the reference: the best image in which a brain is found; it is taken out of `images`."""
+    order = rank_references(images, spec.references, record)
+    record.parameters["reference"] = ""
+    for label in order:
+        image = images.pop(label)
+        try:
+            _prepare(image, spec, record, is_reference=True)
+        except InputError as error:
+            if error.source != str(image.path):
+                raise
+            record.reject(error)
+            continue
+        record.parameters["reference"] = label
+        if label != order[0]:
+            record.warnings.append(f"{label} is the reference, because {order[0]} cannot be used.")
+        return
+
+
+def _prepare(image: CheckedImage, spec: Any, record: StepRecord, *, is_reference: bool = False) -> None:
+    """Denoise, find the brain of the reference, correct the bias field, save.
+
+    Raises
+    ------
+    InputError
+        The image cannot be used, or a brain mask that was given.
+    """
+    from voxelome.anat.bias import correct_bias, head_mask
+    from voxelome.anat.denoise import denoise
+    from voxelome.anat.stripped import stripped_mask
+
+    label, data, affine = image.label, image.data, image.affine
+    with blame(image.path):
+        if spec.denoising:
+            data, noise = denoise(data, affine)
+            record.quality[f"{label} noise before denoising"] = round(noise, 4)
+            record.done.append(f"{label}: noise reduced (adaptive non-local means).")
+        stripped = stripped_mask(data, affine)
+        if stripped is not None:
+            record.done.append(f"{label}: already stripped.")
+        mask = _reference_brain(image, data, stripped, spec, record) if is_reference else stripped
+        if spec.bias_correction:
+            data, field = correct_bias(data, affine, head_mask(data) if mask is None else mask)
             record.quality[f"{label} bias field range"] = round(float(np.ptp(np.log(field))), 3)
             record.done.append(f"{label}: bias field corrected (N4).")
-        out = Path(self.inputs.out_dir) / f"{label}.nii.gz"
-        record.add(save_volume(out, data, affine), "prepared", image=label, source=str(path))
-
-    def _brain(self, path: Path, label: str, data: Any, affine: Any, record: StepRecord) -> Any:
-        """Brain mask of the reference; other images get theirs from it once they are registered."""
-        from voxelome.anat.stripped import stripped_mask
-
-        mask = stripped_mask(data, affine)
-        if mask is not None:
-            method = "the image came already stripped"
-            record.done.append(f"{label}: already stripped; its own edge is kept as brain mask.")
-        elif label == self.inputs.reference:
-            mask = self._extract(path, data, affine)
-            method = "deepbet 1.0.2"
-            record.done.append(f"{label}: brain extracted (deepbet).")
-        else:
-            return None
-        if label == self.inputs.reference:
-            volume_ml = float(mask.sum()) * abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-            record.quality["brain volume (ml)"] = round(volume_ml, 1)
-            if not PLAUSIBLE_ML[0] <= volume_ml <= PLAUSIBLE_ML[1]:
-                low, high = PLAUSIBLE_ML
-                record.warnings.append(
-                    f"{label}: the brain mask has {volume_ml:.0f} ml, not between {low} and {high} ml; "
-                    "look at its outline."
-                )
-            record.parameters["brain mask"] = method
-            path = save_volume(Path(self.inputs.out_dir) / "brain_mask.nii.gz", mask, affine)
-            record.add(path, "brain", image=label, space=split_label(label)[1])
-        return mask
-
-    def _extract(self, path: Path, data: Any, affine: Any) -> Any:
-        from voxelome.segmentation.deepbet import BrainExtractor
-
-        extractor = BrainExtractor(Path(self.inputs.models_dir) / "deepbet", threads=self.inputs.num_threads)
-        with blame(path):
-            return extractor(data, affine)
+    path = save_volume(Path(spec.out_dir) / f"{label}.nii.gz", data, affine)
+    tags = {"source": str(image.path), "stripped": stripped is not None}
+    record.add(path, "prepared", image=label, **tags)
 
 
-def load_prepared(record: StepRecord, label: str) -> Volume:
-    """Read an image that :class:`PreprocessSession` made."""
-    path = record.path("prepared", image=label)
-    if path is None:
-        raise DataError(f"the record of {record.unit} has no image {label}", "run preprocess again")
-    return load_volume(path)
+def _reference_brain(
+    image: CheckedImage, data: Array, stripped: MaskArray | None, spec: Any, record: StepRecord
+) -> MaskArray:
+    """Brain mask of the reference, saved and measured: a given one before all others."""
+    mask = _given_mask(image, spec)
+    method = "given by the user"
+    if mask is None and spec.brain_extraction == "given":
+        raise InputError(
+            spec.unit,
+            "brain_extraction is 'given', but the visit has no brain mask",
+            "add a *_desc-brain_mask.nii.gz to a --derivatives dataset, or choose deepbet",
+        )
+    if mask is None and stripped is not None:
+        mask, method = stripped, "the image came already stripped"
+    if mask is None:
+        mask, method = _extract(data, image.affine, spec, record, image.label)
+    volume_ml = float(mask.sum()) * abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000
+    record.quality["brain volume (ml)"] = round(volume_ml, 1)
+    found = quality.check(image.label, "brain volume", volume_ml)
+    record.checks.append(found)
+    if found["light"] == "red":
+        low, high = quality.MEASURES["brain volume"].amber
+        record.warnings.append(
+            f"{image.label}: the brain mask has {volume_ml:.0f} ml, not between {low:g} and {high:g} ml; "
+            "look at its outline."
+        )
+    record.parameters["brain mask"] = method
+    record.done.append(f"{image.label}: brain mask: {method}.")
+    path = save_volume(Path(spec.out_dir) / "brain_mask.nii.gz", mask, image.affine)
+    record.add(path, "brain", image=image.label, space=split_label(image.label)[1])
+    return mask
+
+
+def _given_mask(image: CheckedImage, spec: Any) -> MaskArray | None:
+    """Brain mask that the user gives on the reference's grid; None where none is given."""
+    from voxelome.segmentation.carry import same_grid
+
+    for path in spec.brain_masks:
+        labels, affine = load_labels(path, spec.affine)
+        if same_grid(labels.shape, affine, image.data.shape, image.affine):
+            mask: MaskArray = labels > 0
+            return mask
+    if spec.brain_masks:
+        raise InputError(
+            spec.brain_masks[0],
+            f"is a brain mask, but not on the grid {image.data.shape} of the visit's reference {image.label}",
+            f"resample it to {image.path.name}, or leave it out",
+        )
+    return None
+
+
+def _extract(data: Array, affine: Affine, spec: Any, record: StepRecord, label: str) -> tuple[MaskArray, str]:
+    """Brain mask by deepbet, or by deepbet and an atlas together, and the method's name."""
+    from voxelome.segmentation.deepbet import VERSION, BrainExtractor
+
+    extractor = BrainExtractor(Path(spec.models_dir) / "deepbet", threads=spec.num_threads)
+    return extractor(data, affine), f"deepbet {VERSION}"

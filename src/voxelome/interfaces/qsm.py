@@ -42,6 +42,7 @@ class QSMInputs(StepInputs):
     inversion = traits.Enum(
         "tv", "tkd", usedefault=True, desc="dipole inversion: total variation or thresholded"
     )
+    affine = traits.Enum("auto", "sform", "qform", usedefault=True, desc="which of a header's affines counts")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
 
@@ -52,6 +53,8 @@ class ReconstructQSM(SimpleInterface):
     output_spec = StepOutputs
 
     def _run_interface(self, runtime: Any) -> Any:
+        from voxelome.anat.checks import check_orientation
+
         spec = self.inputs
         use_threads(spec.num_threads)
         with recording("qsm", spec.unit, spec.record) as record:
@@ -59,8 +62,10 @@ class ReconstructQSM(SimpleInterface):
                 raise InputError(
                     spec.phase[0], "phase has no magnitude image", "add part-mag images of the same echoes"
                 )
-            volumes = [load_volume(path) for path in spec.magnitude]
+            volumes = [load_volume(path, form=spec.affine) for path in spec.magnitude]
             magnitude = _stack(volumes, spec.magnitude)
+            with blame(spec.magnitude[0]):
+                check_orientation(volumes[0].data.shape, volumes[0].qform, volumes[0].sform, spec.affine)
             self._check_times(len(volumes))
             mask = self._mask(volumes[0], magnitude, record)
             if spec.phase:

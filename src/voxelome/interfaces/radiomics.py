@@ -124,15 +124,9 @@ class ExtractRadiomics(SimpleInterface):
 
 
 def _images(records: list[StepRecord]) -> list[dict[str, Any]]:
-    """Images and maps of a visit, template space and projections left out."""
-    from voxelome.interfaces.register import TEMPLATE
-
+    """Images and maps of a visit in the spaces that it was measured in, projections left out."""
     found = [item for record in records for role in ("image", "map") for item in record.find(role)]
-    return [
-        item
-        for item in found
-        if item["space"] != TEMPLATE and item.get("suffix") not in ("minIP", "S0map", "T2starmap")
-    ]
+    return [item for item in found if item.get("suffix") not in ("minIP", "S0map", "T2starmap")]
 
 
 def _rois(records: list[StepRecord]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from voxelome.interfaces.summaries import (
     quality_figures,
     subject_rows,
     summarise_analysis,
+    summarise_together,
     summarise_visit,
     visit_name,
 )
@@ -80,6 +81,7 @@ class ReportSubject(SimpleInterface):
             summarise_visit(unit, plan, [record for record in records if record.unit == unit], failures)
             for unit, plan in json.loads(spec.visits).items()
         ]
+        sessions += [summarise_together(record) for record in records if record.step == "midway"]
         errors = [
             Failure(
                 f"sub-{spec.subject}",

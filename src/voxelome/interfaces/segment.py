@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
-from voxelome.bids.names import bids_name, unit_entities
-from voxelome.errors import InputError, blame
-from voxelome.imageio import Volume, load_volume, save_text, save_volume
+from voxelome.bids.names import bids_name, space_label, split_label, unit_entities
+from voxelome.errors import InputError
+from voxelome.imageio import Affine, Array, Volume, save_text, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
-from voxelome.orientation import to_canonical
+from voxelome.interfaces.masks import home_of, load_labels
+from voxelome.interfaces.prepared import prepared_grids, reference_of
 from voxelome.step import StepRecord, recording, use_threads
 
 
@@ -25,10 +27,10 @@ class SegmentInputs(StepInputs):
     label_tables = traits.List(traits.Str(), desc="TSV with index and name of each label image; n/a if none")
     prepared = File(mandatory=True, desc="record of preprocess for this visit")
     registered = File(mandatory=True, desc="record of register for this visit")
-    reference = traits.Str("", usedefault=True, desc="label of the reference image; empty if there is none")
     gradient_echoes = traits.List(
         traits.Str(), desc="labels of gradient-echo acquisitions: masks go there too"
     )
+    affine = traits.Enum("auto", "sform", "qform", usedefault=True, desc="which of a header's affines counts")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
 
@@ -42,7 +44,8 @@ class CarryMasks(SimpleInterface):
         spec = self.inputs
         use_threads(spec.num_threads)
         prepared, registered = StepRecord.load(spec.prepared), StepRecord.load(spec.registered)
-        grids = {item["image"]: load_volume(item["path"]) for item in prepared.find("prepared")}
+        self.reference = reference_of(prepared)
+        grids = prepared_grids(prepared, self.reference)
         with recording("segment", spec.unit, spec.record) as record:
             if not spec.masks:
                 record.done.append("No masks were given for this visit.")
@@ -60,77 +63,80 @@ class CarryMasks(SimpleInterface):
         registered: StepRecord,
         record: StepRecord,
     ) -> None:
-        from voxelome.segmentation.carry import carry_labels, check_labels, label_volumes
+        from voxelome.segmentation.carry import carry_labels, label_volumes
 
-        volume = load_volume(path, dtype=None)
-        with blame(path):
-            labels = check_labels(volume.data)
-        labels, affine = to_canonical(labels, volume.affine)
-        home = self._home(path, labels, affine, grids)
-        names = label_names(path, name, table, labels)
-        targets = [self.inputs.reference] if self.inputs.reference else []
+        labels, affine = load_labels(path, self.inputs.affine)
+        home = home_of(path, labels, affine, grids)
+        mask = _Mask(name, path, labels, affine, label_names(path, name, table, labels), home)
+        targets = [self.reference] if self.reference else []
         for target in dict.fromkeys([*targets, *self.inputs.gradient_echoes]):
+            if target not in grids:
+                record.skip(f"{name} on {target}", "the image cannot be used")
+                continue
             grid = grids[target]
-            matrix = matrix_between(registered, self.inputs.reference, target, home)
+            matrix = matrix_between(registered, self.reference, target, home)
             carried = carry_labels(labels, affine, grid.data.shape, grid.affine, matrix)
-            self._save(name, target, carried, grid, names, home, path, record)
+            method = "copied" if target == home else f"carried from {home} with the visit's transforms"
+            key = split_label(target)[1] if target == self.reference else target
+            about = {"Method": method, "SpatialReference": f"the visit's {target}"}
+            out = self._save(mask, space_label(key), carried, grid.affine, about)
+            record.add(out, "labels", name=name, space=key, names=mask.table)
+            lost = [label for index, label in mask.names.items() if not (carried == index).any()]
+            record.warnings += [
+                f"{name}: {label} has no voxel left on the grid of {target}." for label in lost
+            ]
+        self._to_templates(mask, registered, record)
         volumes = label_volumes(labels, affine)
-        record.quality |= {f"{name} {names[index]} (ml)": round(value, 3) for index, value in volumes.items()}
-        record.done.append(f"{name}: {len(names)} label(s) carried from the grid of {home}.")
-
-    def _home(self, path: Path, labels: Any, affine: Any, grids: dict[str, Volume]) -> str:
-        """Name of the image on whose grid the mask was drawn, the reference before the others."""
-        from voxelome.segmentation.carry import same_grid
-
-        order = sorted(grids, key=lambda label: label != self.inputs.reference)
-        for label in order:
-            if same_grid(labels.shape, affine, grids[label].data.shape, grids[label].affine):
-                return label
-        raise InputError(
-            path,
-            f"its grid {labels.shape} is that of no image of this visit ({', '.join(order)})",
-            "resample it to the image that it was drawn on",
-        )
-
-    def _save(
-        self,
-        name: str,
-        target: str,
-        labels: Any,
-        grid: Volume,
-        names: dict[int, str],
-        home: str,
-        path: Path,
-        record: StepRecord,
-    ) -> None:
-        space = (
-            target.rsplit("_", maxsplit=1)[-1]
-            if target == self.inputs.reference
-            else target.replace("-", "").replace("_", "")
-        )
-        entities = {
-            **unit_entities(self.inputs.unit),
-            "space": space,
-            "desc": re.sub("[^A-Za-z0-9]", "", name),
+        record.quality |= {
+            f"{name} {mask.names[index]} (ml)": round(value, 3) for index, value in volumes.items()
         }
-        out = Path(self.inputs.out_dir) / bids_name(entities, "dseg", ".nii.gz")
-        method = "copied" if target == home else f"carried from {home} with the visit's rigid transforms"
-        save_volume(
-            out,
-            labels,
-            grid.affine,
-            {
-                "Sources": [f"bids:masks:{'/'.join(path.parts[-3:])}"],
-                "Method": method,
-                "SpatialReference": f"the visit's {target}",
-            },
-        )
-        rows = "".join(f"{index}\t{label}\n" for index, label in sorted(names.items()))
+        record.done.append(f"{name}: {len(mask.names)} label(s) carried from the grid of {home}.")
+
+    def _to_templates(self, mask: _Mask, registered: StepRecord, record: StepRecord) -> None:
+        """Carry labels from where they were drawn to every template space, in one interpolation."""
+        from voxelome.registration.resample import load_itk_warp, resample
+
+        for item in registered.find("warp"):
+            displacement, affine = load_itk_warp(item["path"])
+            carried = resample(
+                mask.labels,
+                mask.affine,
+                displacement.shape[:3],
+                affine,
+                matrix=matrix_between(registered, self.reference, self.reference, mask.home),
+                displacement=displacement,
+                order="label",
+            )
+            about = {"Method": f"carried from {mask.home}", "SpatialReference": item["space"]}
+            out = self._save(mask, item["space"], carried, affine, about)
+            record.add(out, "template-labels", name=mask.name, space=item["space"], names=mask.table)
+
+    def _save(self, mask: _Mask, space: str, labels: Array, affine: Affine, about: dict[str, str]) -> Path:
+        entities = {"space": space, "desc": re.sub("[^A-Za-z0-9]", "", mask.name)}
+        name = bids_name({**unit_entities(self.inputs.unit), **entities}, "dseg", ".nii.gz")
+        out = Path(self.inputs.out_dir) / name
+        source = f"bids:masks:{'/'.join(mask.path.parts[-3:])}"
+        save_volume(out, labels, affine, {"Sources": [source], **about})
+        rows = "".join(f"{index}\t{label}\n" for index, label in sorted(mask.names.items()))
         save_text(out.with_name(out.name.replace(".nii.gz", ".tsv")), "index\tname\n" + rows)
-        key = space if target == self.inputs.reference else target
-        record.add(out, "labels", name=name, space=key, names={str(i): label for i, label in names.items()})
-        lost = [label for index, label in names.items() if not (labels == index).any()]
-        record.warnings += [f"{name}: {label} has no voxel left on the grid of {target}." for label in lost]
+        return out
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """A mask that the user gives: labels in RAS+ order, their names, the image that it was drawn on."""
+
+    name: str
+    path: Path
+    labels: Array
+    affine: Affine
+    names: dict[int, str]
+    home: str
+
+    @property
+    def table(self) -> dict[str, str]:
+        """Names of the labels as a record holds them."""
+        return {str(index): label for index, label in self.names.items()}
 
 
 def label_names(path: Path, name: str, table: str, labels: Any) -> dict[int, str]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from voxelome.bids.names import unit_entities
 from voxelome.imageio import load_json
+from voxelome.quality import MEASURES, interval
 from voxelome.reports.model import (
     AnalysisSummary,
+    Check,
     Failure,
     Figure,
     Problem,
@@ -56,12 +58,40 @@ def summarise_visit(
         for r in by_step.get("preprocess", [])
         if BRAIN_VOLUME in r.quality
     ]
+    problems = [*plan["problems"], *(item for record in records for item in record.problems)]
     return SessionSummary(
         name=visit_name(unit),
         steps=steps,
         figures=figures_of(by_step),
+        checks=[summarise_check(row) for record in records for row in record.checks],
         regions=regions,
-        problems=[Problem(item["path"], item["problem"], item["remedy"]) for item in plan["problems"]],
+        problems=[Problem(item["path"], item["problem"], item["remedy"]) for item in problems],
+    )
+
+
+def summarise_check(row: dict[str, Any]) -> Check:
+    """Measure with its traffic light, from a step's record."""
+    measure = MEASURES[row["measure"]]
+    return Check(
+        row["image"],
+        row["measure"],
+        row["value"],
+        measure.unit,
+        row["light"],
+        interval(measure.green),
+        measure.meaning,
+    )
+
+
+def summarise_together(record: StepRecord) -> SessionSummary:
+    """Summary of what was done with all visits of a subject together."""
+    from voxelome.interfaces.pictures import midway_figures
+
+    return SessionSummary(
+        name="All visits",
+        steps=[summarise_step(record)],
+        figures=midway_figures(record),
+        checks=[summarise_check(row) for row in record.checks],
     )
 
 
@@ -85,9 +115,13 @@ METHODS = {
     "preprocess": "Images were brought to RAS+ voxel order and corrected for the bias field with N4 "
     "(Tustison 2010). The brain was found in the reference image with deepbet (Fisch 2024) unless the image "
     "came already stripped.",
-    "register": "The other images were registered rigidly to the reference (ANTs, Mattes mutual information) "
-    "and interpolated once; intensities are z-scores in the brain mask. The reference was registered to "
-    "MNI152NLin2009aSym with an affine and a SyN transform.",
+    "register": "The other images were registered to the reference with ANTs (Mattes mutual information) and "
+    "interpolated once; the settings of the step say with which transform, and how intensities in the brain "
+    "were made comparable. The reference was registered to the template with an affine and a SyN transform "
+    "(Avants 2008); masks of lesions were left out of the comparison.",
+    "midway": "The references of all visits were registered rigidly to each other, in both directions; the "
+    "common space is the mean of those transforms, so that no visit is favoured (Reuter 2012). Each image "
+    "was interpolated once.",
     "qsm": "Phase was unwrapped over space and echoes, the field fitted over the echo times, the background "
     "removed with V-SHARP (Li 2014), and the dipole inverted with the method that the table names. R2* was "
     "fitted to the magnitudes.",

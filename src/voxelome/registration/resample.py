@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import nibabel as nib
 import numpy as np
 from scipy import ndimage
 from scipy.io import savemat
@@ -60,7 +61,8 @@ def resample(
     order : {'linear', 'cubic', 'nearest', 'label'}
         ``cubic`` is an interpolating B-spline, which overshoots at edges. ``label`` gives the label whose
         linearly interpolated indicator is largest (the smallest such label in a tie): smoother than
-        nearest, and like it makes no new labels.
+        nearest, and like it makes no new labels. Where the target is coarser, each indicator is first
+        smoothed as for linear (multi-label Gaussian), so that thin structures win where they fill most.
 
     Returns
     -------
@@ -80,7 +82,10 @@ def resample(
     _check(data, affine, shape, displacement)
     to_source = np.linalg.inv(affine) @ (np.eye(4) if matrix is None else matrix)
     if order == "label":
-        return _resample_labels(data, _source_coordinates(to_source, shape, target_affine, displacement))
+        points = _source_coordinates(to_source, shape, target_affine, displacement)
+        if _coarser_axes(data, to_source @ target_affine).any():
+            return _smooth_labels(data, points, to_source @ target_affine)
+        return _resample_labels(data, points)
     if order == "linear":
         data = _smooth_for_coarser_grid(data, to_source @ target_affine)
     kind = data.dtype if order == "nearest" else np.dtype(np.float32)
@@ -126,6 +131,46 @@ def save_itk_affine(path: Path | str, matrix: Affine) -> Path:
     with replacing(path) as temporary:
         savemat(temporary, content, appendmat=False, format="4")
     return path
+
+
+def save_itk_warp(path: Path | str, displacement: FloatArray, affine: Affine, matrix: Affine) -> Path:
+    """Write a deformation, linear part and all, as ITK reads it (``.nii.gz``) and return `path`.
+
+    ``antsApplyTransforms -i moving -r fixed -t path`` then brings the moving image to the fixed one.
+
+    Parameters
+    ----------
+    path : path
+        File to write, ending in ``.nii.gz``.
+    displacement : ndarray, shape (X, Y, Z, 3)
+        RAS mm on the fixed grid, added to a point before `matrix`.
+    affine : ndarray, shape (4, 4)
+        Fixed voxels to world, RAS mm.
+    matrix : ndarray, shape (4, 4)
+        Takes the displaced point to the moving image's world, RAS mm.
+
+    Notes
+    -----
+    The vectors lie along the fifth axis, intent 1007, in LPS mm.
+    """
+    points = np.stack(_axis_coordinates(affine, displacement.shape[:3]), axis=-1)
+    moved = (points + displacement) @ matrix[:3, :3].T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
+    vectors = (moved - points) * np.array([-1, -1, 1], dtype=np.float32)
+    image = nib.Nifti1Image(vectors[..., np.newaxis, :].astype(np.float32), affine)
+    image.header.set_intent("vector")
+    image.header.set_xyzt_units("mm")
+    path = Path(path)
+    with replacing(path) as temporary:
+        nib.save(image, temporary)
+    return path
+
+
+def load_itk_warp(path: Path | str) -> tuple[FloatArray, Affine]:
+    """Displacement in RAS mm, shape (X, Y, Z, 3), and affine of a deformation as ITK stores it."""
+    image = nib.load(path)
+    assert isinstance(image, nib.Nifti1Image)
+    vectors = np.asarray(image.dataobj, dtype=np.float32)[..., 0, :]
+    return vectors * np.array([-1, -1, 1], dtype=np.float32), np.asarray(image.affine, dtype=np.float64)
 
 
 def _check(data: Array, affine: Affine, shape: Sequence[int], displacement: FloatArray | None) -> None:
@@ -176,12 +221,31 @@ def _smooth_for_coarser_grid(data: Array, voxels: Affine) -> Array:
     box is its squared length / 12, and the variances of the target's three axes add up.
     """
     extent = np.linalg.norm(voxels[:3, :3], axis=1)
-    coarser = (extent > _COARSENING_THAT_ALIASES) & (np.array(data.shape) > 1)
+    coarser = _coarser_axes(data, voxels)
     if not coarser.any():
         return data
     fwhm = np.sqrt(np.where(coarser, extent**2 - 1, 0))
     sigma = fwhm / np.sqrt(8 * np.log(2))
     return np.asarray(ndimage.gaussian_filter(data.astype(np.float32), sigma, mode="nearest", truncate=3))
+
+
+def _coarser_axes(data: Array, voxels: Affine) -> MaskArray:
+    """Source axes along which the target voxels are so much longer that voxels would be skipped."""
+    extent = np.linalg.norm(voxels[:3, :3], axis=1)
+    return np.asarray((extent > _COARSENING_THAT_ALIASES) & (np.array(data.shape) > 1))
+
+
+def _smooth_labels(labels: Array, points: Sequence[FloatArray], voxels: Affine) -> Array:
+    """Label whose smoothed indicator is largest at each point; 0 beyond the field of view."""
+    result = np.zeros(points[0].shape, dtype=labels.dtype)
+    best = np.zeros(points[0].shape, dtype=np.float32)
+    for label in np.unique(labels):
+        share = _smooth_for_coarser_grid((labels == label).astype(np.float32), voxels)
+        here = ndimage.map_coordinates(share, points, order=1, mode="nearest")
+        better = here > best + _ROUNDING
+        result[better], best[better] = label, here[better]
+    result[_beyond(points, labels.shape)] = 0
+    return result
 
 
 def _resample_labels(labels: Array, points: Sequence[FloatArray]) -> Array:

@@ -27,6 +27,7 @@ _FINE = (
     Stage("Rigid[0.1]", "MI", "32,Regular,0.25", (40,), (2,), (1,)),
     Stage("Rigid[0.1]", "MI", "32,Regular,0.1", (12,), (1,), (0,)),
 )
+_AFFINE = (Stage("Affine[0.1]", "MI", "32,Regular,0.25", (40, 12), (2, 1), (1, 0)),)
 _SMALLEST_OVERLAP = 0.02
 _LATER_MUST_GAIN = 1.02
 
@@ -63,6 +64,7 @@ def register_rigid(
     *,
     fixed_mask: MaskArray | None = None,
     moving_mask: MaskArray | None = None,
+    affine: bool = False,
     seed: int = 0,
     threads: int = 1,
 ) -> RigidResult:
@@ -82,6 +84,8 @@ def register_rigid(
         Voxels to world (RAS+, mm).
     fixed_mask, moving_mask : ndarray of bool, optional
         Brain in the fixed image; what of the moving image may be compared. Everything if not given.
+    affine : bool
+        Whether scales and shears are fitted after the rigid transform (images with distortions).
     seed : int
         Of the metric's sampling. With one thread the same seed gives the same matrix.
     threads : int
@@ -108,7 +112,7 @@ def register_rigid(
     centre = centre_of_mass(target)
     target, source = _moved(target, -centre), _moved(source, -centre)
     headers = np.eye(4)
-    found = _search(target, source, seed, threads)
+    found = _search(target, source, _FINE + (_AFFINE if affine else ()), seed, threads)
     before = shared_information(target, source, headers)
     if found is None:
         notes = ["The alignment of the image headers was kept: the images overlap too little to register."]
@@ -138,7 +142,9 @@ def _reasons_to_refuse(target: Grid, source: Grid, found: Affine, before: float)
     return []
 
 
-def shared_information(fixed: Grid, moving: Grid, matrix: Affine) -> float:
+def shared_information(
+    fixed: Grid, moving: Grid, matrix: Affine, displacement: FloatArray | None = None
+) -> float:
     """Mutual information in bits per voxel of the fixed mask.
 
     The mutual information where the fields of view overlap, times the share of the mask that they
@@ -150,19 +156,26 @@ def shared_information(fixed: Grid, moving: Grid, matrix: Affine) -> float:
         Images; the mask of the fixed one says where (everywhere if None).
     matrix : ndarray, shape (4, 4)
         Fixed world to moving world, mm.
+    displacement : ndarray, shape (X, Y, Z, 3), optional
+        World mm on the fixed grid, added before `matrix`.
     """
-    mask, points, inside = _matched_voxels(fixed, moving, matrix)
+    mask, points, inside = _matched_voxels(fixed, moving, matrix, displacement)
     if not inside.any():
         return 0.0
     values = ndimage.map_coordinates(moving.data, points[:, inside], order=1, mode="nearest")
     return mutual_information(fixed.data[mask][inside], values) * float(inside.mean())
 
 
-def _matched_voxels(fixed: Grid, moving: Grid, matrix: Affine) -> tuple[MaskArray, FloatArray, MaskArray]:
+def _matched_voxels(
+    fixed: Grid, moving: Grid, matrix: Affine, displacement: FloatArray | None = None
+) -> tuple[MaskArray, FloatArray, MaskArray]:
     """Mask of the fixed image, the moving voxel coordinates (3, N) there, and which can be compared."""
     mask: MaskArray = np.ones(fixed.data.shape, dtype=bool) if fixed.mask is None else fixed.mask
-    voxels = np.linalg.inv(moving.affine) @ matrix @ fixed.affine
+    to_moving = np.linalg.inv(moving.affine) @ matrix
+    voxels = to_moving @ fixed.affine
     points = voxels[:3, :3] @ np.argwhere(mask).T + voxels[:3, 3:]
+    if displacement is not None:
+        points += to_moving[:3, :3] @ displacement[mask].T
     last = np.array(moving.data.shape)[:, np.newaxis] - 1
     inside: MaskArray = np.all(np.abs(points - last / 2) <= (last + 1) / 2, axis=0)
     if moving.mask is not None:
@@ -170,8 +183,26 @@ def _matched_voxels(fixed: Grid, moving: Grid, matrix: Affine) -> tuple[MaskArra
     return mask, points, inside
 
 
-def _search(target: Grid, source: Grid, seed: int, threads: int) -> Affine | None:
-    """Optimised rigid matrix from the better of two starts; None if neither gives a hold."""
+def inverse_consistency(forward: Affine, backward: Affine, mask: MaskArray, affine: Affine) -> float:
+    """Mean displacement in mm of the voxels of a mask that go there with one matrix and back with another.
+
+    Parameters
+    ----------
+    forward, backward : ndarray, shape (4, 4)
+        World to world, RAS mm; exact inverses of each other give 0.
+    mask : ndarray of bool, shape (X, Y, Z)
+        Voxels that `forward` starts from.
+    affine : ndarray, shape (4, 4)
+        Voxels to world, RAS mm.
+    """
+    voxels = np.argwhere(mask)[:: max(1, int(mask.sum()) // 10_000)]
+    points = affine @ np.c_[voxels, np.ones(len(voxels))].T
+    gaps = (backward @ forward - np.eye(4)) @ points
+    return float(np.linalg.norm(gaps[:3], axis=0).mean())
+
+
+def _search(target: Grid, source: Grid, stages: tuple[Stage, ...], seed: int, threads: int) -> Affine | None:
+    """Optimised matrix from the better of two starts; None if neither gives a hold."""
     headers = np.eye(4)
     centres = translation(centre_of_mass(source) - centre_of_mass(target))
     optimise = partial(run_stages, target, source, seed=seed, threads=threads)
@@ -180,11 +211,11 @@ def _search(target: Grid, source: Grid, seed: int, threads: int) -> Affine | Non
         if _matched_voxels(target, source, start)[2].mean() < _SMALLEST_OVERLAP:
             continue
         with suppress(DataError):  # ANTs gives up where too few samples meet; the other start may do
-            matrix = optimise(_COARSE, start=start)[0]
+            matrix = optimise(_COARSE, start=start).affine
             score = shared_information(target, source, matrix)
             if score > _LATER_MUST_GAIN * best_score:
                 best, best_score = matrix, score
-    return None if best is None else optimise(_FINE, start=best)[0]
+    return None if best is None else optimise(stages, start=best).affine
 
 
 def _widen_mask(grid: Grid) -> Grid:

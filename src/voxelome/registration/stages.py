@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import nibabel as nib
 import numpy as np
 from scipy.io import loadmat
 
 from voxelome.ants_image import RAS_TO_LPS, AntsImage, run_ants
 from voxelome.imageio import Affine, Array, MaskArray
-from voxelome.registration.resample import save_itk_affine
+from voxelome.registration.resample import load_itk_warp, save_itk_affine
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,26 @@ class Stage:
     tolerance: str = "1e-6,10"
 
 
+@dataclass(frozen=True)
+class Transforms:
+    """What antsRegistration found.
+
+    Attributes
+    ----------
+    affine : ndarray, shape (4, 4)
+        All linear stages and the start in one: fixed world to moving world, RAS mm.
+    displacement : Grid or None
+        Vectors in RAS mm, shape (X, Y, Z, 3), added to a point of the fixed image before the affine. Its
+        grid is that of the last level: the fixed image's, coarser if that level shrinks.
+    inverse : Grid or None
+        Vectors that undo the displacement, on the same grid.
+    """
+
+    affine: Affine
+    displacement: Grid | None = None
+    inverse: Grid | None = None
+
+
 def run_stages(
     fixed: Grid,
     moving: Grid,
@@ -69,8 +88,8 @@ def run_stages(
     start: Affine | None = None,
     seed: int = 0,
     threads: int = 1,
-) -> tuple[Affine, Grid | None]:
-    """Affine (fixed world to moving world, RAS mm) and displacement that antsRegistration finds.
+) -> Transforms:
+    """Transforms that antsRegistration finds.
 
     Parameters
     ----------
@@ -84,14 +103,6 @@ def run_stages(
         Of the metric's sampling; ANTs takes 0 for "from the clock", so seeds are counted from 1 here.
     threads : int
         Threads of ITK. Its first use in a process fixes them.
-
-    Returns
-    -------
-    affine : ndarray, shape (4, 4)
-        All linear stages and the start in one.
-    displacement : Grid or None
-        Vectors in RAS mm, shape (X, Y, Z, 3), applied before the affine. Its grid is that of the last
-        level: the fixed image's, coarser if that level shrinks.
 
     Raises
     ------
@@ -113,8 +124,8 @@ def run_stages(
         arguments += ["--masks", f"[{names[0]},{names[1]}]"]
         run_ants("antsRegistration", arguments)
         affine = read_affine(Path(folder) / "out0GenericAffine.mat")
-        warp = Path(folder) / "out1Warp.nii.gz"
-        return affine, read_warp(warp) if warp.exists() else None
+        warps = [Path(folder) / f"out1{name}Warp.nii.gz" for name in ("", "Inverse")]
+        return Transforms(affine, *(read_warp(warp) for warp in warps if warp.exists()))
 
 
 def _stage_arguments(stage: Stage, pointers: str) -> list[str]:
@@ -143,9 +154,5 @@ def read_affine(path: Path) -> Affine:
 
 
 def read_warp(path: Path) -> Grid:
-    """Displacement in RAS mm of ANTs' warp, whose vectors are in LPS mm."""
-    image = nib.load(path)
-    assert isinstance(image, nib.Nifti1Image)
-    # ITK stores a vector a voxel along the fifth axis.
-    vectors = np.asarray(image.dataobj, dtype=np.float32)[..., 0, :]
-    return Grid(vectors * np.array([-1, -1, 1], dtype=np.float32), np.asarray(image.affine, dtype=np.float64))
+    """Displacement in RAS mm of a warp that ANTs wrote."""
+    return Grid(*load_itk_warp(path))

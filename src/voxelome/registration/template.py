@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
@@ -12,7 +12,14 @@ from scipy.interpolate import make_interp_spline
 
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, FloatArray, MaskArray
-from voxelome.registration.prepare import centre_of_mass, crop_to_mask, prepare_image, translation
+from voxelome.registration.prepare import (
+    centre_of_mass,
+    crop_to_mask,
+    prepare_image,
+    reduce_resolution,
+    translation,
+)
+from voxelome.registration.rigid import shared_information
 from voxelome.registration.stages import Grid, Stage, run_stages
 
 _SPACINGS = (1, 2)
@@ -40,12 +47,19 @@ class TemplateResult:
     jacobian_min, jacobian_max : float
         Of the Jacobian determinant of the displacement alone, in the template's mask. 0 or less: the
         field folds; 0.5: half the volume.
+    inverse_consistency : float
+        Mean distance in mm in the template's mask after the displacement and its inverse.
+    mutual_information_before, mutual_information_after : float
+        Bits per voxel of the template's mask, with the centres of the brains matched, and at the end.
     """
 
     affine: Affine
     displacement: FloatArray
     jacobian_min: float
     jacobian_max: float
+    inverse_consistency: float
+    mutual_information_before: float
+    mutual_information_after: float
 
 
 def load_template(spacing: float) -> tuple[FloatArray, Affine, MaskArray]:
@@ -94,6 +108,7 @@ def register_template(
     template_affine: Affine,
     template_mask: MaskArray,
     *,
+    lesion: MaskArray | None = None,
     threads: int = 1,
     seed: int = 0,
 ) -> TemplateResult:
@@ -112,6 +127,9 @@ def register_template(
         Its brain.
     template, template_affine, template_mask
         As :func:`load_template` gives them.
+    lesion : ndarray of bool, shape (X, Y, Z), optional
+        What of the brain has no counterpart in the template: it is left out of the comparison, so that
+        nothing is pulled over it (Brett et al., NeuroImage 14:486, 2001).
     threads : int
         Threads of ITK.
     seed : int
@@ -136,24 +154,50 @@ def register_template(
     centre = _mask_centre(target)
     start = translation(_mask_centre(subject) - centre)
     # The metric sees everything in the box: where the brain ends is what matters most at first.
-    found, warp = run_stages(
-        Grid(target.data, translation(-centre) @ target.affine),
-        Grid(subject.data, translation(-centre) @ subject.affine),
-        _STAGES,
-        start=start,
-        seed=seed,
-        threads=threads,
-    )
-    assert warp is not None  # the last stage is deformable
-    field = Grid(warp.data, translation(centre) @ warp.affine)
+    compared = None if lesion is None or not lesion.any() else ~_reduced_lesion(lesion, affine)
+    fixed = Grid(target.data, translation(-centre) @ target.affine)
+    moving = Grid(subject.data, translation(-centre) @ subject.affine, compared)
+    found = run_stages(fixed, moving, _STAGES, start=start, seed=seed, threads=threads)
+    assert found.displacement is not None  # the last stage is deformable
+    assert found.inverse is not None
+    inside = replace(fixed, mask=target.mask)
+    field = replace(found.displacement, affine=translation(centre) @ found.displacement.affine)
     displacement = interpolate_field(field, template.shape, template_affine)
     jacobian = jacobian_determinant(displacement, template_affine)[template_mask]
+    own = interpolate_field(found.displacement, fixed.data.shape, fixed.affine)
     return TemplateResult(
-        translation(centre) @ found @ translation(-centre),
+        translation(centre) @ found.affine @ translation(-centre),
         displacement,
         float(jacobian.min()),
         float(jacobian.max()),
+        _inverse_consistency(found.displacement, found.inverse, inside),
+        shared_information(inside, moving, start),
+        shared_information(inside, moving, found.affine, own),
     )
+
+
+def _reduced_lesion(lesion: MaskArray, affine: Affine) -> MaskArray:
+    """Lesion at the working resolution, a voxel wider: its rim is no counterpart of anything, either."""
+    touched: MaskArray = reduce_resolution(lesion, affine)[0] > 0
+    return np.asarray(ndimage.binary_dilation(touched))
+
+
+def _inverse_consistency(there: Grid, back: Grid, fixed: Grid) -> float:
+    """Mean distance in mm of the fixed mask's voxels after a displacement and the one that undoes it."""
+    assert fixed.mask is not None
+    points = fixed.affine @ np.c_[np.argwhere(fixed.mask)[::7], np.ones(fixed.mask.sum())[::7]].T
+    moved = _displaced(there, points[:3])
+    return float(np.linalg.norm(_displaced(back, moved) - points[:3], axis=0).mean())
+
+
+def _displaced(field: Grid, points: FloatArray) -> FloatArray:
+    """Points (3, N) in world mm moved by a displacement, interpolated linearly."""
+    to_voxels = np.linalg.inv(field.affine)
+    voxels = to_voxels[:3, :3] @ points + to_voxels[:3, 3:]
+    axes = [
+        ndimage.map_coordinates(field.data[..., axis], voxels, order=1, mode="nearest") for axis in range(3)
+    ]
+    return np.asarray(points + np.stack(axes))
 
 
 def interpolate_field(field: Grid, shape: Sequence[int], affine: Affine) -> FloatArray:

@@ -17,6 +17,18 @@ class Measure(NamedTuple):
     unit: str = ""
 
 
+class Check(NamedTuple):
+    """A measure with its traffic light, the range in which that is green, and what it says."""
+
+    image: str
+    measure: str
+    value: float
+    unit: str
+    light: Literal["green", "amber", "red"]
+    green: str
+    meaning: str
+
+
 class Failure(NamedTuple):
     """A step that failed: where, why, and the log to read."""
 
@@ -89,7 +101,7 @@ class StepSummary:
 
 @dataclass(frozen=True)
 class SessionSummary:
-    """One visit: its steps, figures, regions (name, volume in ml) and unusable files.
+    """One visit: its steps, figures, checks, regions (name, volume in ml) and unusable files.
 
     `name` is empty where the dataset has no sessions.
     """
@@ -99,6 +111,7 @@ class SessionSummary:
     figures: Sequence[Figure] = ()
     regions: Sequence[tuple[str, float]] = ()
     problems: Sequence[tuple[str, str, str]] = ()
+    checks: Sequence[Check] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from voxelome.reports import wording
 from voxelome.reports.model import Figure, GroupReport, SubjectReport
 
 _ICONS = {
+    "green": "\N{BLACK CIRCLE}",
+    "amber": "\N{BLACK UP-POINTING TRIANGLE}",
+    "red": "\N{BLACK DIAMOND}",
     "done": "\N{CHECK MARK}",
     "warning": "!",
     "failed": "\N{MULTIPLICATION X}",

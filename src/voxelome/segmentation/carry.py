@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, voxel_sizes
+from voxelome.orientation import largest_displacement
 
 # Corners of two grids that differ by less than this (mm) are the same grid: headers round.
 TOLERANCE = 0.05
@@ -22,10 +23,7 @@ def same_grid(
     """Whether two grids have the same shape and put their corners at the same place within `tolerance` mm."""
     if tuple(shape) != tuple(other_shape):
         return False
-    corners = np.array(np.meshgrid(*[(0, size - 1) for size in shape])).reshape(3, -1)
-    corners = np.vstack([corners, np.ones(corners.shape[1])])
-    gap = ((affine - other_affine) @ corners)[:3]
-    return float(np.linalg.norm(gap, axis=0).max()) <= tolerance
+    return largest_displacement(shape, affine, other_affine) <= tolerance
 
 
 def check_labels(labels: Array) -> Array:

@@ -150,6 +150,41 @@ class BrainExtractor:
         DataError
             The image is not 3D and RAS+, has no contrast, or no brain is found in it.
         """
+        box, inside = self._inside(data, affine)
+        mask = np.zeros(data.shape, dtype=bool)
+        mask[box] = fill_voids.fill(_largest(inside > BRAIN_PROBABILITY))
+        return mask
+
+    def probability(self, data: Array, affine: Affine) -> FloatVolume:
+        """Probability of brain on the grid of `data`, 0 outside the box that the first network finds.
+
+        The largest part of what is above 0.5, its holes filled, is the mask that calling the extractor
+        gives. The network is sure of itself: nearly all voxels have nearly 0 or nearly 1.
+
+        Parameters
+        ----------
+        data : ndarray, shape (x, y, z)
+            Whole head, axes in RAS+ order.
+        affine : ndarray, shape (4, 4)
+            Voxel to world, for the check of the axes.
+
+        Returns
+        -------
+        ndarray of float32, shape (x, y, z)
+            From 0 to 1.
+
+        Raises
+        ------
+        DataError
+            The image is not 3D and RAS+, has no contrast, or no brain is found in it.
+        """
+        box, inside = self._inside(data, affine)
+        probability = np.zeros(data.shape, dtype=np.float32)
+        probability[box] = inside
+        return probability
+
+    def _inside(self, data: Array, affine: Affine) -> tuple[Box, FloatVolume]:
+        """Box of the brain, and the probability of brain inside of it on the image's grid."""
         if data.ndim != 3 or aff2axcodes(affine) != ("R", "A", "S"):
             axes = "".join(str(axis) for axis in aff2axcodes(affine))
             problem = f"brain extraction takes a 3D image in RAS+ order, not {axes} of shape {data.shape}"
@@ -161,11 +196,9 @@ class BrainExtractor:
         if not high > low:
             raise DataError(f"the image has no contrast (nearly all voxels are {low:g})", NO_BRAIN)
         box = _box(_largest(_probability(self._find_box, small, low, high) > BRAIN_PROBABILITY), data.shape)
-        inside = _probability(self._segment, _resize(image[box], _cube("model.onnx")), low, high)
-        mask = np.zeros(data.shape, dtype=bool)
-        brain = _resize(inside, mask[box].shape) > BRAIN_PROBABILITY
-        mask[box] = fill_voids.fill(_largest(brain))
-        return mask
+        part = image[box]
+        inside = _probability(self._segment, _resize(part, _cube("model.onnx")), low, high)
+        return box, _resize(inside, part.shape)
 
 
 def _session(folder: Path, file: str, threads: int) -> onnxruntime.InferenceSession:

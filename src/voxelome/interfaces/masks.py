@@ -1,0 +1,54 @@
+"""Masks that the user gives: how they are read, and on which image of the visit they were drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from voxelome.errors import InputError, blame
+from voxelome.imageio import Affine, Array, Form, MaskArray, Volume, load_volume
+from voxelome.orientation import to_canonical
+
+
+def load_labels(path: Path | str, form: Form = "auto") -> tuple[Array, Affine]:
+    """Label image in RAS+ voxel order, and its affine.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, is empty, or holds values that are no labels.
+    """
+    from voxelome.segmentation.carry import check_labels
+
+    volume = load_volume(path, dtype=None, form=form)
+    with blame(path):
+        labels = check_labels(volume.data)
+    return to_canonical(labels, volume.affine)
+
+
+def home_of(path: Path | str, labels: Array, affine: Affine, grids: dict[str, Volume]) -> str:
+    """Label of the first image on whose grid a mask was drawn.
+
+    Raises
+    ------
+    InputError
+        It is on the grid of none.
+    """
+    from voxelome.segmentation.carry import same_grid
+
+    for label, grid in grids.items():
+        if same_grid(labels.shape, affine, grid.data.shape, grid.affine):
+            return label
+    raise InputError(
+        path,
+        f"its grid {labels.shape} is that of no image of this visit ({', '.join(grids)})",
+        "resample it to the image that it was drawn on",
+    )
+
+
+def union(masks: Iterable[Array]) -> MaskArray:
+    """Voxels that any of one or more masks on one grid marks."""
+    found: MaskArray = np.any([mask > 0 for mask in masks], axis=0)
+    return found

@@ -1,0 +1,84 @@
+"""The images of a visit on their way out: names, sidecars, and one scale of intensities each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from voxelome.bids.description import source_uri
+from voxelome.bids.names import bids_name, split_label, unit_entities
+from voxelome.errors import blame
+from voxelome.imageio import Affine, Array, FloatArray, MaskArray, save_volume
+from voxelome.step import StepRecord
+
+
+class VisitImages:
+    """Names and saves what registration makes of a visit's images.
+
+    The scale of an image's intensities is found once, in the visit's brain mask in the space of its
+    reference. It is linear, as interpolation is, so that in every other space the original voxels are
+    interpolated once and scaled the same.
+
+    Parameters
+    ----------
+    unit : str
+        Subject and visit.
+    out_dir : path
+        Folder for the images.
+    prepared : StepRecord
+        What preprocess left.
+    method : str
+        Name of the normalisation.
+    reference : str
+        Label of the reference.
+    """
+
+    def __init__(self, unit: str, out_dir: Path, prepared: StepRecord, method: str, reference: str) -> None:
+        self.unit, self.out_dir, self.prepared, self.method = unit, out_dir, prepared, method
+        self.reference = reference
+        self.scales: dict[str, dict[str, Any]] = {}
+
+    def path(self, suffix: str, extension: str = ".nii.gz", label: str = "", **entities: str) -> Path:
+        """Path of an output; the entities of `label` go into its name."""
+        extra = split_label(label)[0] if label else {}
+        named = {**unit_entities(self.unit), **extra, **entities}
+        return self.out_dir / bids_name(named, suffix, extension)
+
+    def source(self, label: str) -> str:
+        """Path of the raw image."""
+        return str(self.prepared.find("prepared", image=label)[0]["source"])
+
+    def sidecar(self, label: str, **more: Any) -> dict[str, Any]:
+        """Sidecar of what was made of an image."""
+        return {"Sources": [source_uri(self.source(label))], "SkullStripped": False, **more}
+
+    def scale(self, label: str, data: Array, mask: MaskArray) -> FloatArray:
+        """Image with comparable intensities in the mask, 0 outside; the scale is kept for other spaces."""
+        from voxelome.anat.normalise import normalise
+
+        with blame(self.source(label)):
+            result = normalise(data, mask, self.method, label)
+        self.scales[label] = {
+            "Units": result.units,
+            "Normalisation": self.method,
+            "NormalisationOffset": result.offset,
+            "NormalisationScale": result.scale,
+            **result.parameters,
+        }
+        return result.data
+
+    def rescale(self, label: str, data: Array, mask: MaskArray) -> FloatArray:
+        """Image in another space on the scale that :meth:`scale` found, 0 outside of the mask."""
+        from voxelome.anat.normalise import apply_scale
+
+        found = self.scales[label]
+        return apply_scale(data, mask, found["NormalisationOffset"], found["NormalisationScale"])
+
+    def save(self, label: str, data: Array, affine: Affine, *, space: str = "", of: str = "") -> Path:
+        """Save a normalised image in a space; `of` says what the space is."""
+        entities = {"space": space, "desc": "preproc"} if space else {"desc": "preproc"}
+        sidecar = self.sidecar(label, **self.scales[label])
+        sidecar["SkullStripped"] = True
+        if of:
+            sidecar["SpatialReference"] = of
+        return save_volume(self.path(split_label(label)[1], label=label, **entities), data, affine, sidecar)
