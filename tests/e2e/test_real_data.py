@@ -35,6 +35,15 @@ ANATOMY = {
     "from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.nii.gz",
 }
 ENHANCED = {f"ce-gadolinium_{name}" if "preproc_T1w" in name else name for name in ANATOMY}
+MNI = "space-MNI152NLin2009aSym_desc"
+TWO_VISITS = {
+    "space-T1w_desc-preproc_FLAIR.nii.gz",
+    f"{MNI}-preproc_FLAIR.nii.gz",
+    "space-midway_desc-preproc_T1w.nii.gz",
+    "space-midway_desc-preproc_FLAIR.nii.gz",
+    "space-midway_desc-brain_mask.nii.gz",
+}
+TUMOUR = {"desc-excluded_mask.nii.gz", "space-T1w_desc-tumor_dseg.nii.gz", f"{MNI}-tumor_dseg.nii.gz"}
 MAPS = {f"{name}.nii.gz" for name in ("Chimap", "R2starmap", "T2starmap", "S0map", "swi", "minIP")}
 
 
@@ -42,15 +51,17 @@ MAPS = {f"{name}.nii.gz" for name in ("Chimap", "R2starmap", "T2starmap", "S0map
     ("folder", "expected"),
     [
         ("sub-chris", ANATOMY),
-        ("sub-ms01/ses-01", ANATOMY | {"space-T1w_desc-preproc_FLAIR.nii.gz"}),
-        ("sub-ms01/ses-02", ANATOMY | {"space-T1w_desc-preproc_FLAIR.nii.gz"}),
+        ("sub-ms01/ses-01", ANATOMY | TWO_VISITS),
+        ("sub-ms01/ses-02", ANATOMY | TWO_VISITS),
         (
             "sub-du7294",
             ANATOMY
+            | TUMOUR
             | {f"space-T1w_desc-preproc_{suffix}.nii.gz" for suffix in ("T2w", "FLAIR")}
-            | {"ce-gadolinium_space-T1w_desc-preproc_T1w.nii.gz", "space-T1w_desc-tumor_dseg.nii.gz"},
+            | {f"{MNI}-preproc_{suffix}.nii.gz" for suffix in ("T2w", "FLAIR")}
+            | {f"ce-gadolinium_{space}_desc-preproc_T1w.nii.gz" for space in ("space-T1w", MNI[:-5])},
         ),
-        ("sub-brain1", ENHANCED | {"space-T1w_desc-tumor_dseg.nii.gz"}),
+        ("sub-brain1", ENHANCED | TUMOUR),
         ("sub-gre7t", MAPS | {"desc-brain_mask.nii.gz", "desc-qsm_mask.nii.gz"}),
     ],
 )

@@ -24,7 +24,7 @@ def write(
     path: Path, data: Any = BRAIN, affine: Any = AFFINE, *, qform: Any = None, codes: Any = (1, 1)
 ) -> Path:
     """Write an image whose qform may differ from its sform."""
-    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), affine)
+    image = nib.Nifti1Image(np.asarray(data, dtype=np.float32), np.eye(4))
     image.set_qform(affine if qform is None else qform, code=codes[0])
     image.set_sform(affine, code=codes[1])
     nib.save(image, path)

@@ -78,13 +78,14 @@ def problem_failures(
 
 
 def rejected_files(plan: Mapping[str, Unit], work_dir: Path) -> list[Failure]:
-    """Rows of images that preprocess could not use, in visits whose other images it could."""
+    """Rows of images that could not be used, in visits whose other images could."""
     rows = []
     for name in plan:
-        path = work_dir / "steps" / name / "preprocess.json"
-        log = str(work_dir / "logs" / name / "preprocess.log")
-        for problem in StepRecord.load(path).problems if path.is_file() else ():
-            rows.append(Failure(*_who(name), REJECTED, _reason(problem), log))
+        for step in ("preprocess", "register"):
+            path = work_dir / "steps" / name / f"{step}.json"
+            log = str(work_dir / "logs" / name / f"{step}.log")
+            for problem in StepRecord.load(path).problems if path.is_file() else ():
+                rows.append(Failure(*_who(name), REJECTED, _reason(problem), log))
     return rows
 
 

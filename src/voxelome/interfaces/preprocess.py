@@ -25,10 +25,16 @@ class PreprocessInputs(StepInputs):
     images = traits.List(File(), mandatory=True, desc="3D images of one visit, any grid and orientation")
     labels = traits.List(traits.Str(), mandatory=True, desc="name of each image, such as ce-gadolinium_T1w")
     references = traits.List(
-        traits.Str(), desc="labels of the images that may be the reference; none where the visit has none"
+        traits.Str(),
+        value=[],
+        usedefault=True,
+        desc="labels of the images that may be the reference; none where the visit has none",
     )
     brain_masks = traits.List(
-        File(), desc="brain masks that the user gives, on the grid of the reference; none: one is found"
+        File(),
+        value=[],
+        usedefault=True,
+        desc="brain masks that the user gives, on the grid of the reference; none: one is found",
     )
     brain_extraction = traits.Enum(
         "deepbet",

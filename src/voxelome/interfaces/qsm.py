@@ -31,8 +31,8 @@ class QSMInputs(StepInputs):
     """Inputs of :class:`ReconstructQSM`."""
 
     label = traits.Str(mandatory=True, desc="name of the acquisition, such as acq-fast_MEGRE")
-    magnitude = traits.List(File(), desc="magnitude images, one an echo")
-    phase = traits.List(File(), desc="phase images, one an echo")
+    magnitude = traits.List(File(), value=[], usedefault=True, desc="magnitude images, one an echo")
+    phase = traits.List(File(), value=[], usedefault=True, desc="phase images, one an echo")
     echo_times = traits.List(traits.Float(), desc="echo times in s, in the order of the images")
     field_strength = traits.Float(0.0, usedefault=True, desc="field strength in T; 0 means unknown")
     phase_units = traits.Str(
@@ -103,6 +103,7 @@ class ReconstructQSM(SimpleInterface):
         return mask
 
     def _reconstruct(self, magnitude: Any, mask: Any, affine: Any, record: StepRecord) -> None:
+        from voxelome.qsm.dipole import field_direction
         from voxelome.qsm.phase import phase_to_radians
         from voxelome.qsm.pipeline import QSMSettings, reconstruct
 
@@ -127,12 +128,16 @@ class ReconstructQSM(SimpleInterface):
         maps: dict[str, Any] = {"Chimap": result.chi, "swi": result.swi, "minIP": result.minip}
         if result.r2star is not None:
             maps |= {"R2starmap": result.r2star, "T2starmap": result.t2star, "S0map": result.s0}
+        record.parameters |= {
+            "dipole inversion": spec.inversion,
+            "reference": "mean over the mask",
+            "main field along the voxel axes": ", ".join(f"{part:.3f}" for part in field_direction(affine)),
+        }
         self._save(maps, affine, record)
         valid = self._path("mask", desc="qsm")
         save_volume(valid, result.mask, affine, {**self._sidecar(), "Type": "ROI"})
         record.add(valid, "mask", space=spec.label, name="qsm")
         record.quality |= {key: round(float(value), 4) for key, value in result.quality.items()}
-        record.parameters |= {"dipole inversion": spec.inversion, "reference": "mean over the mask"}
         record.done.append(
             f"Susceptibility and SWI from {len(spec.phase)} echoes at {spec.field_strength:g} T."
         )

@@ -33,7 +33,7 @@ def rank_references(
     Images of a whole head come before others, then the contrasts in the order of
     :data:`voxelome.bids.plan.REFERENCE_ORDER`. Of several images of one contrast (runs), those whose
     voxels are clearly longer than the others' come last; of the rest, the one with the least ghosting and
-    blurring (entropy focus criterion) comes first.
+    blurring (entropy of the gradient) comes first.
 
     Parameters
     ----------
@@ -61,19 +61,19 @@ def rank_references(
 
 def _by_quality(rivals: Iterable[CheckedImage], record: StepRecord) -> list[CheckedImage]:
     """Images of one contrast, the best first."""
-    from voxelome.anat.efc import entropy_focus
+    from voxelome.anat.efc import gradient_entropy
 
     images = list(rivals)
     if len(images) == 1:
         return images
     longest = {image.label: max(voxel_sizes(image.affine)) for image in images}
     limit = CLEARLY_LONGER * min(longest.values())
-    focus = {image.label: entropy_focus(image.data) for image in images}
-    record.quality |= {f"{label} entropy focus": round(value, 4) for label, value in focus.items()}
+    focus = {image.label: gradient_entropy(image.data) for image in images}
+    record.quality |= {f"{label} gradient entropy": round(value, 4) for label, value in focus.items()}
     images.sort(key=lambda image: (longest[image.label] > limit, focus[image.label]))
     others = ", ".join(image.label for image in images[1:])
     record.done.append(
-        f"{images[0].label} comes before {others}: finer voxels, or less ghosting and blurring (entropy "
-        "focus criterion)."
+        f"{images[0].label} comes before {others}: finer voxels, or less ghosting and blurring (entropy of "
+        "the gradient)."
     )
     return images

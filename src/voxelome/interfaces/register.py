@@ -11,6 +11,7 @@ from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 from voxelome import quality
 from voxelome.bids.names import bids_name, space_label, split_label, unit_entities
 from voxelome.bids.spaces import parse_spaces
+from voxelome.errors import InputError
 from voxelome.imageio import (
     Affine,
     MaskArray,
@@ -33,7 +34,10 @@ class RegisterInputs(StepInputs):
 
     prepared = File(mandatory=True, desc="record of preprocess for this visit")
     gradient_echoes = traits.List(
-        traits.Str(), desc="labels that are gradient-echo magnitudes: they keep their own space"
+        traits.Str(),
+        value=[],
+        usedefault=True,
+        desc="labels that are gradient-echo magnitudes: they keep their own space",
     )
     lesions = traits.List(
         File(),
@@ -54,7 +58,10 @@ class RegisterInputs(StepInputs):
         desc="how intensities in the brain are made comparable",
     )
     output_spaces = traits.List(
-        traits.Str(), desc="template spaces, such as MNI152NLin2009aSym:res-2, or files of templates"
+        traits.Str(),
+        value=[],
+        usedefault=True,
+        desc="template spaces, such as MNI152NLin2009aSym:res-2, or files of templates",
     )
     random_seed = traits.Int(0, usedefault=True, desc="seed of the optimiser's sampling")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
@@ -112,10 +119,13 @@ class _Session:
         self._save_reference()
         for output in self.prepared.find("prepared"):
             label = output["image"]
-            if label in self.spec.gradient_echoes:
-                self._register_gradient_echo(label)
-            elif label != self.label:
-                self._register_contrast(label)
+            try:
+                if label in self.spec.gradient_echoes:
+                    self._register_gradient_echo(label)
+                elif label != self.label:
+                    self._register_contrast(label)
+            except InputError as error:
+                self.record.reject(error)
         if spaces:
             from voxelome.interfaces.to_template import carry_to_template
 
@@ -139,7 +149,13 @@ class _Session:
         self.matrices[self.label] = np.eye(4)
 
     def _register(self, label: str, moving: Volume) -> Affine:
-        """Matrix from the reference's world to the image's, checked there and back."""
+        """Matrix from the reference's world to the image's, checked there and back, and for its sides.
+
+        Raises
+        ------
+        InputError
+            The image or the reference has left and right exchanged.
+        """
         from voxelome.registration.rigid import inverse_consistency, register_rigid
 
         spec = self.spec
@@ -163,11 +179,29 @@ class _Session:
                 matrix, back.matrix, self.brain, self.reference.affine
             )
         self._judge(label, measures)
+        self._check_sides(label, moving, matrix)
         sentences = [f"{label}: {note}" for note in result.notes]
         (self.record.warnings if result.doubtful else self.record.done).extend(sentences)
         self._save_matrix(label, matrix)
         self.matrices[label] = matrix
         return matrix
+
+    def _check_sides(self, label: str, moving: Volume, matrix: Affine) -> None:
+        """Refuse an image that fits the reference clearly better when left and right are exchanged."""
+        from voxelome.registration.laterality import check_laterality
+
+        fixed = (self.reference.data, self.reference.affine, self.brain)
+        options = {"seed": self.spec.random_seed, "threads": self.spec.num_threads}
+        found = check_laterality(moving.data, moving.affine, *fixed, matrix, **options)
+        self._judge(label, {"mirrored fit": found.ratio})
+        if found.verdict == "mirrored":
+            reference = Path(self.images.source(self.label)).name
+            raise InputError(
+                self.images.source(label),
+                f"fits {reference} clearly better with left and right exchanged "
+                f"({found.mirrored_mutual_information:.2f} bits against {found.mutual_information:.2f})",
+                "the header of one of the two is wrong: find out which, and convert it again from DICOM",
+            )
 
     def _judge(self, label: str, measures: dict[str, float]) -> None:
         self.record.checks += [quality.check(label, name, value) for name, value in measures.items()]
@@ -181,7 +215,7 @@ class _Session:
             self.reference.affine,
             moving.data.shape,
             moving.affine,
-            matrix=np.linalg.inv(matrix),
+            matrix=np.asarray(np.linalg.inv(matrix), dtype=np.float64),
             order="nearest",
         )
         inside: MaskArray = brain > 0
@@ -240,10 +274,14 @@ class _Session:
         carried = []
         for path in self.spec.lesions:
             labels, affine = load_labels(path, self.spec.affine)
-            matrix = self.matrices[home_of(path, labels, affine, grids)]
-            carried.append(
-                carry_labels(labels, affine, self.reference.data.shape, self.reference.affine, matrix)
-            )
+            home = home_of(path, labels, affine, grids)
+            if home not in self.matrices:
+                self.record.skip(f"leaving out the lesion of {Path(path).name}", f"{home} cannot be used")
+                continue
+            grid = (self.reference.data.shape, self.reference.affine)
+            carried.append(carry_labels(labels, affine, *grid, self.matrices[home]))
+        if not carried:
+            return None
         lesion = union(carried)
         path = self.images.path("mask", desc="excluded")
         about = {

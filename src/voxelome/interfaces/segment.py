@@ -22,13 +22,25 @@ from voxelome.step import StepRecord, recording, use_threads
 class SegmentInputs(StepInputs):
     """Inputs of :class:`CarryMasks`."""
 
-    masks = traits.List(File(), desc="label images, each on the grid of one of the visit's images")
-    names = traits.List(traits.Str(), desc="name of each label image, such as tumor")
-    label_tables = traits.List(traits.Str(), desc="TSV with index and name of each label image; n/a if none")
+    masks = traits.List(
+        File(), value=[], usedefault=True, desc="label images, each on the grid of one of the visit's images"
+    )
+    names = traits.List(
+        traits.Str(), value=[], usedefault=True, desc="name of each label image, such as tumor"
+    )
+    label_tables = traits.List(
+        traits.Str(),
+        value=[],
+        usedefault=True,
+        desc="TSV with index and name of each label image; n/a if none",
+    )
     prepared = File(mandatory=True, desc="record of preprocess for this visit")
     registered = File(mandatory=True, desc="record of register for this visit")
     gradient_echoes = traits.List(
-        traits.Str(), desc="labels of gradient-echo acquisitions: masks go there too"
+        traits.Str(),
+        value=[],
+        usedefault=True,
+        desc="labels of gradient-echo acquisitions: masks go there too",
     )
     affine = traits.Enum("auto", "sform", "qform", usedefault=True, desc="which of a header's affines counts")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")

@@ -162,12 +162,12 @@ def register_template(
     assert found.inverse is not None
     inside = replace(fixed, mask=target.mask)
     field = replace(found.displacement, affine=translation(centre) @ found.displacement.affine)
-    displacement = interpolate_field(field, template.shape, template_affine)
-    jacobian = jacobian_determinant(displacement, template_affine)[template_mask]
     own = interpolate_field(found.displacement, fixed.data.shape, fixed.affine)
+    # At the working resolution: the field is smooth, and on 1 mm this would take 2 GB.
+    jacobian = jacobian_determinant(own, fixed.affine)[target.mask]
     return TemplateResult(
         translation(centre) @ found.affine @ translation(-centre),
-        displacement,
+        interpolate_field(field, template.shape, template_affine),
         float(jacobian.min()),
         float(jacobian.max()),
         _inverse_consistency(found.displacement, found.inverse, inside),

@@ -1,0 +1,163 @@
+"""Whether two aligned images of one head agree on which side is left."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from voxelome.errors import DataError
+from voxelome.imageio import Affine, Array, MaskArray
+from voxelome.registration.prepare import (
+    centre_of_mass,
+    crop_to_mask,
+    prepare_image,
+    reduce_resolution,
+    translation,
+)
+from voxelome.registration.rigid import ALIGNED_INFORMATION, WEAK_INFORMATION, shared_information
+from voxelome.registration.stages import Grid, Stage, run_stages
+
+Verdict = Literal["same", "mirrored", "undecided"]
+
+# Over 24 pairs of real images of two heads the ratio was 0.28 to 0.52, and 1.93 to 3.24 with one header
+# mirrored; over 20 pairs of simulated heads 0.35 to 0.72, and 1.41 to 2.72. A head without sides has 1.
+CLEAR_RATIO = 1.2
+
+_MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
+_STAGES = (
+    Stage("Rigid[0.1]", "MI", "32,Regular,0.25", (100,), (4,), (2,)),
+    Stage("Rigid[0.1]", "MI", "32,Regular,0.1", (12,), (1,), (0,)),
+)
+# A head that is tilted by t degrees meets its mirror image after a turn by 2 t; the first stage makes up
+# for about 10 degrees, so that these starts serve for tilts of up to 20.
+_TURNS = (0.0, -15.0, 15.0, -30.0, 30.0)
+_SEARCH_SPACING = 4.0
+
+
+@dataclass(frozen=True)
+class Laterality:
+    """How well the moving image fits as it is, and mirrored left to right.
+
+    Attributes
+    ----------
+    verdict : {'same', 'mirrored', 'undecided'}
+        ``same``: the images agree on left and right. ``mirrored``: in one of them they are exchanged, and
+        nothing here tells in which. ``undecided``: the head is too symmetric, or too little is shared.
+    ratio : float
+        Mutual information mirrored / as it is; 1 if nothing is shared either way.
+    mutual_information, mirrored_mutual_information : float
+        Bits per voxel of the brain, as it is and mirrored.
+    """
+
+    verdict: Verdict
+    ratio: float
+    mutual_information: float
+    mirrored_mutual_information: float
+
+
+def check_laterality(
+    moving: Array,
+    moving_affine: Affine,
+    fixed: Array,
+    fixed_affine: Affine,
+    fixed_mask: MaskArray,
+    matrix: Affine,
+    *,
+    seed: int = 0,
+    threads: int = 1,
+) -> Laterality:
+    """Whether the moving image fits the fixed one as it is, or clearly better mirrored.
+
+    Rigid registration aligns an image whose header exchanges left and right as if nothing were wrong:
+    the brain's outline is nearly symmetric, its folds are not. So the fixed brain is mirrored in the
+    plane x = const through its centre, the moving image registered to that, too, and the mutual
+    information of the two alignments is compared. A ratio of 1.2 either way decides.
+
+    The mirrored start is `matrix`, turned about the two axes in which a tilted head differs from its
+    mirror image; the turn that shares most information on a grid of 4 mm goes on to rigid stages of
+    8 mm and 2 mm. Unless the mirrored fit is clearly the worse, `matrix` gets the same search and stages
+    before the two are compared: an alignment that has failed is not taken for a mirrored header.
+
+    Parameters
+    ----------
+    moving, fixed : ndarray, shape (X, Y, Z)
+        Images of the same head, of any contrast, voxel size and field of view.
+    moving_affine, fixed_affine : ndarray, shape (4, 4)
+        Voxels to world (RAS+, mm).
+    fixed_mask : ndarray of bool
+        Brain in the fixed image, where the images are compared.
+    matrix : ndarray, shape (4, 4)
+        Alignment found: fixed world to moving world, RAS mm (:class:`~.rigid.RigidResult`).
+    seed : int
+        Of the metric's sampling.
+    threads : int
+        Threads of ITK.
+
+    Returns
+    -------
+    Laterality
+        The verdict and what it rests on.
+
+    Raises
+    ------
+    DataError
+        An image is not three-dimensional, constant or not finite, or the mask is empty or on another grid.
+    """
+    target = crop_to_mask(prepare_image(fixed, fixed_affine, fixed_mask, "fixed"))
+    source = prepare_image(moving, moving_affine, None, "moving")
+    if target.mask is None or not target.mask.any():
+        raise DataError(
+            "the brain mask has nothing left at 2 mm", "give a mask of the whole brain on the image's grid"
+        )
+    # The mirror and the turns are about the brain's centre.
+    centre = centre_of_mass(replace(target, data=target.mask.astype(np.float32)))
+    target, source = (replace(grid, affine=translation(-centre) @ grid.affine) for grid in (target, source))
+    start = translation(-centre) @ matrix @ translation(centre)
+    register = partial(_best_information, moving=source, start=start, seed=seed, threads=threads)
+    plain = shared_information(target, source, start)
+    mirrored = register(replace(target, affine=_MIRROR @ target.affine))
+    if mirrored * CLEAR_RATIO > plain:
+        plain = max(plain, register(target))
+    ratio = mirrored / plain if plain > 0 else 1.0
+    return Laterality(_judge(ratio, plain, mirrored), ratio, plain, mirrored)
+
+
+def _judge(ratio: float, plain: float, mirrored: float) -> Verdict:
+    # That a header is wrong is said only of images that fit well when mirrored.
+    if ratio > CLEAR_RATIO and mirrored > ALIGNED_INFORMATION:
+        return "mirrored"
+    if ratio * CLEAR_RATIO < 1 and plain > WEAK_INFORMATION:
+        return "same"
+    return "undecided"
+
+
+def _best_information(fixed: Grid, moving: Grid, start: Affine, seed: int, threads: int) -> float:
+    """Shared information after a search for the head's turn, and rigid stages from there."""
+    coarse, floating = _coarser(fixed), _coarser(moving)
+    start = max((start @ turn for turn in _turns()), key=partial(shared_information, coarse, floating))
+    found = start
+    with suppress(DataError):  # ANTs gives up where too few samples meet
+        found = run_stages(fixed, moving, _STAGES, start=start, seed=seed, threads=threads).affine
+    return max(shared_information(fixed, moving, matrix) for matrix in (start, found))
+
+
+def _turns() -> list[Affine]:
+    """Rotations about the front-to-back and the bottom-to-top axis, none first."""
+    turns = []
+    for angles in product(_TURNS, _TURNS):
+        turn = np.eye(4)
+        turn[:3, :3] = Rotation.from_rotvec([0.0, *angles], degrees=True).as_matrix()
+        turns.append(turn)
+    return turns
+
+
+def _coarser(grid: Grid) -> Grid:
+    data, affine = reduce_resolution(grid.data, grid.affine, _SEARCH_SPACING)
+    mask = None if grid.mask is None else reduce_resolution(grid.mask, grid.affine, _SEARCH_SPACING)[0] >= 0.5
+    return Grid(data, affine, mask)
