@@ -55,10 +55,9 @@ rule midway:
         runtime=60,
     params:
         code=CODE["midway"],
-        normalisation=config["register"]["normalisation"],
         seed=config["random_seed"],
         out_dir=OUT_DIR,
     shell:
         "align_visits.py --unit sub-{wildcards.subject} --prepared {input.prepared} --registered {input.registered}"
-        " --normalisation {params.normalisation} --random-seed {params.seed} --out-dir {params.out_dir:q}"
-        " --record {output.record} --num-threads {threads} > {log} 2>&1"
+        " --random-seed {params.seed} --out-dir {params.out_dir:q} --record {output.record}"
+        " --num-threads {threads} > {log} 2>&1"

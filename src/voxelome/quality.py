@@ -83,6 +83,12 @@ MEASURES: dict[str, Measure] = {
         "mm",
         "Mean displacement in the brain after registration there and back, each found by itself.",
     ),
+    "agreement of all pairs": Measure(
+        (0, 0.5),
+        (0, 1.5),
+        "mm",
+        "Mean distance in the brain between a pair's own registration and that of all visits together.",
+    ),
     "mirrored fit": Measure(
         (0, 0.833),
         (0, 1.2),

@@ -55,6 +55,7 @@ def visit(tmp_path):
     labels = np.zeros((20, 20, 20), dtype=np.uint8)
     labels[8:12, 8:12, 8:12] = 1
     mask = save_volume(tmp_path / "sub-01_desc-tumor_dseg.nii.gz", labels, AFFINE)
+    prepared.parameters["reference"] = "T1w"
     prepared.save(tmp_path / "preprocess.json")
     registered.save(tmp_path / "register.json")
     return {
@@ -64,7 +65,6 @@ def visit(tmp_path):
         "label_tables": ["n/a"],
         "prepared": str(tmp_path / "preprocess.json"),
         "registered": str(tmp_path / "register.json"),
-        "reference": "T1w",
         "gradient_echoes": ["MEGRE"],
         "out_dir": str(tmp_path),
         "record": str(tmp_path / "segment.json"),

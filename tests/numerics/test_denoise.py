@@ -51,13 +51,13 @@ def ball():
 
 
 def test_in_the_mask_it_is_what_ants_makes_of_the_whole_image(tmp_path):
-    shape = (22, 23, 64)
+    shape = (22, 23, 50)
     mask = distance(shape, (11, 11, 11)) < 8
     images = []
     # The brightest voxel of the second lies far outside of the mask.
     for elsewhere in (500.0, 2000.0):
         truth = np.select([distance(shape, (11, 11, 11)) < 4, mask], [900.0, 600.0])
-        truth[distance(shape, (11, 11, 56)) < 5] = elsewhere
+        truth[distance(shape, (11, 11, 44)) < 5] = elsewhere
         images.append(rician(truth, 40))
     affine = AFFINE.copy()
     affine[:3, 3] = (-11, 7, 30)
@@ -97,8 +97,8 @@ def test_the_scale_of_the_intensities_does_not_matter():
     noisy, mask = rician(np.where(radius < 8, 1000.0, 0), 60), radius < 7
     result, noise = denoise(noisy, np.eye(4), mask)
     small, small_noise = denoise(noisy * np.float32(2.0**-20), np.eye(4), mask)
-    # ANTs' threads make small differences of their own.
-    assert np.median(np.abs(small * 2**20 - result)[mask]) < 1e-3
+    # With more than one thread ANTs makes small differences of its own.
+    assert np.mean(np.abs(small * 2**20 - result)[mask]) < 1 < 20 < np.mean(np.abs(noisy - result)[mask])
     assert small_noise * 2**20 == pytest.approx(noise, rel=1e-6)
 
 

@@ -23,6 +23,7 @@ BIDSIGNORE = """\
 /sub-*/**/*_features.tsv
 /sub-*/**/*_features.json
 /sub-*/**/*_xfm.*
+/sub-*/**/*_quality.tsv
 """
 
 README = """\

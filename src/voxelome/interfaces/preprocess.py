@@ -64,7 +64,8 @@ class PreprocessSession(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         spec = self.inputs
-        use_threads(spec.num_threads)
+        # Threads of ANTs' denoising add to common voxels without a lock: its result would differ each time.
+        use_threads(1 if spec.denoising else spec.num_threads)
         with recording("preprocess", spec.unit, spec.record) as record:
             record.parameters = {
                 "bias correction": "N4" if spec.bias_correction else "none",

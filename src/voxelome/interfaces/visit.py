@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,15 @@ class VisitImages:
             "Normalisation": self.method,
             "NormalisationOffset": result.offset,
             "NormalisationScale": result.scale,
-            **result.parameters,
+            "NormalisationParameters": result.parameters,
         }
         return result.data
+
+    def remember_scale(self, label: str, sidecar: Mapping[str, Any]) -> None:
+        """Take the scale of an image from the sidecar of what :meth:`save` wrote earlier."""
+        self.scales[label] = {
+            key: value for key, value in sidecar.items() if key == "Units" or key.startswith("Normalisation")
+        }
 
     def rescale(self, label: str, data: Array, mask: MaskArray) -> FloatArray:
         """Image in another space on the scale that :meth:`scale` found, 0 outside of the mask."""
