@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from nilearn.datasets import load_mni152_gm_template, load_mni152_wm_template
 from numpy.typing import NDArray
@@ -91,6 +92,29 @@ def move(image: Image, motion: Any, rng: np.random.Generator, noise: float = 0.0
     top = np.percentile(image.data[image.data > 0], 95)
     data = data.clip(min=0) + rng.normal(0, noise * top, data.shape).astype(np.float32)
     return replace(image, data=np.abs(data), mask=None)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Files of a visit, the reference first, its brain, an atlas of its kind, and the known motions."""
+
+    name: str
+    images: list[Path]
+    mask: Path
+    atlas: Path
+    motions: list[Any]
+
+    def errors(self, found: list[Any]) -> list[float]:
+        """Mean error in mm in the brain of each moved contrast."""
+        volume = load_volume(self.mask)
+        brain = Image(volume.data, volume.affine, volume.data > 0)
+        return [brain.error(*pair) for pair in zip(found, self.motions, strict=True)]
+
+
+def save(path: Path, data: Any, affine: Any) -> Path:
+    """Write an image and return its path."""
+    nib.save(nib.Nifti1Image(np.asarray(data, dtype=np.float32), affine), path)
+    return path
 
 
 def timed(function: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[float, Any]:

@@ -1,12 +1,13 @@
 """The other programs, with their defaults: ANTsPy, and brainles-preprocessing in an environment of its own.
 
-Run as a script, by the Python of that environment, this file does one case with brainles-preprocessing.
+Run as a script, this file does one case with either of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 BRAINLES = "brainles-preprocessing==0.6.14"
 # brainles-preprocessing needs torch, of which this build without CUDA is enough.
 TORCH = "torch==2.13.0"
+# Where brainles-preprocessing leaves the transform of each image to the first.
+_MATRIX = "coregistration/M_co__image0__image{}.mat"
 # ITK's world axes run to the left and to the back.
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -79,23 +82,48 @@ def jacobian_range(found: dict[str, Any], fixed: Image) -> tuple[float, float]:
     return float(jacobian.min()), float(jacobian.max())
 
 
-def ants_case(images: Sequence[Path], mask: Path, template: Path, folder: Path) -> list[Any]:
-    """Four contrasts done with ANTsPy step by step; the first image is the reference, `mask` its brain.
+def ants_bias(image: Image) -> Any:
+    """Bias field that ANTsPy's N4 finds in the image's mask."""
+    whole = ants_image(image)
+    brain = whole.new_image_like(image.mask.astype(np.float32))
+    field = ants.n4_bias_field_correction(whole, mask=brain, return_bias_field=True)
+    return field.numpy()
 
-    Returns
-    -------
-    list of ndarray
-        Matrix from the reference's world to that of each other image, RAS mm.
+
+def run_case(
+    python: Path | str,
+    program: str,
+    images: Sequence[Path],
+    mask: Path,
+    atlas: Path,
+    template: Path,
+    folder: Path,
+) -> list[Any]:
+    """Do one case in a process of its own, 2 threads; return the matrices of all images but the first.
+
+    They take the first image's world to the other's, RAS mm.
     """
+    options = {"--mask": mask, "--atlas": atlas, "--template": template, "--folder": folder}
+    words = [python, __file__, program, *(word for option in options.items() for word in option), *images]
+    threads = {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "2"}
+    subprocess.run(
+        [str(word) for word in words], check=True, capture_output=True, env={**os.environ, **threads}
+    )
+    return [world_matrix(folder / _MATRIX.format(number)) for number in range(1, len(images))]
+
+
+def ants_case(images: Sequence[Path], mask: Path, _: Path, template: Path, folder: Path) -> None:
+    """Do four contrasts with ANTsPy step by step; the first image is the reference, `mask` its brain."""
     corrected = [ants.n4_bias_field_correction(ants.image_read(str(path))) for path in images]
     reference, brain = corrected[0], ants.image_read(str(mask))
-    aligned, matrices = [reference], []
-    for image in corrected[1:]:
+    aligned = [reference]
+    for number, image in enumerate(corrected[1:], start=1):
         found = ants.registration(reference, image, type_of_transform="Rigid")
-        matrices.append(world_matrix(found["fwdtransforms"][0]))
         aligned.append(ants.apply_transforms(reference, image, found["fwdtransforms"]))
+        matrix = folder / _MATRIX.format(number)
+        matrix.parent.mkdir(exist_ok=True)
+        shutil.copyfile(found["fwdtransforms"][0], matrix)
     to_template(aligned, brain, template, folder)
-    return matrices
 
 
 def to_template(aligned: Sequence[Any], brain: Any, template: Path, folder: Path) -> None:
@@ -127,10 +155,10 @@ def brainles_python() -> Path | None:
     return folder / "bin" / "python"
 
 
-def run_brainles(images: Sequence[Path], mask: Path, atlas: Path, template: Path, folder: Path) -> None:
+def brainles_case(images: Sequence[Path], mask: Path, atlas: Path, template: Path, folder: Path) -> None:
     """Four contrasts with brainles-preprocessing and its ANTs back end; the first image is the centre.
 
-    Leaves ``coregistration/M_*.mat`` in `folder`. The brain is the given mask, carried to the atlas. As
+    The brain is the given mask, carried to the atlas. As
     the program ends with a rigid transform to the atlas, ANTsPy's SyN to the template is added to it.
     """
     from brainles_preprocessing.brain_extraction.brain_extractor import BrainExtractor
@@ -170,13 +198,16 @@ def run_brainles(images: Sequence[Path], mask: Path, atlas: Path, template: Path
 
 
 def main() -> None:
-    """Do one case with brainles-preprocessing."""
+    """Do one case with one of the programs."""
+    programs = {"ants": ants_case, "brainles": brainles_case}
     parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("program", choices=programs)
     for name in ("mask", "atlas", "template", "folder"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("images", type=Path, nargs="+")
     options = parser.parse_args()
-    run_brainles(options.images, options.mask, options.atlas, options.template, options.folder)
+    run = programs[options.program]
+    run(options.images, options.mask, options.atlas, options.template, options.folder)
 
 
 if __name__ == "__main__":

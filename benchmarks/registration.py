@@ -225,7 +225,7 @@ def main() -> int:
     parser.add_argument("--motions", type=float, default=1.0, help="share of the 40 motions")
     parser.add_argument("--peer-pairs", type=int, default=8, help="motions of each kind that the peer gets")
     parser.add_argument("--heads", type=int, default=5, help="simulated heads for the template")
-    parser.add_argument("--spacing", type=int, choices=(1, 2), default=1, help="template's voxel size (mm)")
+    parser.add_argument("--spacing", type=int, choices=(1, 2), default=2, help="template's voxel size (mm)")
     options = parser.parse_args()
     # Read by ITK at its first use in a process.
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shlex
 import sys
 import time
@@ -121,12 +120,21 @@ def recording(step: str, unit: str, path: Path | str) -> Iterator[StepRecord]:
     record = StepRecord(step, unit)
     yield record
     record.seconds = round(time.perf_counter() - start, 3)
-    # Snakemake's own figure is sampled every half minute and misses the peaks of a step. Linux gives kB.
-    record.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    record.peak_memory_mb = _peak_memory_mb()
     record.save(path)
     for gone in {item["path"] for item in before} - {item["path"] for item in record.outputs}:
         for leftover in (Path(gone), sidecar_path(gone)):
             leftover.unlink(missing_ok=True)
+
+
+def _peak_memory_mb() -> int:
+    """Largest memory that this process has held, in MB.
+
+    Snakemake's own figure is sampled every half minute and misses the peaks of a step; that of `getrusage`
+    is at least what the parent held when it started this process.
+    """
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def use_threads(count: int) -> None:

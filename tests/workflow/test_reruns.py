@@ -89,11 +89,26 @@ def test_an_image_whose_content_changed_runs_what_reads_it(study: Study):
     assert study.planned("participant") == steps_of("sub-01")
 
 
-def test_a_changed_mask_runs_segmentation_and_what_depends_on_it(study: Study):
+def test_a_changed_mask_of_a_lesion_runs_registration_which_leaves_it_out_and_what_depends_on_it(
+    study: Study,
+):
     masks = study.bids / "derivatives" / "masks"
     path = "anat/sub-{0}_desc-lesion_dseg.nii.gz"
     shutil.copy(masks / "sub-02" / path.format("02"), masks / "sub-01" / path.format("01"))
-    assert study.planned("participant") == steps_of("sub-01", "segment", "radiomics", "report")
+    later = ("register", "qsm (MEGRE)", "segment", "radiomics", "report")
+    assert study.planned("participant") == steps_of("sub-01", *later)
+
+
+def test_a_changed_mask_of_anything_else_runs_segmentation_and_what_depends_on_it(
+    study: Study, tmp_path: Path
+):
+    (tmp_path / "study.yaml").write_text("register: {lesion_masks: []}\n")
+    settings = ("--config-file", str(tmp_path / "study.yaml"))
+    assert study.call("participant", *settings).returncode == 0
+    masks = study.bids / "derivatives" / "masks"
+    path = "anat/sub-{0}_desc-lesion_dseg.nii.gz"
+    shutil.copy(masks / "sub-02" / path.format("02"), masks / "sub-01" / path.format("01"))
+    assert study.planned("participant", *settings) == steps_of("sub-01", "segment", "radiomics", "report")
 
 
 def test_a_deleted_result_is_made_again(study: Study):

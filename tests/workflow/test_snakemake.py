@@ -52,7 +52,10 @@ def test_the_output_has_the_files_that_the_design_names(finished):
         "space-T1w_desc-lesion_dseg.nii.gz",
         "space-MEGRE_desc-lesion_dseg.nii.gz",
         "space-MEGRE_desc-brain_mask.nii.gz",
-        "space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz",
+        *(f"space-MNI152NLin2009aSym_desc-preproc_{name}.nii.gz" for name in ("T1w", "T2w", "FLAIR")),
+        "ce-gadolinium_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz",
+        "space-MNI152NLin2009aSym_desc-lesion_dseg.nii.gz",
+        "desc-excluded_mask.nii.gz",
         "space-MNI152NLin2009aSym_desc-brain_mask.nii.gz",
         "from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.nii.gz",
         "desc-qsm_mask.nii.gz",
@@ -95,4 +98,5 @@ def test_the_first_line_of_a_log_can_be_run_again(finished):
     assert line.startswith("$ cd ")
     subprocess.run(["bash", "-c", line.removeprefix("$ ")], check=True)
     after = json.loads(record.read_text())
-    assert {**before, "seconds": 0} == {**after, "seconds": 0}
+    spent = {"seconds": 0, "peak_memory_mb": 0}
+    assert {**before, **spent} == {**after, **spent}

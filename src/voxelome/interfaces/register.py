@@ -273,8 +273,12 @@ class _Session:
         grids = prepared_grids(self.prepared, self.label)
         carried = []
         for path in self.spec.lesions:
-            labels, affine = load_labels(path, self.spec.affine)
-            home = home_of(path, labels, affine, grids)
+            try:
+                labels, affine = load_labels(path, self.spec.affine)
+                home = home_of(path, labels, affine, grids)
+            except InputError as error:  # segment refuses it; registration can do without
+                self.record.skip(f"leaving out the lesion of {Path(path).name}", error.problem)
+                continue
             if home not in self.matrices:
                 self.record.skip(f"leaving out the lesion of {Path(path).name}", f"{home} cannot be used")
                 continue

@@ -10,7 +10,7 @@ import numpy as np
 from voxelome import quality
 from voxelome.bids.names import split_label
 from voxelome.bids.spaces import Space
-from voxelome.imageio import Affine, MaskArray, save_volume
+from voxelome.imageio import Affine, MaskArray, save_json, save_volume, sidecar_path
 from voxelome.interfaces.prepared import load_prepared
 from voxelome.interfaces.template_space import load_space
 from voxelome.interfaces.visit import VisitImages
@@ -59,6 +59,12 @@ def carry_to_template(
     grid = (template.brain.shape, template.affine)
     warp = images.path("xfm", **{"from": suffix, "to": space.name, "mode": "image"})
     save_itk_warp(warp, result.displacement, template.affine, result.affine)
+    convention = (
+        "ITK displacement field with the affine in it: template to reference, for antsApplyTransforms"
+    )
+    save_json(
+        sidecar_path(warp), {"Type": "affine and SyN", "Matrix": result.affine, "Convention": convention}
+    )
     affine_rows = [[float(x) for x in row] for row in result.affine]
     record.add(warp, "warp", space=space.name, matrix=affine_rows)
     to_reference: dict[str, Any] = {"matrix": result.affine, "displacement": result.displacement}
