@@ -205,16 +205,16 @@ def measure_start(table: Table, _: argparse.Namespace) -> None:
     table.head("start: Python and all imports of a step, median of 5", unit="seconds; peer: import ants")
     ants = _start_seconds("import ants")
     for script, (interface, needs_ants) in STEPS.items():
-        modules = sorted(imports_of(f"voxelome.interfaces.{_HOMES[interface]}"))
+        modules = sorted(imports_of(interface))
         code = "\n".join(f"import {module}" for module in modules)
         seconds = _start_seconds(f"{code}\n{_LOAD_ANTS if needs_ants else ''}")
         bar = 3.0 if needs_ants else 1.5
         table.row(script, seconds, ants, bar=f"<= {bar:g}", reached=seconds <= bar, digits=2)
 
 
-def imports_of(module: str) -> set[str]:
-    """The module and everything of voxelome that its functions import, which are imported when it works."""
-    found, waiting = {"voxelome.step"}, [module]
+def imports_of(interface: str) -> set[str]:
+    """Modules of voxelome that an interface, or a function beside it, imports when it works."""
+    found, waiting = {"voxelome.step"}, [f"voxelome.interfaces.{_HOMES[interface]}"]
     while waiting:
         name = waiting.pop()
         spec = importlib.util.find_spec(name)
@@ -222,9 +222,14 @@ def imports_of(module: str) -> set[str]:
             continue
         found.add(name)
         if name.startswith("voxelome.interfaces"):
-            for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
-                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("voxelome."):
-                    waiting.append(str(node.module))
+            for part in ast.parse(Path(spec.origin).read_text()).body:
+                # Other steps may share the module.
+                if not (isinstance(part, ast.ClassDef) and part.name in _HOMES and part.name != interface):
+                    waiting += [
+                        str(node.module)
+                        for node in ast.walk(part)
+                        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("voxelome.")
+                    ]
     return found
 
 

@@ -157,7 +157,14 @@ def ours_template(head: Image, spacing: int, threads: int) -> dict[str, Any]:
     template = load_template(spacing)
     brain = np.where(head.mask, head.data, 0)
     seconds, result = timed(
-        register_template, brain, head.affine, head.mask, *template, threads=threads, seed=0
+        register_template,
+        brain,
+        head.affine,
+        head.mask,
+        *template,
+        same_contrast=True,
+        threads=threads,
+        seed=0,
     )
     voxels, points = template_points()
     shift = result.displacement[tuple((voxels * 2 // spacing).T)].T

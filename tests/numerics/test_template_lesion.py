@@ -25,7 +25,9 @@ def results() -> dict[bool, TemplateResult]:
     found = {}
     for masked in (False, True):
         options: Any = {"lesion": lesion} if masked else {}
-        found[masked] = register_template(image, AFFINE, MASK, BRAIN, AFFINE, MASK, **options)
+        found[masked] = register_template(
+            image, AFFINE, MASK, BRAIN, AFFINE, MASK, same_contrast=True, **options
+        )
     return found
 
 

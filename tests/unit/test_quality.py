@@ -2,10 +2,11 @@
 
 import csv
 import math
+from pathlib import Path
 
 import pytest
 
-from voxelome.quality import MEASURES, alarms, check, table
+from voxelome.quality import MEASURES, alarms, check, interval, table
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,11 @@ def test_the_table_says_where_green_ends_and_what_the_measure_means():
 def test_only_red_lights_are_alarms():
     checks = [check("T2w", "brain covered", value) for value in (100, 90, 40)]
     assert alarms(checks) == ["T2w: brain covered is 40 %, outside of 80 to 100."]
+
+
+def test_the_table_in_the_documentation_is_that_of_the_program():
+    text = (Path(__file__).parents[2] / "docs" / "steps.md").read_text()
+    for name, measure in MEASURES.items():
+        unit = "" if measure.unit == "ratio" else f" {measure.unit}"
+        ranges = f"{interval(measure.green)}{unit} | {interval(measure.amber)}{unit}"
+        assert f"| {name} | {ranges} | {measure.meaning} |" in text

@@ -50,3 +50,9 @@ def test_a_relative_template_is_found_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "tpl-own_T1w.nii.gz").touch()
     monkeypatch.chdir(tmp_path)
     assert Path(parse_space("tpl-own_T1w.nii.gz").path).is_absolute()
+
+
+def test_the_contrast_of_a_template_is_the_suffix_of_its_file(tmp_path):
+    (tmp_path / "tpl-own_T2w.nii.gz").touch()
+    assert parse_space(str(tmp_path / "tpl-own_T2w.nii.gz")).contrast == "T2w"
+    assert parse_space(MNI).contrast == "T1w"

@@ -32,6 +32,11 @@ class Space:
     path: str = ""
 
     @property
+    def contrast(self) -> str:
+        """Suffix of the template's image, such as T1w; of a file with another name, what stands there."""
+        return Path(self.path).name.split(".")[0].rsplit("_", 1)[-1] if self.path else "T1w"
+
+    @property
     def brain_mask(self) -> Path:
         """Where the brain mask of a template's file lies, as TemplateFlow names it; it may not exist."""
         path = Path(self.path)

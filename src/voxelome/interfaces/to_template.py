@@ -52,6 +52,7 @@ def carry_to_template(
         template.affine,
         template.mask,
         lesion=lesion,
+        same_contrast=split_label(images.reference)[1] == space.contrast,
         threads=spec.num_threads,
         seed=spec.random_seed,
     )
