@@ -16,7 +16,7 @@ rule preprocess:
         CONTAINERS["preprocess"]
     threads: config["omp_nthreads"]
     resources:
-        mem_mb=memory(4000),
+        mem_mb=memory(2500),
         runtime=60,
     params:
         code=CODE["preprocess"],

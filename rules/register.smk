@@ -15,7 +15,7 @@ rule register:
         CONTAINERS["register"]
     threads: config["omp_nthreads"]
     resources:
-        mem_mb=memory(4000),
+        mem_mb=memory(2000),
         runtime=60,
     params:
         code=CODE["register"],
@@ -51,7 +51,7 @@ rule midway:
         CONTAINERS["register"]
     threads: config["omp_nthreads"]
     resources:
-        mem_mb=memory(4000),
+        mem_mb=memory(2000),
         runtime=60,
     params:
         code=CODE["midway"],

@@ -17,7 +17,7 @@ rule segment:
         CONTAINERS["segment"]
     threads: config["omp_nthreads"]
     resources:
-        mem_mb=memory(2000),
+        mem_mb=memory(1500),
         runtime=30,
     params:
         code=CODE["segment"],

@@ -89,6 +89,8 @@ class RegisterSession(SimpleInterface):
 
 def _save_quality(spec: Any, checks: list[dict[str, Any]], record: StepRecord) -> None:
     """Write the visit's measures with their traffic lights; those that are red are warnings, too."""
+    if not checks:
+        return
     name = bids_name({**unit_entities(spec.unit), "desc": "preproc"}, "quality", ".tsv")
     record.add(save_text(Path(spec.out_dir) / name, quality.table(checks)), "quality")
     record.warnings += quality.alarms(record.checks)
