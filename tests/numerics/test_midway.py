@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tests.shared import REAL, needs_real_data
+from tests.shared import DATA, REAL, needs_real_data
 from voxelome.errors import DataError
 from voxelome.imageio import load_volume
 from voxelome.orientation import to_canonical
+from voxelome.registration import midway
 from voxelome.registration.midway import Midway, Visit, combine, find_midway
 from voxelome.registration.resample import resample
+from voxelome.registration.rigid import RigidResult
 from voxelome.registration.template import load_template
 
 BRAIN, AFFINE, MASK = load_template(2)
@@ -121,9 +123,132 @@ def test_the_grid_holds_all_brains_and_is_no_finer_than_the_images(three):
         assert (np.array(three.shape) - 3 >= voxels[:3].T).all()
 
 
+EVERY_OTHER = (slice(None, None, 2),) * 3
+COARSE = AFFINE @ np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+def coarse(name: str, matrix: Any, image: Any = BRAIN) -> Visit:
+    """The head on voxels of 4 mm, its header moved: quick to register."""
+    return Visit(name, image[EVERY_OTHER], matrix @ COARSE, MASK[EVERY_OTHER])
+
+
+def test_identical_visits_stay_where_they_are():
+    result = find_midway([coarse(f"ses-{number}", np.eye(4)) for number in (1, 2, 3)])
+    np.testing.assert_allclose(result.matrices, [np.eye(4)] * 3, atol=1e-9)
+    assert result.loop_error == pytest.approx(0, abs=1e-9)
+    assert result.notes == []
+
+
+def test_visits_in_another_order_and_contrast_meet_in_the_same_place():
+    other = np.where(BRAIN > 0.05, 1.2 - BRAIN, 0)
+    visits = [coarse("ses-1", POSES[0]), coarse("ses-2", POSES[1], other)]
+    straight, turned = find_midway(visits), find_midway(visits[::-1])
+    np.testing.assert_allclose(turned.matrices[::-1], straight.matrices, atol=1e-9)
+    assert turned.shape == straight.shape
+    np.testing.assert_array_equal(turned.affine, straight.affine)
+    found = straight.matrices[1] @ np.linalg.inv(straight.matrices[0])
+    assert np.linalg.norm(((found - POSES[1]) @ [*CENTRE, 1])[:3]) < 0.5
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, poses: list[Any], wrong: dict[tuple[int, int], Any]) -> list[Any]:
+    """Registrations that find the truth, `wrong` moved (and doubtful where it says so); the calls made."""
+    calls: list[Any] = []
+
+    def register(moving: Any, moving_affine: Any, fixed: Any, fixed_affine: Any, **_: Any) -> RigidResult:
+        # A visit is told by its header.
+        i, j = (
+            next(k for k, matrix in enumerate(poses) if np.allclose(matrix @ COARSE, affine))
+            for affine in (fixed_affine, moving_affine)
+        )
+        calls.append((i, j))
+        matrix = poses[j] @ np.linalg.inv(poses[i])
+        if (i, j) in wrong:
+            shift, doubtful = wrong[i, j]
+            return RigidResult(pose([0, 0, 0], shift) @ matrix, 0, 0, ["They differ."], doubtful)
+        return RigidResult(matrix, 0, 1)
+
+    monkeypatch.setattr(midway, "register_rigid", register)
+    return calls
+
+
+def placed(poses: list[Any]) -> list[Visit]:
+    return [coarse(f"ses-{number}", matrix) for number, matrix in enumerate(poses)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({(0, 1): ([30, 0, 0], True), (1, 0): ([-30, 0, 0], True)}, "They differ"),
+        ({(0, 1): ([4, 0, 0], False)}, "the brain moves by 4.0 mm"),
+    ],
+    ids=["said by the registration", "directions contradict"],
+)
+def test_a_doubtful_pair_is_named_and_does_not_count_where_others_connect_it(monkeypatch, wrong, why):
+    stub(monkeypatch, POSES, wrong)
+    result = find_midway(placed(POSES))
+    (note,) = result.notes
+    assert "ses-0 and ses-1" in note
+    assert why in note
+    assert [pair.doubtful for pair in result.pairs] == [True, False, False]
+    for i, j in permutations(range(3), 2):
+        found = result.matrices[j] @ np.linalg.inv(result.matrices[i])
+        truth = POSES[j] @ np.linalg.inv(POSES[i])
+        assert np.linalg.norm(((found - truth) @ POSES[i] @ [*CENTRE, 1])[:3]) < 0.05
+
+
+def test_registrations_that_contradict_each_other_round_a_loop_are_told(monkeypatch):
+    stub(monkeypatch, POSES, {(0, 1): ([3, 0, 0], False), (1, 0): (-POSES[1][:3, :3].T @ [3, 0, 0], False)})
+    shift = np.linalg.inv(POSES[1])[:3, :3] @ [-3, 0, 0]
+    stub(monkeypatch, POSES, {(0, 1): ([3, 0, 0], False), (1, 0): (shift, False)})
+    result = find_midway(placed(POSES))
+    assert result.loop_error == pytest.approx(3, abs=0.01)
+    (note,) = result.notes
+    assert "moves by 3.0 mm" in note
+    assert [pair.residual for pair in result.pairs] == pytest.approx([1, 1, 1], abs=0.05)
+
+
+def test_many_visits_are_each_registered_to_one_only(monkeypatch):
+    rng = np.random.default_rng(0)
+    poses = [pose(list(rng.normal(0, 4, 3)), list(rng.normal(0, 4, 3))) for _ in range(8)]
+    poses[5] = pose([0, 0, 0], [0, 0, 0])  # in the middle of the others
+    calls = stub(monkeypatch, poses, {})
+    result = find_midway(placed(poses))
+    assert len(calls) == 14
+    assert all(5 in pair for pair in calls)
+    assert result.loop_error is None
+    middle = result.matrices[0] @ np.linalg.inv(poses[0])
+    for matrix, truth in zip(result.matrices, poses, strict=True):
+        back = np.linalg.inv(truth) @ matrix
+        np.testing.assert_allclose(back, np.linalg.inv(poses[0]) @ result.matrices[0], atol=1e-9)
+    assert middle.shape == (4, 4)
+
+
+def test_a_lesion_that_grows_is_left_out_of_the_comparison():
+    lesion = np.linalg.norm(np.argwhere(MASK) - [30, 60, 50], axis=1) < 14
+    grown, excluded = BRAIN.copy(), np.zeros_like(MASK)
+    excluded[MASK] = lesion
+    grown[excluded] = 1.5
+    first = coarse("ses-1", POSES[0])
+    second = coarse("ses-2", POSES[1], grown)
+    second = Visit(
+        *(getattr(second, name) for name in ("name", "data", "affine", "mask")), excluded[EVERY_OTHER]
+    )
+    result = find_midway([first, second])
+    found = result.matrices[1] @ np.linalg.inv(result.matrices[0])
+    assert np.linalg.norm(((found - POSES[1]) @ [*CENTRE, 1])[:3]) < 0.2
+    with pytest.raises(DataError, match="leaves nothing"):
+        find_midway([first, Visit("ses-2", first.data, first.affine, first.mask, first.mask)])
+
+
 def test_one_visit_alone_is_refused():
     with pytest.raises(DataError, match="have no common space"):
         find_midway([Visit("ses-1", BRAIN, AFFINE, MASK)])
+
+
+def test_a_visit_without_a_brain_is_named():
+    empty = Visit("ses-2", BRAIN, AFFINE, MASK & False)
+    with pytest.raises(DataError, match="ses-2"):
+        find_midway([Visit("ses-1", BRAIN, AFFINE, MASK), empty])
 
 
 @needs_real_data
@@ -141,3 +266,28 @@ def test_two_real_visits_meet_with_all_of_their_information():
     assert pair.inverse_consistency < 0.5
     assert pair.mutual_information_after > 1.5 * pair.mutual_information_before
     np.testing.assert_allclose(turn(result.matrices[0]), -turn(result.matrices[1]), atol=1e-3)
+
+
+def published(path: Any) -> Any:
+    """Common space to visit, RAS mm, of a transform in ITK's text form."""
+    numbers = [np.array(line.split()[1:], dtype=float) for line in path.read_text().splitlines()[3:5]]
+    matrix = np.eye(4)
+    matrix[:3, :3] = numbers[0][:9].reshape(3, 3)
+    matrix[:3, 3] = numbers[0][9:] + numbers[1] - matrix[:3, :3] @ numbers[1]
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    return flip @ matrix @ flip
+
+
+@needs_real_data
+def test_two_real_visits_lie_to_each_other_as_the_authors_of_the_data_found():
+    visits, theirs = [], []
+    for number in (1, 2):
+        volume = load_volume(REAL / f"sub-ms01/ses-0{number}/anat/sub-ms01_ses-0{number}_FLAIR.nii.gz")
+        away = (np.indices(volume.data.shape).T - np.array(volume.data.shape) / 2) * volume.spacing
+        ball = np.linalg.norm(away / (66, 84, 62), axis=-1).T < 1  # mm, nearly all of it brain
+        visits.append(Visit(f"ses-0{number}", volume.data, volume.affine, ball))
+        theirs.append(published(DATA / "extra" / "ms_long01" / f"study{number}_FLAIR_to_common_space.txt"))
+    ours = find_midway(visits).matrices
+    gap = ours[1] @ np.linalg.inv(ours[0]) - theirs[1] @ np.linalg.inv(theirs[0])
+    # Their transforms have scales, too, of up to 0.2 %.
+    assert np.linalg.norm((gap @ visits[0].points())[:3], axis=0).mean() < 0.5
