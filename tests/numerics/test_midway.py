@@ -88,7 +88,8 @@ def test_an_error_of_one_pair_is_shared_by_all():
 
 def seen(matrix: Any, seed: int) -> Visit:
     """The head in a pose, with its own noise, on its own grid."""
-    grid = (BRAIN.shape, matrix @ AFFINE if seed == 2 else AFFINE)
+    voxels = AFFINE @ np.diag([1.5, 1.5, 1.5, 1.0])
+    grid = ((66, 78, 63), matrix @ voxels if seed == 2 else voxels)
     data = resample(BRAIN, AFFINE, *grid, matrix=np.linalg.inv(matrix))
     mask = resample(MASK.astype(np.uint8), AFFINE, *grid, matrix=np.linalg.inv(matrix), order="nearest") > 0
     noise = np.random.default_rng(seed).normal(0, 0.02, data.shape) * mask
@@ -115,7 +116,7 @@ def test_known_motions_between_three_visits_are_recovered(three):
 
 
 def test_the_grid_holds_all_brains_and_is_no_finer_than_the_images(three):
-    np.testing.assert_allclose(np.diag(three.affine)[:3], 2.0)
+    np.testing.assert_allclose(np.diag(three.affine)[:3], 3.0)
     for seed, (matrix, placed) in enumerate(zip(POSES, three.matrices, strict=True)):
         visit = seen(matrix, seed)
         voxels = np.linalg.inv(three.affine) @ np.linalg.inv(placed) @ visit.points()
@@ -133,9 +134,8 @@ def coarse(name: str, matrix: Any, image: Any = BRAIN) -> Visit:
 
 
 def test_identical_visits_stay_where_they_are():
-    result = find_midway([coarse(f"ses-{number}", np.eye(4)) for number in (1, 2, 3)])
-    np.testing.assert_allclose(result.matrices, [np.eye(4)] * 3, atol=1e-9)
-    assert result.loop_error == pytest.approx(0, abs=1e-9)
+    result = find_midway([coarse(f"ses-{number}", np.eye(4)) for number in (1, 2)])
+    np.testing.assert_allclose(result.matrices, [np.eye(4)] * 2, atol=1e-9)
     assert result.notes == []
 
 
@@ -197,7 +197,6 @@ def test_a_doubtful_pair_is_named_and_does_not_count_where_others_connect_it(mon
 
 
 def test_registrations_that_contradict_each_other_round_a_loop_are_told(monkeypatch):
-    stub(monkeypatch, POSES, {(0, 1): ([3, 0, 0], False), (1, 0): (-POSES[1][:3, :3].T @ [3, 0, 0], False)})
     shift = np.linalg.inv(POSES[1])[:3, :3] @ [-3, 0, 0]
     stub(monkeypatch, POSES, {(0, 1): ([3, 0, 0], False), (1, 0): (shift, False)})
     result = find_midway(placed(POSES))
@@ -210,17 +209,14 @@ def test_registrations_that_contradict_each_other_round_a_loop_are_told(monkeypa
 def test_many_visits_are_each_registered_to_one_only(monkeypatch):
     rng = np.random.default_rng(0)
     poses = [pose(list(rng.normal(0, 4, 3)), list(rng.normal(0, 4, 3))) for _ in range(8)]
-    poses[5] = pose([0, 0, 0], [0, 0, 0])  # in the middle of the others
     calls = stub(monkeypatch, poses, {})
     result = find_midway(placed(poses))
     assert len(calls) == 14
-    assert all(5 in pair for pair in calls)
+    assert len(set.intersection(*map(set, calls))) == 1
     assert result.loop_error is None
-    middle = result.matrices[0] @ np.linalg.inv(poses[0])
     for matrix, truth in zip(result.matrices, poses, strict=True):
-        back = np.linalg.inv(truth) @ matrix
-        np.testing.assert_allclose(back, np.linalg.inv(poses[0]) @ result.matrices[0], atol=1e-9)
-    assert middle.shape == (4, 4)
+        expected = truth @ np.linalg.inv(poses[0]) @ result.matrices[0]
+        np.testing.assert_allclose(matrix, expected, atol=1e-9)
 
 
 def test_a_lesion_that_grows_is_left_out_of_the_comparison():

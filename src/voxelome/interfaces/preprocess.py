@@ -228,4 +228,20 @@ def _extract(data: Array, affine: Affine, spec: Any, record: StepRecord, label: 
     from voxelome.segmentation.deepbet import VERSION, BrainExtractor
 
     extractor = BrainExtractor(Path(spec.models_dir) / "deepbet", threads=spec.num_threads)
-    return extractor(data, affine), f"deepbet {VERSION}"
+    if spec.brain_extraction == "deepbet":
+        return extractor(data, affine), f"deepbet {VERSION}"
+    from voxelome.anat.bias import correct_bias, head_mask
+    from voxelome.registration.atlas_brain import atlas_brain
+    from voxelome.segmentation.ensemble import fuse
+
+    even, _ = correct_bias(data, affine, head_mask(data))
+    atlas = atlas_brain(even, affine, threads=spec.num_threads)
+    fused = fuse(extractor.probability(data, affine), atlas.probability)
+    check = quality.check(label, "brain mask agreement", fused.agreement)
+    record.checks.append(check)
+    if check["light"] == "red":
+        record.warnings.append(
+            f"{label}: deepbet and the atlas disagree about the brain (Dice {fused.agreement:.2f}); look at "
+            "its outline."
+        )
+    return fused.mask, f"mean of deepbet {VERSION} and the atlas MNI152NLin2009aSym"

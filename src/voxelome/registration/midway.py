@@ -33,7 +33,7 @@ LARGEST_GAP = 1.0
 MARGIN = 10.0
 
 # Small enough that a doubtful pair counts only for visits that no sound pair connects.
-_DOUBTFUL_WEIGHT = 1e-3
+_DOUBTFUL_WEIGHT = 1e-4
 _DECIMALS = 6
 
 Between = Mapping[tuple[int, int], Affine]
