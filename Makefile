@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test setup lint unit bench bench-inventory bench-real lock format clean
+.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess lock
+.PHONY: format clean
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -37,13 +38,19 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-bench: bench-inventory bench-real
+bench: bench-inventory bench-real bench-registration bench-preprocess
 
 bench-inventory: setup
 	$(BIN)/python benchmarks/inventory.py
 
 bench-real: setup
 	$(BIN)/python benchmarks/real_data.py --nprocs $(NPROCS)
+
+bench-registration: setup
+	$(BIN)/python benchmarks/registration.py
+
+bench-preprocess: setup
+	$(BIN)/python benchmarks/preprocess.py
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh

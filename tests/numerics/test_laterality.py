@@ -47,8 +47,12 @@ class Head:
 
 @pytest.fixture(scope="module")
 def symmetric() -> Head:
-    """The template, which is its own mirror image."""
-    return Head(*load_template(2))
+    """The template, which is its own mirror image; on voxels of 3 mm it is quick to register."""
+    brain, affine, mask = load_template(2)
+    voxels = affine @ np.diag([1.5, 1.5, 1.5, 1.0])
+    voxels[0, 3] = -97.5  # symmetric about x = 0, too
+    grid = ((66, 78, 63), voxels)
+    return Head(resample(brain, affine, *grid), voxels, resample(mask, affine, *grid, order="nearest"))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def head(symmetric: Head) -> Head:
     """The template after a smooth deformation of some millimetres, different left and right."""
     rng = np.random.default_rng(1)
     shape = symmetric.image.shape
-    field = np.stack([ndimage.gaussian_filter(rng.normal(size=shape), 5) for _ in "xyz"], axis=-1)
+    field = np.stack([ndimage.gaussian_filter(rng.normal(size=shape), 3.3) for _ in "xyz"], axis=-1)
     field = (field * 8 / np.abs(field).max()).astype(np.float32)
     options: Any = {"displacement": field}
     image = resample(symmetric.image, symmetric.affine, shape, symmetric.affine, **options)
