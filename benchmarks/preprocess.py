@@ -163,8 +163,8 @@ def run_ours(case: Case, folder: Path) -> list[Any]:
         shared = ["--unit", "sub-case", "--record", record, "--out-dir", folder / record.stem]
         command = [sys.executable, ROOT / "scripts" / script, *arguments, *shared, "--num-threads", 2]
         subprocess.run([str(word) for word in command], check=True, stdout=subprocess.DEVNULL)
-    record = StepRecord.load(records[1])
-    return [np.array(record.find("matrix", image=label)[0]["matrix"]) for label in MOVING]
+    registered = StepRecord.load(records[1])
+    return [np.array(registered.find("matrix", image=label)[0]["matrix"]) for label in MOVING]
 
 
 def measure_case(table: Table, options: argparse.Namespace) -> None:

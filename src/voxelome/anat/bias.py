@@ -10,11 +10,15 @@ from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, FloatArray, MaskArray, voxel_sizes
 from voxelome.regions import largest_region, otsu_threshold
 
-# N4 fits a smooth field: it needs no finer grid than this (mm).
-WORKING_SPACING = 8.0
-ITERATIONS = (50, 50, 30)
-# Distance (mm) between the control points of the coarsest B-spline.
-KNOTS = 200
+# N4 fits a smooth field: it needs no finer grid than this (mm). On simulated heads of 1 mm with a known field
+# the correlation of the logarithms was, in the mean of six images, 0.93 with every fifth voxel (2.5 s), 0.95
+# with every fourth and more iterations (10 s), and 0.86 with means over 8 mm, which mix the tissues that N4
+# parts.
+WORKING_SPACING = 5.0
+ITERATIONS = (30, 30, 20)
+# Elements of the coarsest B-spline along each axis.
+MESH = "1x1x1"
+FEWEST = 100
 
 
 def correct_bias(
@@ -27,8 +31,9 @@ def correct_bias(
 ) -> tuple[FloatArray, FloatArray]:
     """Image without its bias field, and the field.
 
-    N4 (Tustison 2010) is fitted on a coarse grid inside the mask; the field is smooth, so it is brought
-    back to the image's grid by cubic interpolation of its logarithm. It has geometric mean 1 in the mask.
+    N4 (Tustison 2010) is fitted on a coarse grid of single voxels inside the mask; the field is smooth, so
+    it is brought back to the image's grid by cubic interpolation of its logarithm. Its geometric mean in
+    the mask is 1.
 
     Parameters
     ----------
@@ -48,16 +53,16 @@ def correct_bias(
         The mask holds too little of the image.
     """
     usable = mask & (data > 0)
-    if usable.sum() < 100:
+    if usable.sum() < FEWEST:
         raise DataError(
             f"only {int(usable.sum())} voxels have signal in the mask", "check the image and its mask"
         )
     factors = [max(1, round(working_spacing / size)) for size in voxel_sizes(affine)]
-    values, weights = _shrink(np.where(usable, data, 0), factors), _shrink(usable, factors)
-    coarse = np.where(weights > 0, values / np.maximum(weights, 1e-6), 0)
-    inside = weights > 0.5
-    if inside.sum() < 100:
-        inside = weights > 0
+    picks = tuple(slice(factor // 2, None, factor) for factor in factors)
+    if usable[picks].sum() < FEWEST:
+        factors, picks = [1, 1, 1], (slice(None),) * 3
+    inside = usable[picks]
+    coarse = np.where(inside, data[picks], 0).astype(np.float32)
     coarse_affine = affine @ np.diag([*factors, 1.0])
     # The scale of the intensities must not matter: N4's histogram and stopping rule see values near 100.
     scale = 100 / float(np.median(coarse[inside]))
@@ -79,33 +84,22 @@ def _fit_field(data: FloatArray, mask: MaskArray, affine: Affine, iterations: tu
         "-x": region.argument,
         "-s": "1",
         "-c": f"[{'x'.join(map(str, iterations))},1e-6]",
-        "-b": f"[{KNOTS}]",
+        "-b": f"[{MESH}]",
         "-o": f"[{corrected.argument},{field.argument}]",
     }
     run_ants("N4BiasFieldCorrection", [text for option in options.items() for text in option])
     return field.array()
 
 
-def _shrink(data: Array, factors: list[int]) -> FloatArray:
-    """Mean over blocks of voxels; blocks at the far edge may be incomplete."""
-    padded = np.pad(
-        data.astype(np.float32), [(0, -size % f) for size, f in zip(data.shape, factors, strict=True)]
-    )
-    x, y, z = (size // f for size, f in zip(padded.shape, factors, strict=True))
-    blocks = padded.reshape(x, factors[0], y, factors[1], z, factors[2])
-    means: FloatArray = blocks.mean(axis=(1, 3, 5))
-    return means
-
-
 def _enlarge(coarse: FloatArray, shape: tuple[int, ...], factors: list[int]) -> FloatArray:
-    """Smooth map on the fine grid: the middle of a block of `f` voxels lies at its index (f - 1) / 2.
+    """Smooth map on the fine grid, of which every `f`-th voxel was picked, the first at index f // 2.
 
     Interpolated one axis after the other: cubic splines are separable, and this is many times faster
     than in three dimensions at once.
     """
     result = coarse.astype(np.float64)
     for axis, (size, f) in enumerate(zip(shape, factors, strict=True)):
-        where = np.clip((np.arange(size) - (f - 1) / 2) / f, 0, result.shape[axis] - 1)
+        where = np.clip((np.arange(size) - f // 2) / f, 0, result.shape[axis] - 1)
         basis = np.eye(result.shape[axis])
         rows = np.stack([ndimage.map_coordinates(row, [where], order=3, mode="nearest") for row in basis])
         result = np.moveaxis(np.tensordot(result, rows, axes=(axis, 0)), -1, axis)
