@@ -51,7 +51,7 @@ MEASURES: dict[str, Measure] = {
         "Volume of the brain mask with sulci and ventricles; adults have 1000 to 1900 ml.",
     ),
     "brain mask agreement": Measure(
-        (0.95, 1),
+        (0.96, 1),
         (0.90, 1),
         "Dice",
         "Overlap of the masks that two independent methods found.",

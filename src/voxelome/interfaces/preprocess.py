@@ -237,11 +237,6 @@ def _extract(data: Array, affine: Affine, spec: Any, record: StepRecord, label: 
     even, _ = correct_bias(data, affine, head_mask(data))
     atlas = atlas_brain(even, affine, threads=spec.num_threads)
     fused = fuse(extractor.probability(data, affine), atlas.probability)
-    check = quality.check(label, "brain mask agreement", fused.agreement)
-    record.checks.append(check)
-    if check["light"] == "red":
-        record.warnings.append(
-            f"{label}: deepbet and the atlas disagree about the brain (Dice {fused.agreement:.2f}); look at "
-            "its outline."
-        )
+    record.checks.append(quality.check(label, "brain mask agreement", fused.agreement))
+    record.warnings += [f"{label}: {note}" for note in fused.notes]
     return fused.mask, f"mean of deepbet {VERSION} and the atlas MNI152NLin2009aSym"
