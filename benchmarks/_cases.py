@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -241,3 +242,31 @@ class Table:
         if self.missed:
             print(f"\nmissed: {'; '.join(self.missed)}")
         return int(bool(self.missed))
+
+
+Section = Callable[[Table, argparse.Namespace], None]
+
+
+def run_sections(
+    parser: argparse.ArgumentParser, sections: Mapping[str, Section], needed: Callable[[str], bool]
+) -> int:
+    """Measure the sections that the command line names, or all; exit code 1 where a bar is missed.
+
+    `needed` says whether a section has the data that it needs.
+    """
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"all, or some of {', '.join(sections)}"
+    )
+    options = parser.parse_args()
+    for name in options.sections:
+        if name not in sections:
+            parser.error(f"there is no section {name}")
+    # Read by ITK at its first use in a process.
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+    table = Table()
+    for name in options.sections or sections:
+        if needed(name):
+            sections[name](table, options)
+        else:
+            table.absent(f"{name}, for want of real data below {DATA}")
+    return table.exit_code()

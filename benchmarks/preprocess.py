@@ -8,11 +8,10 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
-import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,18 @@ import numpy as np
 import peers
 from _cases import (
     CHRIS,
-    DATA,
     DU7294,
     REAL,
     SEED,
     SITES,
     Case,
     Image,
+    Section,
     Table,
     load_real,
     move,
     random_motion,
+    run_sections,
     save,
     timed,
 )
@@ -239,7 +239,7 @@ def _start_seconds(code: str) -> float:
     return float(np.median(seconds[1:]))  # the first one may have to read the disk
 
 
-SECTIONS: dict[str, Callable[[Table, argparse.Namespace], None]] = {
+SECTIONS: dict[str, Section] = {
     "n4": measure_n4,
     "case": measure_case,
     "start": measure_start,
@@ -249,23 +249,10 @@ SECTIONS: dict[str, Callable[[Table, argparse.Namespace], None]] = {
 def main() -> int:
     """Print the tables; exit code 1 where a bar is missed or data are absent."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help=f"all, or some of {', '.join(SECTIONS)}"
-    )
     parser.add_argument("--heads", type=int, default=5, help="simulated heads for n4")
     parser.add_argument("--cases", type=int, default=2, help="simulated cases beside the real one")
     parser.add_argument("--no-brainles", action="store_true", help="compare with ANTsPy's steps only")
-    options = parser.parse_args()
-    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
-    table = Table()
-    for name in options.sections or SECTIONS:
-        if name not in SECTIONS:
-            parser.error(f"there is no section {name}")
-        if name != "start" and not REAL.is_dir():
-            table.absent(f"{name}, for want of real data below {DATA}")
-            continue
-        SECTIONS[name](table, options)
-    return table.exit_code()
+    return run_sections(parser, SECTIONS, lambda name: name == "start" or REAL.is_dir())
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Motions are made by scipy, deformations by the phantom: never by the code that i
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,11 +23,13 @@ from _cases import (
     REAL,
     SEED,
     Image,
+    Section,
     Table,
     in_process,
     load_real,
     move,
     random_motion,
+    run_sections,
     simulated_heads,
     template_points,
     timed,
@@ -216,7 +217,7 @@ def measure_template(table: Table, options: argparse.Namespace) -> None:
     twice("seconds, sub-chris, 1 thread", mine, theirs, reached=mine <= theirs / 2)
 
 
-SECTIONS: dict[str, Callable[[Table, argparse.Namespace], None]] = {
+SECTIONS: dict[str, Section] = {
     "rigid": measure_rigid,
     "ms01": measure_visits,
     "template": measure_template,
@@ -226,25 +227,11 @@ SECTIONS: dict[str, Callable[[Table, argparse.Namespace], None]] = {
 def main() -> int:
     """Print the tables; exit code 1 where a bar is missed or data are absent."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "sections", nargs="*", metavar="SECTION", help=f"all, or some of {', '.join(SECTIONS)}"
-    )
     parser.add_argument("--motions", type=float, default=1.0, help="share of the 40 motions")
     parser.add_argument("--peer-pairs", type=int, default=8, help="motions of each kind that the peer gets")
     parser.add_argument("--heads", type=int, default=5, help="simulated heads for the template")
     parser.add_argument("--spacing", type=int, choices=(1, 2), default=2, help="template's voxel size (mm)")
-    options = parser.parse_args()
-    # Read by ITK at its first use in a process.
-    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
-    table = Table()
-    for name in options.sections or SECTIONS:
-        if name not in SECTIONS:
-            parser.error(f"there is no section {name}")
-        if not REAL.is_dir() or (name == "ms01" and not VISITS.is_dir()):
-            table.absent(f"{name}, for want of real data below {DATA}")
-            continue
-        SECTIONS[name](table, options)
-    return table.exit_code()
+    return run_sections(parser, SECTIONS, lambda name: REAL.is_dir() and (name != "ms01" or VISITS.is_dir()))
 
 
 if __name__ == "__main__":

@@ -79,13 +79,13 @@ MEASURES: dict[str, Measure] = {
     ),
     "inverse consistency": Measure(
         (0, 0.5),
-        (0, 1.5),
+        (0, 1.0),
         "mm",
         "Mean displacement in the brain after registration there and back, each found by itself.",
     ),
     "agreement of all pairs": Measure(
         (0, 0.5),
-        (0, 1.5),
+        (0, 1.0),
         "mm",
         "Mean distance in the brain between a pair's own registration and that of all visits together.",
     ),

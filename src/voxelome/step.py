@@ -76,6 +76,13 @@ class StepRecord:
         """Note a file that cannot be used, where the step goes on with the others."""
         self.problems.append({"path": error.source, "problem": error.problem, "remedy": error.remedy})
 
+    def absorb(self, part: StepRecord) -> None:
+        """Take in what a part of the step has noted, once that part has succeeded."""
+        for name in ("outputs", "done", "warnings", "skipped", "problems", "checks"):
+            getattr(self, name).extend(getattr(part, name))
+        self.quality |= part.quality
+        self.parameters |= part.parameters
+
     def find(self, role: str, **tags: Any) -> list[dict[str, Any]]:
         """Outputs of a role whose tags have these values."""
         return [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from voxelome.errors import InputError
+from voxelome.errors import DataError, InputError
 from voxelome.interfaces import PreprocessSession
 from voxelome.registration.template import load_template
 from voxelome.step import StepRecord
@@ -45,8 +45,7 @@ def preprocess(tmp_path: Path) -> Callable[..., StepRecord]:
             out_dir=str(tmp_path / "prepared"),
             unit="sub-01",
             record=str(tmp_path / "record.json"),
-            bias_correction=False,
-            **more,
+            **{"bias_correction": False, **more},
         ).run()
         return StepRecord.load(tmp_path / "record.json")
 
@@ -143,6 +142,23 @@ def test_where_the_t1w_is_broken_the_flair_is_the_reference_and_it_is_said(prepr
     record = preprocess(images)
     assert record.parameters["reference"] == "FLAIR"
     assert "FLAIR is the reference, because T1w cannot be used." in record.warnings
+
+
+def test_of_a_reference_that_fails_half_way_nothing_is_kept(preprocess, tmp_path, monkeypatch):
+    def fail_on_first(data: Any, affine: Any, mask: Any) -> Any:
+        monkeypatch.setattr("voxelome.anat.bias.correct_bias", lambda data, *_: (data, np.exp(data * 0)))
+        raise DataError("has no signal in the mask", "check it")
+
+    monkeypatch.setattr("voxelome.anat.bias.correct_bias", fail_on_first)
+    eroded = np.where(ndimage.binary_erosion(MASK, iterations=3), BRAIN, 0)
+    images = {"T1w": write(tmp_path / "T1w.nii.gz", eroded), "FLAIR": write(tmp_path / "FLAIR.nii.gz")}
+    record = preprocess(images, bias_correction=True)
+    assert record.parameters["reference"] == "FLAIR"
+    (brain,) = record.find("brain")
+    assert brain["image"] == "FLAIR"
+    assert [check["image"] for check in record.checks] == ["FLAIR"]
+    (problem,) = record.problems
+    assert problem["path"] == str(images["T1w"])
 
 
 def test_a_visit_without_any_usable_image_is_refused_and_all_files_are_named(preprocess, tmp_path):

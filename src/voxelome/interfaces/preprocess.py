@@ -74,10 +74,7 @@ class PreprocessSession(SimpleInterface):
             images = _usable_images(spec, record)
             _reference_first(images, spec, record)
             for image in images.values():
-                try:
-                    _prepare(image, spec, record)
-                except InputError as error:
-                    record.reject(error)
+                _attempt(image, spec, record)
             if not record.outputs:
                 raise InputError(*record.problems[0].values())
         self._results["record"] = spec.record
@@ -127,18 +124,26 @@ def _reference_first(images: dict[str, CheckedImage], spec: Any, record: StepRec
     order = rank_references(images, spec.references, record)
     record.parameters["reference"] = ""
     for label in order:
-        image = images.pop(label)
-        try:
-            _prepare(image, spec, record, is_reference=True)
-        except InputError as error:
-            if error.source != str(image.path):
-                raise
-            record.reject(error)
+        if not _attempt(images.pop(label), spec, record, is_reference=True):
             continue
         record.parameters["reference"] = label
         if label != order[0]:
             record.warnings.append(f"{label} is the reference, because {order[0]} cannot be used.")
         return
+
+
+def _attempt(image: CheckedImage, spec: Any, record: StepRecord, *, is_reference: bool = False) -> bool:
+    """Prepare an image; one that cannot be used is noted, and nothing else of it. Whether it could be."""
+    part = StepRecord(record.step, record.unit)
+    try:
+        _prepare(image, spec, part, is_reference=is_reference)
+    except InputError as error:
+        if error.source != str(image.path):  # a brain mask that was given: the user must know
+            raise
+        record.reject(error)
+        return False
+    record.absorb(part)
+    return True
 
 
 def _prepare(image: CheckedImage, spec: Any, record: StepRecord, *, is_reference: bool = False) -> None:
