@@ -46,7 +46,11 @@ ANALYSES = {
 PARTICIPANT_TARGETS = participant_targets(PLAN, config["stages"], OUT_DIR)
 GROUP_TARGETS = group_targets(ANALYSES, config["stages"], OUT_DIR)
 
-SPACES = parse_spaces(config["register"]["output_spaces"])
+TEMPLATE_FILES = [
+    path
+    for space in parse_spaces(config["register"]["output_spaces"])
+    for path in space.files
+]
 
 CODE = {
     stage: code_digest(f"voxelome.interfaces.{stage}", stage)

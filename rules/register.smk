@@ -2,7 +2,7 @@ rule register:
     input:
         prepared="steps/{unit}/preprocess.json",
         lesions=ancient(lambda wildcards: [mask.path for mask in lesions_of(wildcards)]),
-        templates=ancient([space.path for space in SPACES if space.path]),
+        templates=ancient(TEMPLATE_FILES),
     output:
         record="steps/{unit}/register.json",
     log:
@@ -25,7 +25,7 @@ rule register:
         transform=config["register"]["transform"],
         normalisation=config["register"]["normalisation"],
         spaces=config["register"]["output_spaces"],
-        templates=[file_digest(Path(space.path)) for space in SPACES if space.path],
+        templates=[file_digest(path) for path in TEMPLATE_FILES],
         seed=config["random_seed"],
         out_dir=anat_of,
     shell:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from voxelome.bids.spaces import MNI, parse_space, parse_spaces
+from voxelome.bids.spaces import MNI, absolute_space, parse_space, parse_spaces
 from voxelome.errors import InputError
 
 
@@ -56,3 +56,18 @@ def test_the_contrast_of_a_template_is_the_suffix_of_its_file(tmp_path):
     (tmp_path / "tpl-own_T2w.nii.gz").touch()
     assert parse_space(str(tmp_path / "tpl-own_T2w.nii.gz")).contrast == "T2w"
     assert parse_space(MNI).contrast == "T1w"
+
+
+def test_a_template_in_a_studys_file_is_looked_for_beside_that_file(tmp_path):
+    (tmp_path / "tpl-own_T1w.nii.gz").touch()
+    assert absolute_space("tpl-own_T1w.nii.gz", tmp_path) == str(tmp_path / "tpl-own_T1w.nii.gz")
+    assert absolute_space(f"{MNI}:res-1", tmp_path) == f"{MNI}:res-1"
+
+
+def test_the_files_of_a_space_are_the_template_and_its_mask(tmp_path):
+    template, mask = tmp_path / "tpl-own_T1w.nii.gz", tmp_path / "tpl-own_desc-brain_mask.nii.gz"
+    template.touch()
+    assert parse_space(str(template)).files == [template]
+    mask.touch()
+    assert parse_space(str(template)).files == [template, mask]
+    assert parse_space(MNI).files == []

@@ -14,7 +14,7 @@ from voxelome.app.config import check_config, default_config, merge, read_yaml, 
 from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
 from voxelome.bids.plan import Unit, load_plan
-from voxelome.bids.spaces import parse_space, parse_spaces
+from voxelome.bids.spaces import absolute_space, parse_spaces
 from voxelome.bids.targets import unit_records
 from voxelome.errors import InputError, suggest
 from voxelome.imageio import load_json
@@ -99,6 +99,9 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
             name: str((options.config_file.parent / path).resolve())
             for name, path in config["derivatives"].items()
         }
+        config["register"]["output_spaces"] = [
+            absolute_space(space, options.config_file.parent) for space in config["register"]["output_spaces"]
+        ]
     own = {
         "bids_dir": str(options.bids_dir),
         "out_dir": str(options.out_dir),
@@ -113,15 +116,10 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
     if derivatives:
         config["derivatives"] = {name: str(path) for name, path in derivatives.items()}
     if options.output_spaces is not None:
-        config["register"]["output_spaces"] = [_absolute(space) for space in options.output_spaces]
+        config["register"]["output_spaces"] = [absolute_space(space) for space in options.output_spaces]
     if options.bids_filter_file:
         config["filters"] = load_json(options.bids_filter_file)
     return config
-
-
-def _absolute(space: str) -> str:
-    """Template space with the path of its file made absolute: steps run in the work folder."""
-    return parse_space(space).path or space
 
 
 # What the participant level was told and the group level need not be told again.

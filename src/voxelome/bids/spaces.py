@@ -44,9 +44,22 @@ class Space:
         base = stem.rsplit("_", 1)[0] if stem.startswith("tpl-") and "_" in stem else stem
         return path.with_name(f"{base}_desc-brain_mask.nii.gz")
 
+    @property
+    def files(self) -> list[Path]:
+        """Files that the space is made from: the user's template, and its brain mask if there is one."""
+        paths = [Path(self.path), self.brain_mask] if self.path else []
+        return [path for path in paths if path.is_file()]
 
-def parse_space(text: str) -> Space:
+
+def absolute_space(text: str, folder: Path | None = None) -> str:
+    """Name of a space, or the full path of a template's file: steps run in the work folder."""
+    return parse_space(text, folder).path or text
+
+
+def parse_space(text: str, folder: Path | None = None) -> Space:
     """Space of a name such as ``MNI152NLin2009aSym:res-2``, or of a template's file.
+
+    A file without a full path is looked for in `folder`, or in the current one.
 
     Raises
     ------
@@ -63,7 +76,7 @@ def parse_space(text: str) -> Space:
         if resolution not in ("", *map(str, RESOLUTIONS)):
             raise InputError(text, "there is no such resolution", f"use {MNI}:res-1 or {MNI}:res-2")
         return Space(MNI, int(resolution or 2))
-    path = Path(text).expanduser()
+    path = (folder or Path()) / Path(text).expanduser()
     if not path.name.endswith((".nii", ".nii.gz")):
         raise InputError(text, "is no template space", f"{suggest(name, [MNI])} Or give a template's file")
     if not path.is_file():

@@ -182,7 +182,8 @@ def register_template(
     linear = run_stages(fixed, moving, _LINEAR, start=start, **options).affine
     if same_contrast and compared is not None:
         moving = _fill_lesion(fixed, moving, subject.mask, linear)
-    stage = _SAME_CONTRAST if same_contrast else _ANY_CONTRAST
+    # A mask that is left cuts the windows of cross-correlation.
+    stage = _SAME_CONTRAST if same_contrast and moving.mask is None else _ANY_CONTRAST
     found = run_stages(fixed, moving, (stage,), start=linear, **options)
     assert found.displacement is not None  # the last stage is deformable
     assert found.inverse is not None
