@@ -191,7 +191,6 @@ def test_a_sphere_in_its_analytic_field_gets_its_susceptibility(
     distance = np.sqrt(sum((axis - c) ** 2 for axis, c in zip(points, sphere[0], strict=True)))
     found = chi[distance < 7].mean() - chi[mask & (distance > 12)].mean()
     assert found == pytest.approx(0.15, rel=0.06)
-    assert chi[mask].mean() == pytest.approx(0, abs=1e-6)
     assert not chi[~mask].any()
 
 
@@ -207,6 +206,7 @@ def test_nuclei_beside_an_air_cavity_are_measured_with_a_slope_near_one(
     assert result.quality["residual_wraps"] < 1e-3
     assert result.quality["mask_kept_fraction"] > 0.8
     assert result.notes == []
+    assert result.chi[result.mask].mean() == pytest.approx(0, abs=1e-6)
     assert not result.chi[~result.mask].any()
 
 

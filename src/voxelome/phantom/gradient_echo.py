@@ -87,27 +87,31 @@ class MagneticHead:
     nuclei: Array
 
 
-def dipole_field(chi: FloatArray, spacing: Sequence[float]) -> FloatArray:
-    """Relative field shift (ppm, with the Lorentz correction) of a susceptibility (ppm), field along z.
+def dipole_field(
+    chi: FloatArray, spacing: Sequence[float], direction: Sequence[float] = (0.0, 0.0, 1.0)
+) -> FloatArray:
+    """Relative field shift (ppm, with the Lorentz correction) of a susceptibility (ppm).
 
-    ``F^-1[(1/3 - kz^2/k^2) F[chi]]``; the mean field is set to 0 and the surroundings repeat
-    periodically, whose fields are harmonic inside, as every background field is.
+    ``F^-1[(1/3 - (k.b)^2/k^2) F[chi]]`` with the main field along the unit vector b; the mean field is set
+    to 0 and the surroundings repeat periodically, whose fields are harmonic inside, as every background
+    field is.
 
     References
     ----------
     Marques and Bowtell, Concepts Magn Reson B 25 (2005) 65; Salomir et al., ibid. 19 (2003) 26.
     """
     kx, ky = (
-        fft.fftfreq(count, size).astype(np.float32) ** 2
+        fft.fftfreq(count, size).astype(np.float32)
         for count, size in zip(chi.shape[:2], spacing[:2], strict=True)
     )
-    kz = fft.rfftfreq(chi.shape[2], spacing[2]).astype(np.float32) ** 2
+    kz = fft.rfftfreq(chi.shape[2], spacing[2]).astype(np.float32)
+    bx, by, bz = (np.float32(part) for part in direction)
     spectrum = fft.rfftn(chi)
-    for i, kx2 in enumerate(kx):
-        total = kx2 + ky[:, None] + kz
+    for i, k in enumerate(kx):
+        total = k**2 + ky[:, None] ** 2 + kz**2
         if i == 0:
             total[0, 0] = 1
-        kernel = np.float32(1 / 3) - kz / total
+        kernel = np.float32(1 / 3) - (bx * k + by * ky[:, None] + bz * kz) ** 2 / total
         if i == 0:
             kernel[0, 0] = 0
         spectrum[i] *= kernel
@@ -149,6 +153,21 @@ def magnetise(
     spacing: float,
 ) -> MagneticHead:
     """Magnetic properties and field of a head whose voxels lie at these template points (3, X, Y, Z)."""
+    density, r2star, chi, labels = magnetic_properties(person, tumour, points, tissues, parts, spacing)
+    field = field_of_head(chi, spacing / 2)
+    field -= linear_shim(field, tissues.brain)
+    return MagneticHead(density, r2star, chi, field, labels)
+
+
+def magnetic_properties(
+    person: Person,
+    tumour: Tumour,
+    points: FloatArray,
+    tissues: Tissues,
+    parts: dict[str, FloatArray],
+    spacing: float,
+) -> tuple[FloatArray, FloatArray, FloatArray, Array]:
+    """Signal at TE = 0, R2* and susceptibility on the finer grid, and the numbers of the nuclei."""
     rest = 1 - parts["core"] - parts["oedema"] - parts["rim"]
     maps = []
     for tissue, own in (
@@ -169,7 +188,7 @@ def magnetise(
         for image, value in ((chi, person.chi[nucleus.name]), (r2star, person.r2star[nucleus.name])):
             image[inner] += fraction * (np.float32(value) - image[inner])
         labels[box][coarsen(fraction) > 0.5] = number
-    return MagneticHead(density, r2star, chi, _field_of_head(chi, spacing / 2, tissues.brain), labels)
+    return density, r2star, chi, labels
 
 
 def _box(points: FloatArray, centre: Sequence[float], reach: float) -> tuple[slice, slice, slice]:
@@ -186,23 +205,26 @@ def _refine_points(points: FloatArray, box: tuple[slice, slice, slice]) -> Float
     return np.stack([refine(np.ascontiguousarray(axis[box])) for axis in points])
 
 
-def _field_of_head(chi: FloatArray, spacing: float, brain: Array) -> FloatArray:
-    """Field of the whole head, neck continued below, with a shim that is linear in x, y and z."""
+def field_of_head(
+    chi: FloatArray,
+    spacing: float,
+    direction: Sequence[float] = (0.0, 0.0, 1.0),
+    outside: float = _CHI["air"],
+) -> FloatArray:
+    """Field of the whole head in ppm, with its neck continued below, in air or what else is outside."""
     below = round(_NECK / spacing)
     size = [fft.next_fast_len(count, real=True) for count in (*chi.shape[:2], chi.shape[2] + below)]
     size = [count + count % 2 for count in size]
     x, y, z = chi.shape
     wide = np.zeros(size, dtype=np.float32)
     inner = wide[:x, :y, below : below + z]
-    np.subtract(chi, np.float32(_CHI["air"]), out=inner)
+    np.subtract(chi, np.float32(outside), out=inner)
     wide[:x, :y, :below] = inner[:, :, :1]
-    field = dipole_field(wide, [spacing] * 3)[:x, :y, below : below + z]
-    field -= _shim(field, brain)
-    return field
+    return dipole_field(wide, [spacing] * 3, direction)[:x, :y, below : below + z]
 
 
-def _shim(field: FloatArray, brain: Array) -> FloatArray:
-    """Linear function of position that fits the field in the brain best."""
+def linear_shim(field: FloatArray, brain: Array) -> FloatArray:
+    """Linear function of position that fits the field of the finer grid in the brain best."""
     found = np.argwhere(brain)[::23]
     values = field[tuple(2 * found.T)]
     design = np.column_stack([np.ones(len(found)), 2 * found])

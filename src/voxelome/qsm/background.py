@@ -7,10 +7,131 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft
 
-from voxelome.imageio import Array, MaskArray
+from voxelome.imageio import Array, FloatArray, MaskArray
+from voxelome.qsm.dipole import dipole_kernel, surrounded
 
 _SUBDIVISIONS = 5
+# Sources outside are sought in the mask's box and this far around it (mm).
+_SURROUNDINGS = 20.0
+_LITTLE_TRUST = 0.01
 _WHOLE = 0.999  # a sphere's mean of the mask above this: the sphere lies inside
+
+
+def project_dipoles(
+    field: Array,
+    mask: MaskArray,
+    spacing: Sequence[float],
+    direction: Sequence[float],
+    *,
+    weight: Array | None = None,
+    iterations: Sequence[int] = (40, 10),
+    threads: int = 1,
+) -> FloatArray:
+    """Local field in the whole mask: what no source outside can explain (projection onto dipole fields).
+
+    Finds the susceptibility outside of the mask whose field fits best inside, by conjugate gradients from
+    zero, which keeps it small, and takes that field away (Liu et al., NMR Biomed 24:1129, 2011). No rim is
+    lost. The gradients converge slowly near the mask's edge, so they start from what was found on voxels
+    of double size: the same accuracy in a third of the time. Part of the local field looks like
+    one from outside and goes too; `total_variation` gives it back, as it leaves sources outside free.
+
+    Parameters
+    ----------
+    field : ndarray, shape (x, y, z)
+        Total field in any unit; only its values in the mask count.
+    mask : ndarray of bool, shape (x, y, z)
+    spacing, direction : sequences of 3 floats
+        Voxel sizes in mm; main field along the voxel axes.
+    weight : ndarray, shape (x, y, z), optional
+        Trust in each voxel's field, about 0..1; 1 everywhere if not given.
+    iterations : sequence of int
+        Of the conjugate gradients, from the coarsest level to the given grid.
+    threads : int
+        Threads of the Fourier transforms.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+        0 outside the mask.
+    """
+    blocks = 2 ** (len(iterations) - 1)
+    shape, inner = surrounded(mask.shape, [_SURROUNDINGS / size for size in spacing], blocks)
+    trust, measured = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    trust[inner] = mask if weight is None else np.where(mask, weight, 0) ** 2
+    # A constant is no source's field: the kernel's mean is 0.
+    measured[inner] = np.where(mask, field - field[mask].mean(), 0)
+    outside = np.ones(shape, bool)
+    outside[inner] = ~mask
+    _, explained = _outer_sources(measured, trust, outside, spacing, direction, iterations, threads)
+    return np.where(mask, (measured - explained)[inner], 0).astype(np.float32)
+
+
+def _outer_sources(
+    measured: Array,
+    trust: Array,
+    outside: MaskArray,
+    spacing: Sequence[float],
+    direction: Sequence[float],
+    iterations: Sequence[int],
+    threads: int,
+) -> tuple[Array, Array]:
+    """Susceptibility outside and its field, from the coarsest level to this one."""
+    kernel = dipole_kernel(measured.shape, spacing, direction)
+
+    def dipoles(values: Array) -> Array:
+        spectrum = fft.rfftn(values, workers=threads)
+        spectrum *= kernel
+        result: Array = fft.irfftn(spectrum, s=measured.shape, workers=threads)
+        return result
+
+    sources, explained = np.zeros_like(measured), np.zeros_like(measured)
+    if len(iterations) > 1:
+        coarse_trust = _halve(trust)
+        known = coarse_trust > _LITTLE_TRUST
+        coarse_field = np.where(known, _halve(measured * trust) / np.where(known, coarse_trust, 1), 0)
+        coarse, _ = _outer_sources(
+            coarse_field,
+            np.where(known, coarse_trust, 0),
+            ~known,
+            [2 * size for size in spacing],
+            direction,
+            iterations[:-1],
+            threads,
+        )
+        sources = np.where(outside, _double(coarse), 0)
+        explained = dipoles(sources)
+    gradient = np.where(outside, dipoles(trust * (measured - explained)), 0)
+    step, size = gradient.copy(), _dot(gradient, gradient)
+    for _ in range(iterations[-1]):
+        if not size > 0:
+            break
+        produced = dipoles(step)
+        weighted = trust * produced
+        length = np.float32(size / _dot(weighted, produced))
+        sources += length * step
+        explained += length * produced
+        gradient -= length * np.where(outside, dipoles(weighted), 0)
+        before, size = size, _dot(gradient, gradient)
+        step *= np.float32(size / before)
+        step += gradient
+    return sources, explained
+
+
+def _halve(values: Array) -> Array:
+    """Mean over blocks of 2 x 2 x 2 voxels."""
+    x, y, z = (n // 2 for n in values.shape)
+    means: Array = values.reshape(x, 2, y, 2, z, 2).mean(axis=(1, 3, 5))
+    return means
+
+
+def _double(values: Array) -> Array:
+    for axis in range(3):
+        values = np.repeat(values, 2, axis=axis)
+    return values
+
+
+def _dot(first: Array, second: Array) -> float:
+    return float(np.vdot(first, second))
 
 
 def sphere_radii(spacing: Sequence[float], largest: float) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import fft
 
 from voxelome.imageio import Affine, Array
 
@@ -54,6 +55,21 @@ def dipole_kernel(
     kernel = 1.0 / 3.0 - along**2 / squared
     kernel[0, 0, 0] = 0.0
     return kernel.astype(np.float32)
+
+
+def surrounded(
+    shape: Sequence[int], margin: Sequence[float], multiple: int = 1
+) -> tuple[tuple[int, ...], tuple[slice, ...]]:
+    """Larger grid with at least `margin` voxels on both sides, and the old one in it.
+
+    Its sizes are fast to transform and multiples of `multiple`.
+    """
+    wide = tuple(
+        multiple * fft.next_fast_len(-(-(n + 2 * int(np.ceil(extra))) // multiple), real=True)
+        for n, extra in zip(shape, margin, strict=True)
+    )
+    starts = [(total - n) // 2 for total, n in zip(wide, shape, strict=True)]
+    return wide, tuple(slice(start, start + n) for start, n in zip(starts, shape, strict=True))
 
 
 def _frequency_sum(

@@ -12,6 +12,9 @@ from voxelome.imageio import Array, MaskArray
 from voxelome.qsm.unwrap import unwrap_spatially, unwrap_to
 
 GYROMAGNETIC_RATIO = 42.577478518e6  # Hz/T, proton
+_NORMAL_MEDIAN = 0.6745
+_EVEN = 0.02  # spacing of echoes that differs by less counts as even
+_LEAST_ALTERNATION = 0.1  # rad
 _OFFSET_SIGMA = 5.0  # mm; coil phase varies over centimetres
 
 
@@ -29,12 +32,25 @@ class FieldFit:
         Root mean square of measured minus fitted phase in rad, weighted as the fit is.
     weight : ndarray of float32, shape (x, y, z)
         Root of the sum of squared (magnitude x echo time): inverse to the field's standard error.
+    noise : float
+        Standard deviation of the noise in the signal's real and imaginary part, in the magnitude's unit.
+    bipolar : float
+        Largest phase in rad by which even echoes differed from odd ones in the mask, and which was taken
+        out; 0 where nothing was.
     """
 
     field: Array
     offset: Array
     residual: Array
     weight: Array
+    noise: float
+    bipolar: float = 0.0
+
+    @property
+    def standard_error(self) -> Array:
+        """Standard error of the field that the noise causes, in rad/s; 0 where there is no signal."""
+        known = self.weight > 0
+        return np.where(known, self.noise / np.where(known, self.weight, 1), 0).astype(np.float32)
 
 
 def fit_field(
@@ -46,7 +62,8 @@ def fit_field(
     al., Magn Reson Med 79:2996, 2018); each echo is then unwrapped in time against the field of the
     echoes before it (the template unwrapping of ROMEO), and the field is the line through the origin with
     weights magnitude squared, the inverse of the phase's variance. With one echo the field is
-    its unwrapped phase over the echo time.
+    its unwrapped phase over the echo time. With three or more evenly spaced echoes the phase by which even
+    and odd ones differ when the readout is bipolar is found and taken out first.
 
     Parameters
     ----------
@@ -59,6 +76,11 @@ def fit_field(
         Voxel sizes in mm.
     """
     times = np.asarray(echo_times, dtype=np.float32)
+    noise = signal_noise(magnitude[..., 0] * np.exp(1j * phase[..., 0]), mask)
+    alternating = alternating_phase(phase, magnitude, times, mask)
+    if alternating is not None:
+        signs = np.where(np.arange(len(times)) % 2, -0.5, 0.5).astype(np.float32)
+        phase = phase - alternating[..., None] * signs
     values, signal = phase[mask].astype(np.float32), magnitude[mask].astype(np.float32)
     offset = np.zeros(mask.shape, np.float32)
     if len(times) == 1:
@@ -75,7 +97,58 @@ def fit_field(
         start = rough[mask]
     field, residual = _fit(values - offset[mask, None], signal, times, start)
     weight = np.sqrt((signal**2 * times**2).sum(axis=-1))
-    return FieldFit(_fill(field, mask), offset, _fill(residual, mask), _fill(weight, mask))
+    ramp = 0.0 if alternating is None else float(np.abs(alternating[mask]).max())
+    return FieldFit(_fill(field, mask), offset, _fill(residual, mask), _fill(weight, mask), noise, ramp)
+
+
+def signal_noise(signal: Array, mask: MaskArray) -> float:
+    """Standard deviation of the noise in the real and imaginary part of a complex image.
+
+    From differences along all three axes at once, in which anatomy all but cancels (the finest diagonal
+    wavelet band, Donoho, IEEE Trans Inf Theory 41:613, 1995). 0 where the mask holds no block of 8 voxels.
+    """
+    whole = mask
+    for axis in range(3):
+        part, cut = np.moveaxis(signal, axis, 0), np.moveaxis(whole, axis, 0)
+        signal = np.moveaxis(part[1:] - part[:-1], 0, axis)
+        whole = np.moveaxis(cut[1:] & cut[:-1], 0, axis)
+    if not whole.any():
+        return 0.0
+    spread = np.median(np.abs(np.concatenate([signal.real[whole], signal.imag[whole]])))
+    return float(spread / _NORMAL_MEDIAN / np.sqrt(8))
+
+
+def alternating_phase(phase: Array, magnitude: Array, echo_times: Array, mask: MaskArray) -> Array | None:
+    """Phase in rad by which odd echoes (1st, 3rd, ...) lead even ones, or None where they do not.
+
+    Echoes read in both directions differ by a constant and a ramp along the readout (Eckstein et al., Magn
+    Reson Med 79:2996, 2018). Of three evenly spaced echoes, phase 1 - 2 x phase 2 + phase 3 holds neither
+    the field nor the offset, but twice this difference. A constant and slopes along all axes are fitted to it
+    as a complex number, so that wraps do not matter; it is known but for a multiple of pi, of which
+    the smallest is taken.
+    """
+    if len(echo_times) < 3:
+        return None
+    steps = np.diff(echo_times)
+    if np.ptp(steps[:2]) > _EVEN * steps[0]:
+        return None
+    double = phase[..., 0] - 2 * phase[..., 1] + phase[..., 2]
+    weight = np.where(mask, magnitude[..., :3].min(axis=-1), 0)
+    ramp = _plane(weight * np.exp(1j * double))
+    share = float(np.abs(ramp[mask]).max()) / 2
+    return (ramp / 2).astype(np.float32) if share > _LEAST_ALTERNATION else None
+
+
+def _plane(values: Array) -> Array:
+    """Phase in rad of complex values as a constant and slopes along the axes; the constant within pi."""
+    ramp = np.zeros((1, 1, 1), np.float32)
+    for axis, size in enumerate(values.shape):
+        moved = np.moveaxis(values, axis, 0)
+        slope = np.angle(np.vdot(moved[:-1], moved[1:]))
+        centred = np.arange(size, dtype=np.float32) - (size - 1) / 2
+        ramp = ramp + np.moveaxis((slope * centred)[:, None, None], 0, axis)
+    constant: Array = ramp + np.angle(np.sum(values * np.exp(-1j * ramp)))
+    return constant
 
 
 def to_ppm(field: Array, field_strength: float) -> Array:
@@ -89,11 +162,7 @@ def _smooth_offset(offset: Array, magnitude: Array, mask: MaskArray, spacing: Se
     Its mean slope is taken out first: at the rim of the mask, smoothing sees one side of a slope only.
     """
     weighted = (np.where(mask, magnitude, 0) * np.exp(1j * offset)).astype(np.complex64)
-    ramp = np.zeros((1, 1, 1), np.float32)
-    for axis, size in enumerate(mask.shape):
-        values = np.moveaxis(weighted, axis, 0)
-        slope = np.angle(np.vdot(values[:-1], values[1:]))
-        ramp = ramp + np.moveaxis((slope * np.arange(size, dtype=np.float32))[:, None, None], 0, axis)
+    ramp = _plane(weighted)
     flat = weighted * np.exp(-1j * ramp)
     sigma = [_OFFSET_SIGMA / size for size in spacing]
     real = ndimage.gaussian_filter(flat.real, sigma, truncate=3)

@@ -29,6 +29,8 @@ _FINE = (
 )
 _AFFINE = (Stage("Affine[0.1]", "MI", "32,Regular,0.25", (40, 12), (2, 1), (1, 0)),)
 _SMALLEST_OVERLAP = 0.02
+# Two starts that differ by less (mm) than the coarsest voxels end in the same place.
+_SAME_START = 6.0
 _LATER_MUST_GAIN = 1.02
 
 
@@ -207,7 +209,8 @@ def _search(target: Grid, source: Grid, stages: tuple[Stage, ...], seed: int, th
     centres = translation(centre_of_mass(source) - centre_of_mass(target))
     optimise = partial(run_stages, target, source, seed=seed, threads=threads)
     best, best_score = None, 0.0
-    for start in (headers, centres):
+    starts = (headers, centres) if np.linalg.norm(centres[:3, 3]) > _SAME_START else (headers,)
+    for start in starts:
         if _matched_voxels(target, source, start)[2].mean() < _SMALLEST_OVERLAP:
             continue
         with suppress(DataError):  # ANTs gives up where too few samples meet; the other start may do
