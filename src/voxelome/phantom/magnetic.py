@@ -54,12 +54,12 @@ _TEXTURE = 0.006  # ppm, of gray and white matter: standard deviation of a textu
 
 @dataclass(frozen=True)
 class SusceptibilityHead:
-    """What a scanner stores of a head, and the truth on the same grid.
+    """Signal of a head without noise, and the truth on the same grid.
 
     Attributes
     ----------
-    magnitude, phase : ndarray of float32, shape (x, y, z, echo)
-        Phase in rad, wrapped, positive where the field is raised.
+    signal : ndarray of complex64, shape (x, y, z, echo)
+        With the coils' phase offset and sensitivity; a raised field turns the phase forwards.
     echo_times, field_strength : sequence of float, float
         s and T.
     affine : ndarray, shape (4, 4)
@@ -74,8 +74,7 @@ class SusceptibilityHead:
         Deep nuclei (from 1, in the order of ``NUCLEI``), then calcification and haemorrhage.
     """
 
-    magnitude: FloatArray
-    phase: FloatArray
+    signal: Array
     echo_times: tuple[float, ...]
     field_strength: float
     affine: Affine
@@ -86,6 +85,26 @@ class SusceptibilityHead:
     local_field: FloatArray
     labels: Array
 
+    def acquire(self, snr: float, seed: int = 0) -> tuple[FloatArray, FloatArray]:
+        """Magnitude and wrapped phase (rad) with noise.
+
+        Parameters
+        ----------
+        snr : float
+            Median signal of the brain in the first echo over the noise's standard deviation.
+        seed : int
+            Of the noise.
+        """
+        rng = np.random.default_rng([seed, round(snr)])
+        noise = np.float32(np.median(np.abs(self.signal[..., 0][self.brain])) / snr)
+        magnitude = np.empty(self.signal.shape, dtype=np.float32)
+        phase = np.empty_like(magnitude)
+        for echo in range(self.signal.shape[-1]):
+            real, imaginary = (noise * rng.standard_normal(self.brain.shape, dtype=np.float32) for _ in "ri")
+            noisy = self.signal[..., echo] + (real + 1j * imaginary)
+            magnitude[..., echo], phase[..., echo] = np.abs(noisy), np.angle(noisy)
+        return magnitude, phase
+
 
 def make_susceptibility_head(
     index: int,
@@ -93,7 +112,6 @@ def make_susceptibility_head(
     seed: int,
     spacing: float = 1.0,
     tilt: Sequence[float] = (0.0, 0.0, 0.0),
-    snr: float = 100.0,
     echo_times: Sequence[float] = ECHO_TIMES,
 ) -> SusceptibilityHead:
     """Simulated multi-echo acquisition of one head.
@@ -106,8 +124,6 @@ def make_susceptibility_head(
         Voxel size in mm.
     tilt : sequence of 3 float
         Degrees by which the image's axes are turned about x, y and z.
-    snr : float
-        Signal of the brain in the first echo over the noise of its real part.
     echo_times : sequence of float
         s.
     """
@@ -130,13 +146,13 @@ def make_susceptibility_head(
     inner = refine(tissues.brain.astype(np.float32)) * chi
     local = coarsen(field_of_head(inner, spacing / 2, direction, outside=0.0))
     head = MagneticHead(density, r2star, chi, field, labels)
-    magnitude, phase = _acquire(person, complex_signal(head, echo_times), grid, tissues.brain, snr)
     part = _stored_part(grid.shape, spacing)
+    receive = _receive(person, grid)
+    signal = np.stack([(echo * receive)[part] for echo in complex_signal(head, echo_times)], axis=-1)
     affine = grid.affine.copy()
     affine[:3, 3] = grid.affine[:3] @ (*(piece.start for piece in part), 1)
     return SusceptibilityHead(
-        magnitude[part],
-        phase[part],
+        signal,
         tuple(echo_times),
         FIELD_STRENGTH,
         affine,
@@ -228,20 +244,9 @@ def _second_order_shim(field: FloatArray, brain: Array, spacing: float) -> Float
     return np.asarray(plane + (xz * x + yz * y) * z + 2 * zz * z**2)
 
 
-def _acquire(
-    person: Person, echoes: Sequence[Array], grid: Grid, brain: Array, snr: float
-) -> tuple[FloatArray, FloatArray]:
-    """Magnitude and phase with the coils' offset and sensitivity, and noise."""
+def _receive(person: Person, grid: Grid) -> Array:
+    """Sensitivity and phase offset of the combined coils."""
     rng = person.rng(21)
     offset = np.pi * np.log(bias_field(rng, grid, 0.35)) + rng.uniform(-np.pi, np.pi)
-    receive = (bias_field(rng, grid, 0.15) * np.exp(1j * offset)).astype(np.complex64)
-    noise = np.float32(np.median(np.abs(echoes[0][brain])) / snr)
-    magnitude = np.empty((*grid.shape, len(echoes)), dtype=np.float32)
-    phase = np.empty_like(magnitude)
-    for number, echo in enumerate(echoes):
-        signal = echo * receive
-        real, imaginary = (noise * rng.standard_normal(grid.shape, dtype=np.float32) for _ in range(2))
-        signal = signal + real + 1j * imaginary
-        magnitude[..., number] = np.abs(signal)
-        phase[..., number] = np.angle(signal)
-    return magnitude, phase
+    receive: Array = (bias_field(rng, grid, 0.15) * np.exp(1j * offset)).astype(np.complex64)
+    return receive

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft
 
-from voxelome.imageio import Affine, Array
+from voxelome.imageio import Affine, Array, FloatArray
 
 
 def field_direction(affine: Affine) -> tuple[float, float, float]:
@@ -55,6 +55,38 @@ def dipole_kernel(
     kernel = 1.0 / 3.0 - along**2 / squared
     kernel[0, 0, 0] = 0.0
     return kernel.astype(np.float32)
+
+
+def forward_field(
+    chi: Array,
+    spacing: Sequence[float],
+    direction: Sequence[float],
+    *,
+    margin: float = 20.0,
+    threads: int = 1,
+) -> FloatArray:
+    """Field shift in ppm of a susceptibility in ppm, with `margin` mm of nothing around it.
+
+    Parameters
+    ----------
+    chi : ndarray, shape (x, y, z)
+    spacing, direction : sequences of 3 floats
+        Voxel sizes in mm; main field along the voxel axes.
+    margin : float
+        Keeps the field from reaching the other side, where the transform repeats.
+    threads : int
+        Threads of the Fourier transforms.
+
+    Returns
+    -------
+    ndarray of float32, shape (x, y, z)
+    """
+    shape, inner = surrounded(chi.shape, [margin / size for size in spacing])
+    wide = np.zeros(shape, np.float32)
+    wide[inner] = chi
+    spectrum = fft.rfftn(wide, workers=threads) * dipole_kernel(shape, spacing, direction)
+    field: FloatArray = fft.irfftn(spectrum, s=shape, workers=threads)[inner]
+    return field
 
 
 def surrounded(

@@ -51,13 +51,9 @@ def tkd(
         Susceptibility in ppm, known but for a constant; 0 outside the mask.
     """
     shape = _padded(mask.shape)
-    kernel = dipole_kernel(shape, spacing, direction)
-    sign = np.where(kernel < 0, -1.0, 1.0)
-    inverse = sign / np.maximum(np.abs(kernel), threshold)
+    inverse = _thresholded(dipole_kernel(shape, spacing, direction), threshold)
     spectrum = fft.rfftn(np.where(mask, field, 0).astype(np.float32), s=shape, workers=threads)
-    chi = fft.irfftn(
-        spectrum * (inverse / _recovered(threshold)).astype(np.float32), s=shape, workers=threads
-    )
+    chi = fft.irfftn(spectrum * inverse, s=shape, workers=threads)
     return np.where(mask, chi[tuple(slice(n) for n in mask.shape)], 0).astype(np.float32)
 
 
@@ -69,7 +65,7 @@ def total_variation(
     direction: Sequence[float],
     *,
     regularisation: float,
-    iterations: int = 25,
+    iterations: int = 15,
     edges: Array | None = None,
     outside: float = 0.01,
     threads: int = 1,
@@ -97,7 +93,7 @@ def total_variation(
     regularisation : float
         ppm mm.
     iterations : int
-        Of the method; after some 20 the map no longer gets better.
+        Of the method; after some 15 the map no longer gets better.
     edges : ndarray, shape (x, y, z), optional
         Value of v in the mask, 0..1: less where the magnitude has an edge. 1 if not given.
     outside : float
@@ -151,14 +147,16 @@ def propagated_error(
     spacing: Sequence[float],
     direction: Sequence[float],
     *,
-    regularisation: float,
+    regularisation: float | None = None,
+    threshold: float | None = None,
     threads: int = 1,
 ) -> FloatArray:
     """Standard error of the susceptibility that the noise of the field causes.
 
-    Of the linear step of `total_variation`, ``D / (D^2 + 100 regularisation |k|^2)``: the variance of the
-    field is convolved with the square of its response. Where total variation smooths, the true error is
-    less; systematic errors (background, streaks of what was regularised away) are not in it.
+    The variance of the field is convolved with the square of the inversion's response: of the thresholded
+    division, or of the linear step of `total_variation`, ``D / (D^2 + 100 regularisation |k|^2)``. The
+    latter holds at edges; in even tissue total variation smooths further, and the true error is less.
+    Systematic errors (background, streaks of what was regularised away) are not in it.
 
     Parameters
     ----------
@@ -167,8 +165,10 @@ def propagated_error(
     mask : ndarray of bool, shape (x, y, z)
     spacing, direction : sequences of 3 floats
         Voxel sizes in mm; main field along the voxel axes.
-    regularisation : float
+    regularisation : float, optional
         ppm mm, as in `total_variation`.
+    threshold : float, optional
+        As in `tkd`; one of the two must be given.
     threads : int
         Threads of the Fourier transforms.
 
@@ -179,14 +179,27 @@ def propagated_error(
     """
     shape, inner = surrounded(mask.shape, [_SURROUNDINGS / size for size in spacing])
     kernel = dipole_kernel(shape, spacing, direction)
-    system = kernel**2 + np.float32(100 * regularisation) * _laplacian(shape, spacing)
-    system[0, 0, 0] = 1.0
-    response = fft.irfftn((kernel / system).astype(np.complex64), s=shape, workers=threads)
+    if threshold is not None:
+        inverse = _thresholded(kernel, threshold)
+    else:
+        system = kernel**2 + np.float32(100 * (regularisation or 0)) * _laplacian(shape, spacing)
+        system[0, 0, 0] = 1.0
+        inverse = kernel / system
+    response = fft.irfftn(inverse.astype(np.complex64), s=shape, workers=threads)
     variance = np.zeros(shape, np.float32)
     variance[inner] = np.where(mask, field_error, 0) ** 2
     spectrum = fft.rfftn(variance, workers=threads) * fft.rfftn(response**2, workers=threads)
     spread = fft.irfftn(spectrum, s=shape, workers=threads)[inner]
     return np.where(mask, np.sqrt(np.maximum(spread, 0)), 0).astype(np.float32)
+
+
+def _thresholded(kernel: Array, threshold: float) -> Array:
+    """Inverse of the dipole kernel, with small values replaced and what that loses made up for."""
+    sign = np.where(kernel < 0, -1.0, 1.0)
+    inverse = sign / np.maximum(np.abs(kernel), threshold) / _recovered(threshold)
+    inverse[0, 0, 0] = 0
+    limited: Array = inverse.astype(np.float32)
+    return limited
 
 
 def _recovered(threshold: float) -> float:

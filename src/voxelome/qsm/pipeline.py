@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import ndimage
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
 from voxelome.qsm.background import project_dipoles, sphere_radii, vsharp
-from voxelome.qsm.dipole import field_direction
+from voxelome.qsm.dipole import field_direction, forward_field
 from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_ppm
 from voxelome.qsm.inversion import propagated_error, tkd, total_variation
 from voxelome.qsm.masking import edge_weights, fluid_mask, inner_mask, trusted_mask
@@ -63,7 +64,7 @@ class QSMSettings:
     background: Literal["pdf", "vsharp"] = "pdf"
     inversion: Literal["tv", "tkd"] = "tv"
     regularisation: float | None = None
-    iterations: int = 25
+    iterations: int = 15
     tkd_threshold: float = 0.2
     largest_sphere: float = 12.0
     rim: float = 1.0
@@ -165,6 +166,7 @@ def reconstruct(
     weight = _trust(fit, trusted)
     local, kept = _remove_background(total, weight, trusted, affine, settings, threads)
     parameters: dict[str, str] = {"background removal": settings.background}
+    direction = field_direction(affine)
     if settings.inversion == "tv":
         chosen = settings.regularisation
         if chosen is None:
@@ -172,26 +174,30 @@ def reconstruct(
         how = "given" if settings.regularisation else "chosen from the field's standard error"
         parameters["regularisation"] = f"{chosen:.3g} ppm a voxel, {how}"
         smoothing = chosen * float(np.cbrt(np.prod(spacing)))
-        chi = total_variation(
-            local,
-            weight,
-            kept,
-            spacing,
-            field_direction(affine),
+        invert = partial(
+            total_variation,
+            weight=weight,
+            mask=kept,
+            spacing=spacing,
+            direction=direction,
             regularisation=smoothing,
             edges=edge_weights(signal, kept, spacing),
             iterations=settings.iterations,
             threads=threads,
         )
+        response = {"regularisation": smoothing}
+        chi = invert(local)
+        if settings.background == "pdf":
+            # Background removal takes some of the brain's own field with it. What the map explains is set
+            # aside, so that the second removal cannot take it.
+            own = forward_field(chi, spacing, direction, threads=threads)
+            left, _ = _remove_background(total - own, weight, trusted, affine, settings, threads)
+            local = np.where(kept, own + left, 0).astype(np.float32)
+            chi = invert(local)
     else:
-        # The noise of a division that is cut off at this threshold is about that of this smoothing.
-        smoothing = settings.tkd_threshold**2 / 100
-        chi = tkd(
-            local, kept, spacing, field_direction(affine), threshold=settings.tkd_threshold, threads=threads
-        )
-    chi_error = propagated_error(
-        error, kept, spacing, field_direction(affine), regularisation=smoothing, threads=threads
-    )
+        response = {"threshold": settings.tkd_threshold}
+        chi = tkd(local, kept, spacing, direction, threshold=settings.tkd_threshold, threads=threads)
+    chi_error = propagated_error(error, kept, spacing, direction, threads=threads, **response)
     kept = inner_mask(kept, spacing, settings.rim) if settings.background == "pdf" else kept
     relaxation = fit_r2star(signal, echo_times, trusted) if len(echo_times) > 1 else (None, None, None)
     chi, reference, notes = _referenced(chi, relaxation[0], kept, spacing, settings)
