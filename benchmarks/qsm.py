@@ -29,7 +29,8 @@ from voxelome.qsm.dipole import field_direction, forward_field
 from voxelome.qsm.fieldmap import fit_field
 from voxelome.qsm.inversion import total_variation
 from voxelome.qsm.masking import edge_weights, magnitude_mask
-from voxelome.qsm.pipeline import QSMSettings, reconstruct
+from voxelome.qsm.pipeline import reconstruct
+from voxelome.qsm.susceptibility import QSMSettings
 from voxelome.qsm.unwrap import unwrap_spatially, wrap_fraction
 
 SEED = 71

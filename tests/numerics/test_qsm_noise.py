@@ -8,10 +8,12 @@ from scipy import ndimage
 
 from tests.numerics.test_qsm_susceptibility import TIMES, grid, phantom, sphere_field
 from voxelome.qsm.background import project_dipoles
+from voxelome.qsm.direct import propagated_error, tkd
 from voxelome.qsm.fieldmap import alternating_phase, fit_field, signal_noise, to_ppm
-from voxelome.qsm.inversion import propagated_error, tkd, total_variation
+from voxelome.qsm.inversion import total_variation
 from voxelome.qsm.masking import edge_weights, fluid_mask, inner_mask
-from voxelome.qsm.pipeline import QSMSettings, reconstruct
+from voxelome.qsm.pipeline import reconstruct
+from voxelome.qsm.susceptibility import QSMSettings
 
 SPACING = (2.0, 2.0, 2.0)
 
@@ -98,11 +100,11 @@ def test_the_error_of_the_map_is_its_scatter_over_repetitions() -> None:
     shape, direction = (32, 32, 32), (0.0, 0.0, 1.0)
     mask = np.ones(shape, bool)
     error = np.full(shape, 2e-3, np.float32)
-    predicted = propagated_error(error, mask, SPACING, direction, threshold=0.2)
+    predicted = propagated_error(error, mask, SPACING, direction, "tkd", 0.2)
     maps = [tkd(rng.normal(0, 2e-3, shape), mask, SPACING, direction) for _ in range(12)]
     scatter = np.std(maps, axis=0)[8:-8, 8:-8, 8:-8].mean()
     assert predicted[8:-8, 8:-8, 8:-8].mean() == pytest.approx(scatter, rel=0.1)
-    double = propagated_error(2 * error, mask, SPACING, direction, threshold=0.2)
+    double = propagated_error(2 * error, mask, SPACING, direction, "tkd", 0.2)
     assert double.mean() == pytest.approx(2 * predicted.mean(), rel=1e-3)
 
 
@@ -111,7 +113,7 @@ def test_the_error_of_a_smooth_map_bounds_its_scatter_over_repetitions() -> None
     rng = np.random.default_rng(9)
     direction, ones = (0.0, 0.0, 1.0), np.ones(data.mask.shape, np.float32)
     error = np.full(data.mask.shape, 1e-3, np.float32)
-    predicted = propagated_error(error, data.mask, SPACING, direction, regularisation=4e-4)
+    predicted = propagated_error(error, data.mask, SPACING, direction, "tv", 4e-4)
     maps = []
     for _ in range(6):
         field = data.local + rng.normal(0, 1e-3, data.mask.shape)

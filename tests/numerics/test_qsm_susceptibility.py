@@ -18,9 +18,11 @@ from voxelome.errors import DataError
 from voxelome.imageio import load_volume
 from voxelome.qsm.background import sphere_radii, vsharp
 from voxelome.qsm.dipole import dipole_kernel, field_direction
-from voxelome.qsm.inversion import tkd, total_variation
+from voxelome.qsm.direct import tkd
+from voxelome.qsm.inversion import total_variation
 from voxelome.qsm.masking import magnitude_mask
-from voxelome.qsm.pipeline import QSMSettings, reconstruct
+from voxelome.qsm.pipeline import reconstruct
+from voxelome.qsm.susceptibility import QSMSettings
 
 GAMMA_PPM = 2 * np.pi * 42.577478518  # rad/s per T and ppm
 TIMES = [0.005, 0.012, 0.02]

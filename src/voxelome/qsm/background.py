@@ -196,18 +196,18 @@ def vsharp(
     kept = np.zeros(mask.shape, bool)
     filtered = np.zeros(mask.shape, np.float32)
     for radius in ordered:
-        mean_k = _sphere_spectrum(shape, spacing, radius, threads)
+        mean_k = sphere_spectrum(shape, spacing, radius, threads)
         fits = mask & ~kept & (restore(inside_k * mean_k) > _WHOLE)
         filtered[fits] = (total - restore(total_k * mean_k))[fits]
         kept |= fits
     # Every radius measured the same local field minus a sphere's mean; the largest loses the least.
-    kernel = 1 - _sphere_spectrum(shape, spacing, ordered[0], threads)
+    kernel = 1 - sphere_spectrum(shape, spacing, ordered[0], threads)
     inverse = np.where(np.abs(kernel) > threshold, 1 / np.where(kernel == 0, 1, kernel), 0).astype(np.float32)
     local = np.where(kept, restore(transform(filtered) * inverse), 0).astype(np.float32)
     return local, kept
 
 
-def _sphere_spectrum(shape: Sequence[int], spacing: Sequence[float], radius: float, threads: int) -> Array:
+def sphere_spectrum(shape: Sequence[int], spacing: Sequence[float], radius: float, threads: int) -> Array:
     """Real spectrum of a sphere of unit sum, centred on voxel 0.
 
     Voxels that the surface cuts count by the share inside: on coarse or anisotropic grids whole voxels

@@ -104,6 +104,16 @@ def surrounded(
     return wide, tuple(slice(start, start + n) for start, n in zip(starts, shape, strict=True))
 
 
+def squared_frequencies(shape: Sequence[int], spacing: Sequence[float]) -> Array:
+    """Squared size of the transformed forward differences, 1/mm^2: the negative Laplacian in k-space."""
+    x, y, z = (
+        (2 - 2 * np.cos(2 * np.pi * np.arange(n) / n)) / size**2
+        for n, size in zip(shape, spacing, strict=True)
+    )
+    total: Array = x[:, None, None] + y[:, None] + z[: shape[2] // 2 + 1]
+    return total.astype(np.float32)
+
+
 def _frequency_sum(
     shape: Sequence[int], spacing: Sequence[float], weights: Sequence[float], power: int
 ) -> Array:

@@ -4,72 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
-from voxelome.qsm.background import project_dipoles, sphere_radii, vsharp
-from voxelome.qsm.dipole import field_direction, forward_field
 from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_ppm
-from voxelome.qsm.inversion import propagated_error, tkd, total_variation
-from voxelome.qsm.masking import edge_weights, fluid_mask, inner_mask, trusted_mask
+from voxelome.qsm.masking import fluid_mask, inner_mask, trusted_mask
 from voxelome.qsm.relaxometry import fit_r2star
+from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, map_susceptibility
 from voxelome.qsm.swi import combine_echoes, minip, swi
 from voxelome.qsm.unwrap import wrap_fraction
 
-# Weight of the total variation in ppm, from the field's standard error in ppm. Chosen on two simulated heads
-# (docs/qsm.md); half and twice the weight changed the map's error by about one percent of the truth.
-_LEAST_SMOOTHING, _SMOOTHING_OF_NOISE = 7.5e-5, 0.1
-_MOST_TRUST = 1.5
-_POOR_FIT = 0.5  # rad
 _MANY_WRAPS = 0.01
 _MANY_POOR = 0.1
 _LITTLE_KEPT = 0.5
 _ENOUGH_VOXELS = 1000
 _CLEARLY_LOWER = 0.02  # ppm
-
-
-@dataclass(frozen=True)
-class QSMSettings:
-    """How to reconstruct.
-
-    Attributes
-    ----------
-    background : {"pdf", "vsharp"}
-        Removal of the field from outside: projection onto dipole fields, or spheres.
-    inversion : {"tv", "tkd"}
-        Total variation, or thresholded k-space division.
-    regularisation : float or None
-        Weight of the total variation in ppm; times the voxel size (mm) it is the weight of the inversion,
-        so that noise of one size a voxel is smoothed alike at every resolution. None: chosen from the
-        field's standard error.
-    iterations : int
-        Of the total-variation inversion.
-    tkd_threshold : float
-        Smallest size of the dipole kernel that is divided by.
-    largest_sphere : float
-        Largest radius of V-SHARP in mm.
-    rim : float
-        Width in mm of the mask's edge that is left out of the map; coarser voxels lose none.
-    reference : {"brain", "csf", "none"}
-        What has susceptibility 0: the mean of the mask, of the ventricles' fluid, or nothing known.
-    slab : float
-        Thickness in mm of the minimum-intensity projection.
-    """
-
-    background: Literal["pdf", "vsharp"] = "pdf"
-    inversion: Literal["tv", "tkd"] = "tv"
-    regularisation: float | None = None
-    iterations: int = 15
-    tkd_threshold: float = 0.2
-    largest_sphere: float = 12.0
-    rim: float = 1.0
-    reference: Literal["brain", "csf", "none"] = "brain"
-    slab: float = 8.0
 
 
 @dataclass(frozen=True)
@@ -163,41 +115,8 @@ def reconstruct(
     trusted = trusted_mask(inside, signal[..., -1])
     fit = fit_field(phase[box], signal, echo_times, trusted, spacing)
     total, error = (to_ppm(part, field_strength) for part in (fit.field, fit.standard_error))
-    weight = _trust(fit, trusted)
-    local, kept = _remove_background(total, weight, trusted, affine, settings, threads)
-    parameters: dict[str, str] = {"background removal": settings.background}
-    direction = field_direction(affine)
-    if settings.inversion == "tv":
-        chosen = settings.regularisation
-        if chosen is None:
-            chosen = _LEAST_SMOOTHING + _SMOOTHING_OF_NOISE * float(np.median(error[kept]))
-        how = "given" if settings.regularisation else "chosen from the field's standard error"
-        parameters["regularisation"] = f"{chosen:.3g} ppm a voxel, {how}"
-        smoothing = chosen * float(np.cbrt(np.prod(spacing)))
-        invert = partial(
-            total_variation,
-            weight=weight,
-            mask=kept,
-            spacing=spacing,
-            direction=direction,
-            regularisation=smoothing,
-            edges=edge_weights(signal, kept, spacing),
-            iterations=settings.iterations,
-            threads=threads,
-        )
-        response = {"regularisation": smoothing}
-        chi = invert(local)
-        if settings.background == "pdf":
-            # Background removal takes some of the brain's own field with it. What the map explains is set
-            # aside, so that the second removal cannot take it.
-            own = forward_field(chi, spacing, direction, threads=threads)
-            left, _ = _remove_background(total - own, weight, trusted, affine, settings, threads)
-            local = np.where(kept, own + left, 0).astype(np.float32)
-            chi = invert(local)
-    else:
-        response = {"threshold": settings.tkd_threshold}
-        chi = tkd(local, kept, spacing, direction, threshold=settings.tkd_threshold, threads=threads)
-    chi_error = propagated_error(error, kept, spacing, direction, threads=threads, **response)
+    found = map_susceptibility(total, error, fit, signal, trusted, affine, settings, threads=threads)
+    chi, local, kept, parameters = found.chi, found.local_field, found.mask, found.parameters
     kept = inner_mask(kept, spacing, settings.rim) if settings.background == "pdf" else kept
     relaxation = fit_r2star(signal, echo_times, trusted) if len(echo_times) > 1 else (None, None, None)
     chi, reference, notes = _referenced(chi, relaxation[0], kept, spacing, settings)
@@ -208,14 +127,14 @@ def reconstruct(
     quality["mask_without_signal_fraction"] = 1 - float(trusted.sum()) / float(inside.sum())
     quality["signal_to_noise"] = float(np.median(signal[..., 0][trusted])) / max(fit.noise, 1e-12)
     quality["field_standard_error_ppb"] = 1e3 * float(np.median(error[kept]))
-    quality["chi_standard_error_ppb"] = 1e3 * float(np.median(chi_error[kept]))
+    quality["chi_standard_error_ppb"] = 1e3 * float(np.median(found.chi_error[kept]))
     if fit.bipolar:
         parameters["bipolar readout"] = f"even echoes corrected by up to {fit.bipolar:.2f} rad"
     projection = minip(weighted, inside, affine, settings.slab)
     r2star, t2star, s0 = (None if part is None else _uncrop(part, mask, box) for part in relaxation)
     return QSMResult(
         chi=_uncrop(chi, mask, box),
-        chi_error=_uncrop(np.where(kept, chi_error, 0), mask, box),
+        chi_error=_uncrop(np.where(kept, found.chi_error, 0), mask, box),
         r2star=r2star,
         t2star=t2star,
         s0=s0,
@@ -277,38 +196,6 @@ def _check(magnitude: Array, echo_times: Sequence[float], mask: MaskArray) -> No
         )
 
 
-def _trust(fit: FieldFit, mask: MaskArray) -> Array:
-    """Trust in each voxel's field: its precision, and less where no line fits the phase (flow, wraps)."""
-    weight: Array = fit.weight / np.median(fit.weight[mask]) / (1 + (fit.residual / _POOR_FIT) ** 2)
-    trust: Array = np.minimum(weight, _MOST_TRUST).astype(np.float32)
-    return trust
-
-
-def _remove_background(
-    total: Array, weight: Array, mask: MaskArray, affine: Affine, settings: QSMSettings, threads: int
-) -> tuple[Array, MaskArray]:
-    """Local field, and where it is known.
-
-    Raises
-    ------
-    DataError
-        No sphere fits into the mask.
-    """
-    spacing = voxel_sizes(affine)
-    if settings.background == "pdf":
-        direction = field_direction(affine)
-        trust = np.minimum(weight, 1)
-        return project_dipoles(total, mask, spacing, direction, weight=trust, threads=threads), mask
-    radii = sphere_radii(spacing, settings.largest_sphere)
-    local, kept = vsharp(total, mask, spacing, radii, threads=threads)
-    if not kept.any():
-        raise DataError(
-            f"no sphere of {radii[-1]:g} mm fits into the mask of {int(mask.sum())} voxels",
-            "check the brain mask, or acquire a larger field of view",
-        )
-    return local, kept
-
-
 def _referenced(
     chi: Array, r2star: Array | None, kept: MaskArray, spacing: tuple[float, ...], settings: QSMSettings
 ) -> tuple[Array, str, list[str]]:
@@ -342,7 +229,7 @@ def _quality(
     return {
         "residual_wraps": wrap_fraction(fit.field * np.float32(interval), mask),
         "phase_residual_rad": float(np.median(fit.residual[mask])),
-        "poor_fit_fraction": float(np.mean(fit.residual[mask] > _POOR_FIT)),
+        "poor_fit_fraction": float(np.mean(fit.residual[mask] > POOR_FIT)),
         "mask_kept_fraction": float(kept.sum() / mask.sum()),
         "chi_p01_ppm": float(low),
         "chi_p99_ppm": float(high),

@@ -1,0 +1,142 @@
+"""Other ways to remove the background: the field from outside is harmonic inside the mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import fft, ndimage
+
+from voxelome.imageio import Array, FloatArray, MaskArray
+from voxelome.qsm.background import sphere_spectrum
+from voxelome.qsm.dipole import surrounded
+
+_WHOLE = 0.999  # a sphere's mean of the mask above this: the sphere lies inside
+
+
+def resharp(
+    field: Array,
+    mask: MaskArray,
+    spacing: Sequence[float],
+    *,
+    radius: float = 6.0,
+    regularisation: float = 1e-3,
+    iterations: int = 30,
+    threads: int = 1,
+) -> tuple[FloatArray, MaskArray]:
+    """Local field by regularised deconvolution of sphere means, and where it is known (RESHARP).
+
+    Minimises ``|M S (field - local)|^2 + regularisation |local|^2`` by conjugate gradients, S being the value
+    minus its mean over a sphere and M the voxels whose sphere lies in the mask: of all local fields that
+    the means allow, the smallest (Sun and Wilman, Magn Reson Med 71:1151, 2014). A rim of the radius is lost.
+
+    Parameters
+    ----------
+    field : ndarray, shape (x, y, z)
+        Total field in any unit; only its values in the mask count.
+    mask : ndarray of bool, shape (x, y, z)
+    spacing : sequence of 3 floats
+        Voxel sizes in mm.
+    radius : float
+        Of the spheres in mm; at least the coarsest voxel's size is taken.
+    regularisation : float
+        Of the squared local field.
+    iterations : int
+        Of the conjugate gradients, at most.
+    threads : int
+        Threads of the Fourier transforms.
+
+    Returns
+    -------
+    local : ndarray of float32, shape (x, y, z)
+        0 outside `kept`.
+    kept : ndarray of bool, shape (x, y, z)
+    """
+    radius = max(radius, *spacing)
+    shape, inner = surrounded(mask.shape, [radius / size for size in spacing])
+    kernel = 1 - sphere_spectrum(shape, spacing, radius, threads)
+    wide, inside = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    wide[inner], inside[inner] = np.where(mask, field, 0), mask
+
+    def convolve(values: Array, transfer: Array) -> Array:
+        result: Array = fft.irfftn(fft.rfftn(values, workers=threads) * transfer, s=shape, workers=threads)
+        return result
+
+    kept = (convolve(inside, 1 - kernel) > _WHOLE) & (inside > 0)
+
+    def operator(values: Array) -> Array:
+        weighted = np.where(kept, convolve(values, kernel), 0)
+        return convolve(weighted, kernel) + np.float32(regularisation) * values
+
+    target = convolve(np.where(kept, convolve(wide, kernel), 0), kernel)
+    local = _conjugate_gradients(operator, target, iterations)
+    return np.where(kept, local, 0)[inner].astype(np.float32), kept[inner]
+
+
+def laplacian_boundary_values(
+    field: Array,
+    mask: MaskArray,
+    spacing: Sequence[float],
+    *,
+    iterations: int = 400,
+    tolerance: float = 1e-4,
+) -> tuple[FloatArray, MaskArray]:
+    """Local field after the harmonic function with the field's values at the mask's edge is taken away (LBV).
+
+    Solves Laplace's equation inside by conjugate gradients, with the total field at the outermost voxels
+    (Zhou et al., NMR Biomed 27:312, 2014). Exact where the local field is 0 there, which it is not near
+    strong sources. A rim of one voxel is lost.
+
+    Parameters
+    ----------
+    field : ndarray, shape (x, y, z)
+        Total field in any unit; only its values in the mask count.
+    mask : ndarray of bool, shape (x, y, z)
+    spacing : sequence of 3 floats
+        Voxel sizes in mm.
+    iterations : int
+        Of the conjugate gradients, at most.
+    tolerance : float
+        They stop when the residual is smaller than this share of the first one.
+
+    Returns
+    -------
+    local : ndarray of float32, shape (x, y, z)
+        0 outside `kept`.
+    kept : ndarray of bool, shape (x, y, z)
+    """
+    kept: MaskArray = ndimage.binary_erosion(mask)
+    kept[[0, -1]] = kept[:, [0, -1]] = kept[:, :, [0, -1]] = False
+    edge = np.where(mask & ~kept, field, 0).astype(np.float32)
+    rates = [np.float32(1 / size**2) for size in spacing]
+
+    def operator(values: Array) -> Array:
+        total = (2 * sum(rates)) * values
+        for axis, rate in enumerate(rates):
+            moved, source = np.moveaxis(total, axis, 0), np.moveaxis(values, axis, 0)
+            moved[1:] -= rate * source[:-1]
+            moved[:-1] -= rate * source[1:]
+        return np.where(kept, total, 0)
+
+    background = _conjugate_gradients(operator, -operator(edge), iterations, tolerance)
+    return np.where(kept, field - background, 0).astype(np.float32), kept
+
+
+def _conjugate_gradients(
+    operator: Callable[[Array], Array], target: Array, iterations: int, tolerance: float = 1e-3
+) -> Array:
+    """Solution of a symmetric positive system, from zero."""
+    solution, residual = np.zeros_like(target), target.copy()
+    step, size = residual.copy(), float(np.vdot(residual, residual))
+    first = size
+    for _ in range(iterations):
+        if size <= tolerance**2 * first:
+            break
+        image = operator(step)
+        length = np.float32(size / float(np.vdot(step, image)))
+        solution += length * step
+        residual -= length * image
+        before, size = size, float(np.vdot(residual, residual))
+        step *= np.float32(size / before)
+        step += residual
+    return solution
