@@ -8,7 +8,6 @@ thresholded division. Compiled programs that others offer are not to be had from
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
@@ -32,6 +31,7 @@ from voxelome.qsm.masking import edge_weights, magnitude_mask
 from voxelome.qsm.pipeline import reconstruct
 from voxelome.qsm.susceptibility import QSMSettings
 from voxelome.qsm.unwrap import unwrap_spatially, wrap_fraction
+from voxelome.step import peak_memory_mb
 
 SEED = 71
 TILTS = ((0.0, 0.0, 0.0), (25.0, 12.0, 0.0))
@@ -87,7 +87,7 @@ def _reconstruct(truth: SusceptibilityHead, folder: str, settings: QSMSettings) 
     start = time.process_time()
     found = reconstruct(magnitude, phase, *arguments, settings, threads=2)
     seconds = time.process_time() - start
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    memory = peak_memory_mb() / 1000
     return 100 * found.mask.sum() / truth.brain.sum(), *scores(found.chi, truth, found.mask), seconds, memory
 
 

@@ -1,6 +1,7 @@
 rule preprocess:
     input:
         images=ancient(lambda wildcards: unit_of(wildcards).images),
+        imaginary=ancient(lambda wildcards: unit_of(wildcards).imaginary),
         brain_masks=ancient(
             lambda wildcards: [mask.path for mask in unit_of(wildcards).brain_masks]
         ),
@@ -24,6 +25,7 @@ rule preprocess:
             unit_of(wildcards).image_digest, unit_of(wildcards).brain_masks
         ),
         labels=lambda wildcards: unit_of(wildcards).image_labels,
+        complex_labels=lambda wildcards: unit_of(wildcards).complex_labels,
         references=lambda wildcards: unit_of(wildcards).references,
         models=config["models_dir"],
         brain=config["preprocess"]["brain_extraction"],
@@ -35,6 +37,7 @@ rule preprocess:
         out_dir="prepared/{unit}",
     shell:
         "preprocess_session.py --unit {wildcards.unit} --images {input.images:q}"
-        " --labels {params.labels:q} --references {params.references:q} --brain-masks {input.brain_masks:q}"
+        " --labels {params.labels:q} --complex-labels {params.complex_labels:q}"
+        " --imaginary {input.imaginary:q} --references {params.references:q} --brain-masks {input.brain_masks:q}"
         " --models-dir {params.models:q} --brain-extraction {params.brain} --affine {params.affine} {params.flags}"
         " --out-dir {params.out_dir} --record {output.record} --num-threads {threads} > {log} 2>&1"

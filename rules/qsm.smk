@@ -2,6 +2,8 @@ rule qsm:
     input:
         magnitude=ancient(lambda wildcards: acquisition_of(wildcards).magnitude),
         phase=ancient(lambda wildcards: acquisition_of(wildcards).phase),
+        real=ancient(lambda wildcards: acquisition_of(wildcards).real),
+        imaginary=ancient(lambda wildcards: acquisition_of(wildcards).imaginary),
         registered="steps/{unit}/register.json",
     output:
         record="steps/{unit}/qsm-{label}.json",
@@ -22,13 +24,22 @@ rule qsm:
         content=lambda wildcards: unit_of(wildcards).digest(acquisition_of(wildcards)),
         echo_times=lambda wildcards: acquisition_of(wildcards).echo_times,
         field_strength=lambda wildcards: acquisition_of(wildcards).field_strength,
+        phase_times=lambda wildcards: acquisition_of(wildcards).phase_times,
+        difference=lambda wildcards: (
+            "--phase-difference" if acquisition_of(wildcards).phase_difference else ""
+        ),
         units=lambda wildcards: acquisition_of(wildcards).phase_units,
         affine=config["affine"],
-        inversion=config["qsm"]["inversion"],
+        choices=[
+            f"--{name} {config['qsm'][name]}"
+            for name in ("background", "inversion", "reference")
+        ],
         out_dir=anat_of,
     shell:
         "reconstruct_qsm.py --unit {wildcards.unit} --label {wildcards.label}"
-        " --magnitude {input.magnitude:q} --phase {input.phase:q} --echo-times {params.echo_times}"
+        " --magnitude {input.magnitude:q} --phase {input.phase:q} --real {input.real:q}"
+        " --imaginary {input.imaginary:q} --echo-times {params.echo_times}"
+        " --phase-times {params.phase_times} {params.difference}"
         " --field-strength {params.field_strength} --phase-units={params.units:q} --registered {input.registered}"
-        " --affine {params.affine} --inversion {params.inversion} --out-dir {params.out_dir:q} --record {output.record}"
+        " --affine {params.affine} {params.choices} --out-dir {params.out_dir:q} --record {output.record}"
         " --num-threads {threads} > {log} 2>&1"

@@ -112,15 +112,14 @@ REFERENCES = (
         "10.1002/mrm.28563",
     ),
     Reference(
-        "vsharp",
+        "pdf",
         ("qsm",),
         "background field removal",
-        "Li, W. and others",
-        "Integrated Laplacian-based phase unwrapping and background phase removal for quantitative "
-        "susceptibility mapping",
-        "NMR in Biomedicine 27:219-227",
-        2014,
-        "10.1002/nbm.3056",
+        "Liu, T. and others",
+        "A novel background field removal method for MRI using projection onto dipole fields (PDF)",
+        "NMR in Biomedicine 24:1129-1136",
+        2011,
+        "10.1002/nbm.1670",
     ),
     Reference(
         "tv",

@@ -127,14 +127,14 @@ def recording(step: str, unit: str, path: Path | str) -> Iterator[StepRecord]:
     record = StepRecord(step, unit)
     yield record
     record.seconds = round(time.perf_counter() - start, 3)
-    record.peak_memory_mb = _peak_memory_mb()
+    record.peak_memory_mb = peak_memory_mb()
     record.save(path)
     for gone in {item["path"] for item in before} - {item["path"] for item in record.outputs}:
         for leftover in (Path(gone), sidecar_path(gone)):
             leftover.unlink(missing_ok=True)
 
 
-def _peak_memory_mb() -> int:
+def peak_memory_mb() -> int:
     """Largest memory that this process has held, in MB.
 
     Snakemake's own figure is sampled every half minute and misses the peaks of a step; that of `getrusage`

@@ -137,7 +137,7 @@ def _describe(unit: Unit) -> None:
     lines = [
         ("reference", unit.reference or "none"),
         ("registered to it", ", ".join(others)),
-        ("gradient echo", ", ".join(f"{e.label} ({len(e.magnitude)} echoes)" for e in unit.gradient_echoes)),
+        ("gradient echo", ", ".join(f"{e.label} ({len(e.echo_times)} echoes)" for e in unit.gradient_echoes)),
         ("masks", ", ".join(mask.name for mask in unit.masks)),
         *((f"not possible: {item['what']}", item["why"]) for item in unit.skipped),
     ]

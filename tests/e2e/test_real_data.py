@@ -62,7 +62,10 @@ MAPS = {f"{name}.nii.gz" for name in ("Chimap", "R2starmap", "T2starmap", "S0map
             | {f"ce-gadolinium_{space}_desc-preproc_T1w.nii.gz" for space in ("space-T1w", MNI[:-5])},
         ),
         ("sub-brain1", ENHANCED | TUMOUR),
-        ("sub-gre7t", MAPS | {"desc-brain_mask.nii.gz", "desc-qsm_mask.nii.gz"}),
+        (
+            "sub-gre7t",
+            MAPS | {f"desc-{name}.nii.gz" for name in ("brain_mask", "qsm_mask", "standarderror_Chimap")},
+        ),
     ],
 )
 def test_each_visit_gets_what_its_data_allow(real, folder, expected):

@@ -37,10 +37,11 @@ def preprocess(tmp_path: Path) -> Callable[..., StepRecord]:
 
     def run(images: dict[str, Path], **more: Any) -> StepRecord:
         order = {"T1w": 0, "T2w": 1, "FLAIR": 2}
+        if "references" not in more:
+            more["references"] = sorted(images, key=lambda label: (order[label.split("_")[-1]], label))
         PreprocessSession(
             images=[str(path) for path in images.values()],
             labels=list(images),
-            references=sorted(images, key=lambda label: (order[label.split("_")[-1]], label)),
             models_dir=str(tmp_path),
             out_dir=str(tmp_path / "prepared"),
             unit="sub-01",
@@ -238,3 +239,17 @@ def test_the_volume_of_the_brain_has_a_light(preprocess, tmp_path):
     record = preprocess({"T1w": small})
     assert record.checks[0]["light"] == "red"
     assert "look at its outline" in record.warnings[-1]
+
+
+def test_the_magnitude_of_real_and_imaginary_images_is_prepared(preprocess, tmp_path):
+    angle = np.random.default_rng(0).uniform(-np.pi, np.pi, BRAIN.shape)
+    real = write(tmp_path / "real.nii.gz", BRAIN * np.cos(angle))
+    imaginary = write(tmp_path / "imag.nii.gz", BRAIN * np.sin(angle))
+    record = preprocess(
+        {"T1w": write(tmp_path / "T1w.nii.gz"), "MEGRE": real},
+        references=["T1w"],
+        complex_labels=["MEGRE"],
+        imaginary=[str(imaginary)],
+    )
+    made = nib.load(record.path("prepared", image="MEGRE")).get_fdata()
+    np.testing.assert_allclose(made, BRAIN, atol=0.01 * BRAIN.max())

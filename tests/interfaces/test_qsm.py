@@ -1,5 +1,6 @@
 """The gradient echo keeps its own grid, and with it the direction of the main field."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from voxelome.errors import InputError
 from voxelome.imageio import load_json
 from voxelome.interfaces import ReconstructQSM
+from voxelome.interfaces.qsm import BACKGROUND, INVERSION
 from voxelome.step import StepRecord
 
 SHAPE, SPACING, TIMES = (40, 40, 24), np.array([1.2, 1.2, 2.5]), (0.006, 0.012, 0.018)
@@ -50,20 +52,43 @@ def acquisition(folder: Path, **header: Any) -> dict[str, Any]:
 
 def reconstruct(folder: Path, images: dict[str, Any], **more: Any) -> StepRecord:
     registered = StepRecord("register", "sub-01").save(folder / "register.json")
+    inputs = {
+        "magnitude": images["magnitude"],
+        "phase": images["phase"],
+        "echo_times": list(TIMES),
+        "field_strength": 3.0,
+        "phase_units": "rad",
+        "registered": str(registered),
+    }
     ReconstructQSM(
         unit="sub-01",
         record=str(folder / "qsm.json"),
         label="MEGRE",
-        magnitude=images["magnitude"],
-        phase=images["phase"],
-        echo_times=list(TIMES),
-        field_strength=3.0,
-        phase_units="rad",
-        registered=str(registered),
         out_dir=str(folder / "out"),
-        **more,
+        **(inputs | more),
     ).run()
     return StepRecord.load(folder / "qsm.json")
+
+
+def change(path: str, edit: Callable[[np.ndarray], np.ndarray], shift: float = 0.0) -> None:
+    """Rewrite an image with other values, moved along x."""
+    image = nib.load(path)
+    affine = image.affine.copy()
+    affine[0, 3] += shift
+    nib.save(nib.Nifti1Image(edit(image.get_fdata(dtype=np.float32)), affine), path)
+
+
+def complex_parts(images: dict[str, Any]) -> dict[str, list[str]]:
+    """Write real and imaginary images of the same echoes."""
+    parts: dict[str, list[str]] = {"real": [], "imaginary": []}
+    for magnitude, phase in zip(images["magnitude"], images["phase"], strict=True):
+        image = nib.load(magnitude)
+        signal = image.get_fdata() * np.exp(1j * nib.load(phase).get_fdata())
+        for name, key, data in (("real", "real", signal.real), ("imaginary", "imag", signal.imag)):
+            path = magnitude.replace("part-magnitude", f"part-{key}")
+            nib.save(nib.Nifti1Image(data.astype(np.float32), image.affine), path)
+            parts[name].append(path)
+    return parts
 
 
 def test_an_oblique_acquisition_of_long_voxels_keeps_its_grid_and_the_direction_of_its_field(tmp_path):
@@ -86,3 +111,193 @@ def test_a_header_whose_affines_disagree_is_refused_and_the_setting_settles_it(t
         reconstruct(tmp_path, images)
     record = reconstruct(tmp_path, images, affine="qform")
     assert record.parameters["main field along the voxel axes"] == "0.000, 0.000, 1.000"
+
+
+def test_the_sidecar_says_how_the_map_was_made_and_the_error_is_no_map_to_take_features_of(tmp_path):
+    images = acquisition(tmp_path)
+    record = reconstruct(tmp_path, images, background="vsharp", inversion="tkd", reference="none")
+    said = load_json(tmp_path / "out" / "sub-01_Chimap.json")
+    assert said["background removal"] == "V-SHARP"
+    assert said["dipole inversion"] == "thresholded k-space division (TKD)"
+    assert said["reference"] == "none"
+    assert said["MagneticFieldStrength"] == 3
+    assert said["EchoTime"] == list(TIMES)
+    assert {"phase", "phase unwrapping", "echo combination", "mask"} <= said.keys()
+    path = record.path("error", suffix="Chimap")
+    assert path is not None
+    assert path.name == "sub-01_desc-standarderror_Chimap.nii.gz"
+    assert all("error" not in item["path"] for item in record.find("map"))
+    sidecar = load_json(str(path).replace(".nii.gz", ".json"))
+    assert sidecar["Units"] == "ppm"
+    assert "Standard error" in sidecar["Description"]
+    inside = nib.load(record.path("mask", name="qsm")).get_fdata() > 0
+    assert (nib.load(path).get_fdata()[inside] > 0).all()
+
+
+def test_each_setting_that_is_offered_gives_a_map(tmp_path):
+    images = acquisition(tmp_path)
+    for setting in (
+        *({"background": name} for name in BACKGROUND),
+        *({"inversion": name} for name in INVERSION),
+    ):
+        chi = nib.load(reconstruct(tmp_path, images, **setting).path("map", suffix="Chimap")).get_fdata()
+        contrast = chi[images["inside"]].mean() - chi[images["around"]].mean()
+        assert 0.15 < contrast < 0.5, setting
+
+
+def test_the_regularisation_that_was_chosen_is_in_the_record(tmp_path):
+    record = reconstruct(tmp_path, acquisition(tmp_path))
+    assert "chosen from" in record.parameters["regularisation"]
+    assert record.parameters["reference"] == "mean over the mask"
+
+
+def test_real_and_imaginary_images_give_the_maps_of_their_magnitude_and_phase(tmp_path):
+    images = acquisition(tmp_path)
+    maps = []
+    for inputs in ({}, {"magnitude": [], "phase": [], **complex_parts(images)}):
+        record = reconstruct(tmp_path, images, **inputs)
+        maps.append([nib.load(item["path"]).get_fdata() for item in record.find("map")])
+    for expected, found in zip(*maps, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-3)
+    assert "part-imag" in str(load_json(tmp_path / "out" / "sub-01_Chimap.json")["Sources"])
+
+
+def test_the_phase_of_real_and_imaginary_images_completes_a_magnitude(tmp_path):
+    images = acquisition(tmp_path)
+    record = reconstruct(tmp_path, images, phase=[], **complex_parts(images))
+    assert record.path("map", suffix="Chimap") is not None
+
+
+@pytest.mark.parametrize(("kept", "missing"), [("real", "imag"), ("imaginary", "real")])
+def test_real_without_imaginary_images_is_refused_and_so_is_the_reverse(tmp_path, kept, missing):
+    images = acquisition(tmp_path)
+    parts = {kept: complex_parts(images)[kept]}
+    with pytest.raises(InputError, match=f"without a part-{missing} image; add part-{missing} images"):
+        reconstruct(tmp_path, images, magnitude=[], phase=[], **parts)
+
+
+def test_real_images_of_unsigned_numbers_are_refused(tmp_path):
+    images = acquisition(tmp_path)
+    parts = complex_parts(images)
+    for path in parts["real"]:
+        change(path, lambda data: data + 10)
+    with pytest.raises(InputError, match=r"part-real.*real part holds no negative value"):
+        reconstruct(tmp_path, images, magnitude=[], phase=[], **parts)
+
+
+def test_without_phase_r2star_is_done_and_the_rest_is_said_to_be_skipped(tmp_path):
+    record = reconstruct(tmp_path, acquisition(tmp_path), phase=[], field_strength=0.0)
+    assert {item["suffix"] for item in record.find("map")} == {"R2starmap", "T2starmap", "S0map"}
+    assert record.skipped == [{"what": "SWI and susceptibility", "why": "there is no phase image"}]
+
+
+def test_one_echo_works_and_what_it_cannot_give_is_said(tmp_path):
+    images = {
+        name: paths[-1:] for name, paths in acquisition(tmp_path).items() if name in ("magnitude", "phase")
+    }
+    record = reconstruct(tmp_path, images, echo_times=[TIMES[-1]])
+    assert {item["suffix"] for item in record.find("map")} == {"Chimap", "swi", "minIP"}
+    assert [item["what"] for item in record.skipped] == ["R2*", "correction of the phase offset"]
+    assert record.parameters["echo combination"] == "none: there is one echo"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({"magnitude": []}, "echo-1_part-phase.*phase has no magnitude image; add part-mag"),
+        ({"magnitude": [], "phase": []}, "has no image"),
+        ({"echo_times": [0.006, 0.0, 0.018]}, "echo-2_part-magnitude.*no EchoTime; add EchoTime"),
+        ({"phase_times": [0.006, 0.012, 0.0]}, "echo-3_part-phase.*no EchoTime; add EchoTime"),
+        (
+            {"phase_times": [0.006, 0.012, 0.019]},
+            "echo-3_part-phase.* 0.019 s, and .*echo-3_part-mag.* 0.018 s",
+        ),
+        (
+            {"echo_times": [0.006, 0.012, 0.012]},
+            "echo-3_part-mag.*same EchoTime, 0.012 s, as .*echo-2_part-mag",
+        ),
+        ({"field_strength": 0.0}, "part-mag.*no MagneticFieldStrength; add MagneticFieldStrength"),
+        (
+            {"phase_difference": True},
+            "echo-1_part-phase.*EchoTime1 and EchoTime2.*phase of each echo is needed",
+        ),
+    ],
+)
+def test_an_acquisition_that_lacks_something_is_refused_with_the_file_and_what_to_do(tmp_path, inputs, says):
+    with pytest.raises(InputError, match=says):
+        reconstruct(tmp_path, acquisition(tmp_path), **inputs)
+
+
+def test_one_phase_image_for_several_magnitudes_is_taken_for_a_difference_and_refused(tmp_path):
+    images = acquisition(tmp_path)
+    with pytest.raises(InputError, match=r"part-phase.*one phase image for 3 magnitude.*phase of each echo"):
+        reconstruct(tmp_path, images, phase=images["phase"][:1])
+
+
+def test_a_phase_image_that_is_missing_is_said(tmp_path):
+    images = acquisition(tmp_path)
+    with pytest.raises(InputError, match=r"part-phase.*one of 2 images for 3 images of the magnitude"):
+        reconstruct(tmp_path, images, phase=images["phase"][:2])
+
+
+@pytest.mark.parametrize("name", ["magnitude", "phase"])
+def test_an_echo_on_another_grid_is_refused_by_name(tmp_path, name):
+    images = acquisition(tmp_path)
+    change(images[name][1], lambda data: data[:, :, 1:])
+    with pytest.raises(InputError, match=rf"echo-2_part-{name}.*\(40, 40, 23\).*\(40, 40, 24\)"):
+        reconstruct(tmp_path, images)
+    images = acquisition(tmp_path)
+    change(images[name][1], lambda data: data, shift=3.0)
+    with pytest.raises(InputError, match=rf"echo-2_part-{name}.*up to 3.0 mm"):
+        reconstruct(tmp_path, images)
+
+
+def test_phase_that_was_unwrapped_is_refused(tmp_path):
+    images = acquisition(tmp_path)
+    for path in images["phase"]:
+        change(path, lambda data: data * 3.7)
+    with pytest.raises(InputError, match=r"part-phase.*already unwrapped"):
+        reconstruct(tmp_path, images)
+
+
+@pytest.mark.parametrize(
+    ("size", "thickness", "says"),
+    [
+        (4, 4, "its mask has 64 voxels, and the maps need"),
+        (30, 2, "its mask is nowhere 3 voxels thick"),
+    ],
+)
+def test_a_mask_too_small_or_too_thin_is_refused(tmp_path, size, thickness, says):
+    images = acquisition(tmp_path)
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[5 : 5 + size, 5 : 5 + size, 10 : 10 + thickness] = 1
+    nib.save(nib.Nifti1Image(mask, AFFINE), tmp_path / "mask.nii.gz")
+    registered = StepRecord("register", "sub-01")
+    registered.add(tmp_path / "mask.nii.gz", "mask", space="MEGRE", name="brain")
+    path = str(registered.save(tmp_path / "given.json"))
+    with pytest.raises(InputError, match=says):
+        reconstruct(tmp_path, images, registered=path)
+
+
+@pytest.mark.parametrize("name", ["magnitude", "phase"])
+def test_a_slice_that_was_lost_is_refused_by_its_file_and_number(tmp_path, name):
+    def lose(data: np.ndarray) -> np.ndarray:
+        data[:, :, 11] = 0
+        return data
+
+    images = acquisition(tmp_path)
+    change(images[name][1], lose)
+    with pytest.raises(InputError, match=f"echo-2_part-{name}.*no {name} in slice 11 .* of the third axis"):
+        reconstruct(tmp_path, images)
+
+
+def test_phase_that_was_masked_before_is_warned_of(tmp_path):
+    def cut(data: np.ndarray) -> np.ndarray:
+        data[15:20, 15:20] = 0
+        return data
+
+    images = acquisition(tmp_path)
+    for path in images["phase"]:
+        change(path, cut)
+    record = reconstruct(tmp_path, images)
+    assert any("echo 1, 2, 3 is exactly 0 or pi in" in text for text in record.warnings)

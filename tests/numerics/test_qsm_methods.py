@@ -7,11 +7,13 @@ import pytest
 from scipy import ndimage
 
 from tests.numerics.test_qsm_susceptibility import TIMES, average, grid, phantom, sphere_field
+from voxelome.errors import DataError
 from voxelome.qsm.direct import tikhonov
+from voxelome.qsm.fieldmap import fit_field
 from voxelome.qsm.harmonic import laplacian_boundary_values, resharp
 from voxelome.qsm.inversion import two_steps
 from voxelome.qsm.pipeline import reconstruct
-from voxelome.qsm.susceptibility import QSMSettings
+from voxelome.qsm.susceptibility import QSMSettings, map_susceptibility
 
 SPACING = (2.0, 2.0, 2.0)
 
@@ -68,3 +70,23 @@ def test_every_method_measures_the_nuclei_beside_an_air_cavity(background, inver
     assert result.parameters["background removal"] == background
     assert (result.chi_error[result.mask] > 0).all()
     assert not result.chi_error[~result.mask].any()
+
+
+@pytest.mark.parametrize("background", ["vsharp", "resharp", "lbv"])
+def test_a_mask_thinner_than_the_spheres_is_refused(background) -> None:
+    shape = (30, 30, 2)
+    rng = np.random.default_rng(1)
+    mask, series = np.ones(shape, bool), np.ones((*shape, 2))
+    fit = fit_field(0 * series, series, (0.01, 0.02), mask, SPACING)
+    with pytest.raises(DataError, match="no inside"):
+        map_susceptibility(
+            rng.normal(size=shape),
+            np.full(shape, 1e-3),
+            fit_field(
+                np.zeros((*shape, 2)), np.ones((*shape, 2)), (0.01, 0.02), np.ones(shape, bool), SPACING
+            ),
+            np.ones((*shape, 2)),
+            np.ones(shape, bool),
+            np.diag([*SPACING, 1.0]),
+            QSMSettings(background=background),
+        )

@@ -8,7 +8,7 @@ import pytest
 from voxelome.errors import DataError
 from voxelome.qsm.fieldmap import fit_field, to_ppm
 from voxelome.qsm.masking import magnitude_mask, trusted_mask
-from voxelome.qsm.phase import phase_to_radians
+from voxelome.qsm.phase import phase_to_radians, polar
 from voxelome.qsm.unwrap import unwrap_spatially, wrap_fraction
 
 TURN = 2 * np.pi
@@ -65,7 +65,7 @@ def test_phase_in_radians_is_taken_as_it_is() -> None:
     [
         (100.0, None, "none that is known"),
         (900.0, None, "fits"),
-        (5.0, "rad", "more than one turn"),
+        (5.0, "rad", "more than one turn: it is already unwrapped"),
         (0.0, None, "everywhere"),
         (1.0, "Hz", "not a unit of phase"),
     ],
@@ -73,6 +73,28 @@ def test_phase_in_radians_is_taken_as_it_is() -> None:
 def test_phase_of_unknown_or_wrong_scale_is_refused(factor: float, units: str | None, match: str) -> None:
     with pytest.raises(DataError, match=match):
         phase_to_radians(angles() * factor, units, 1.0)
+
+
+def test_whole_numbers_that_are_said_to_be_radians_are_not_called_unwrapped() -> None:
+    with pytest.raises(DataError, match="whole numbers and not in rad"):
+        phase_to_radians(np.round(angles() * 4096 / TURN), "rad", 1.0)
+
+
+def test_real_and_imaginary_parts_become_magnitude_and_phase() -> None:
+    true = angles()
+    magnitude, phase = polar(3 * np.cos(true), 3 * np.sin(true))
+    assert magnitude.dtype == phase.dtype == np.float32
+    np.testing.assert_allclose(magnitude, 3, rtol=1e-5)
+    assert turns_between(phase, true).max() < 1e-4
+
+
+@pytest.mark.parametrize(("shift", "crop", "match"), [(9.0, 20, "no negative"), (0.0, 19, "has shape")])
+def test_real_and_imaginary_parts_that_do_not_belong_together_are_refused(
+    shift: float, crop: int, match: str
+) -> None:
+    true = angles()
+    with pytest.raises(DataError, match=match):
+        polar(np.cos(true), np.sin(true[:crop]) + shift)
 
 
 def ball(shape: tuple[int, int, int], radius: float) -> np.ndarray:

@@ -65,6 +65,54 @@ def test_echoes_are_sorted_by_their_times_and_not_by_their_numbers():
     ]
 
 
+def test_echoes_numbered_in_another_order_give_the_same_plan_but_for_their_names():
+    def times_and_order(times):
+        (echo,) = next(iter(plan(*echoes(times=times)).values())).gradient_echoes
+        numbers = [[path.split("echo-")[1][0] for path in paths] for paths in (echo.magnitude, echo.phase)]
+        return echo.echo_times, echo.phase_times, numbers
+
+    assert times_and_order((0.01, 0.02)) == ((0.01, 0.02), (0.01, 0.02), [["1", "2"]] * 2)
+    assert times_and_order((0.02, 0.01)) == ((0.01, 0.02), (0.01, 0.02), [["2", "1"]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("parts", "used", "why"),
+    [
+        (("real", "imag"), {"real", "imaginary"}, None),
+        (("mag", "real", "imag"), {"magnitude", "real", "imaginary"}, None),
+        (("mag", "phase", "real", "imag"), {"magnitude", "phase"}, "magnitude and phase are used"),
+        (("mag", "real"), {"magnitude"}, "the imaginary part is missing"),
+        (("mag", "imag"), {"magnitude"}, "the real part is missing"),
+        (("real",), {"real"}, None),
+    ],
+)
+def test_real_and_imaginary_images_are_used_where_magnitude_or_phase_lacks(parts, used, why):
+    (unit,) = plan(*echoes(parts=parts)).values()
+    (echo,) = unit.gradient_echoes
+    names = ("magnitude", "phase", "real", "imaginary")
+    assert {name for name in names if getattr(echo, name)} == used
+    assert echo.echo_times == (0.01, 0.02)
+    reasons = {item["why"] for item in unit.skipped if item["what"].endswith(".nii.gz")}
+    assert reasons == ({why} if why else set())
+
+
+def test_real_and_imaginary_images_are_prepared_as_the_magnitude_of_their_acquisition():
+    (unit,) = plan(image("T1w"), *echoes(parts=("real", "imag"))).values()
+    assert unit.image_labels == ["T1w", "MEGRE"]
+    assert [Path(path).name for path in unit.images[1:]] == ["sub-01_echo-1_part-real_MEGRE.nii.gz"]
+    assert unit.complex_labels == ["MEGRE"]
+    assert [Path(path).name for path in unit.imaginary] == ["sub-01_echo-1_part-imag_MEGRE.nii.gz"]
+
+
+def test_a_difference_of_phases_is_known_by_its_two_echo_times():
+    times = {"EchoTime1": 0.01, "EchoTime2": 0.02}
+    (unit,) = plan(*echoes(parts=("mag",)), image("MEGRE", part="phase", metadata=times)).values()
+    assert unit.gradient_echoes[0].phase_difference
+    (unit,) = plan(*echoes(), image("phasediff")).values()
+    assert not unit.gradient_echoes[0].phase_difference
+    assert any("the phase of each echo" in item["why"] for item in unit.skipped)
+
+
 def test_acquisitions_are_told_apart_and_each_has_a_record():
     (unit,) = plan(*echoes(acquisition="a"), *echoes(acquisition="b")).values()
     assert unit_records(unit, ["qsm"]) == [

@@ -59,6 +59,7 @@ def test_the_output_has_the_files_that_the_design_names(finished):
         "space-MNI152NLin2009aSym_desc-brain_mask.nii.gz",
         "from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.nii.gz",
         "desc-qsm_mask.nii.gz",
+        "desc-standarderror_Chimap.nii.gz",
         *(f"{name}.nii.gz" for name in ("Chimap", "R2starmap", "T2starmap", "S0map", "swi", "minIP")),
     }
 

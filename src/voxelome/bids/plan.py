@@ -31,7 +31,9 @@ class Contrast:
 class GradientEcho:
     """A gradient-echo acquisition: its echoes in the order of their times.
 
-    ``phase`` is empty where there is none; ``echo_times`` in s, ``field_strength`` in T (0: unknown).
+    ``phase`` is empty where there is none. ``real`` and ``imaginary`` are empty where magnitude and phase
+    are there. Times in s, ``field_strength`` in T (0: unknown); ``phase_times`` are those of the phase or
+    imaginary images. ``phase_difference`` says that the phase lies between two echoes.
     """
 
     label: str
@@ -41,6 +43,20 @@ class GradientEcho:
     field_strength: float
     phase_units: str
     digest: str
+    real: tuple[str, ...] = ()
+    imaginary: tuple[str, ...] = ()
+    phase_times: tuple[float, ...] = ()
+    phase_difference: bool = False
+
+    @property
+    def complex(self) -> bool:
+        """Whether the magnitude has to be made out of real and imaginary images."""
+        return not self.magnitude and bool(self.real and self.imaginary)
+
+    @property
+    def first(self) -> str:
+        """Image that stands for the acquisition: the first magnitude, or the real part that it is made of."""
+        return next(iter(self.magnitude or self.real), "") if self.magnitude or self.complex else ""
 
 
 @dataclass(frozen=True)
@@ -101,9 +117,12 @@ class Unit:
 
     @property
     def images(self) -> list[str]:
-        """Images that are preprocessed: the contrasts, and the first magnitude of each gradient echo."""
+        """Images that are preprocessed: the contrasts, and the first magnitude of each gradient echo.
+
+        Of an acquisition of real and imaginary images, the real part; :attr:`imaginary` has the other.
+        """
         return [item.path for item in self.contrasts] + [
-            item.magnitude[0] for item in self.gradient_echoes if item.magnitude
+            item.first for item in self.gradient_echoes if item.first
         ]
 
     @property
@@ -114,7 +133,17 @@ class Unit:
     @property
     def magnitude_labels(self) -> list[str]:
         """Labels of the gradient-echo acquisitions that have a magnitude."""
-        return [item.label for item in self.gradient_echoes if item.magnitude]
+        return [item.label for item in self.gradient_echoes if item.first]
+
+    @property
+    def complex_labels(self) -> list[str]:
+        """Labels of those of :attr:`images` that are real parts."""
+        return [item.label for item in self.gradient_echoes if item.complex]
+
+    @property
+    def imaginary(self) -> list[str]:
+        """Imaginary parts of :attr:`complex_labels`, in their order."""
+        return [item.imaginary[0] for item in self.gradient_echoes if item.complex]
 
     @property
     def image_digest(self) -> str:
@@ -131,12 +160,13 @@ class Unit:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_PATHS = ("path", "magnitude", "phase", "real", "imaginary")
+
+
 def _content(part: object) -> object:
     """Digests stand for files: moving a dataset changes no content."""
     if isinstance(part, Contrast | GradientEcho | Mask):
-        return {
-            key: value for key, value in asdict(part).items() if key not in ("path", "magnitude", "phase")
-        }
+        return {key: value for key, value in asdict(part).items() if key not in _PATHS}
     if isinstance(part, tuple | list):
         return [_content(item) for item in part]
     return part
@@ -190,6 +220,9 @@ def _plan_visit(
             contrasts.append(
                 Contrast(contrast_label(_named(file), suffix), str(bids_dir / file.path), file.digest)
             )
+        elif suffix == "phasediff":
+            why = "it is a difference of phases, and susceptibility needs the phase of each echo"
+            skipped.append({"what": file.path, "why": why})
         else:
             skipped.append({"what": file.path, "why": f"no step works on {suffix or 'such'} images"})
     gradient_echoes = [
@@ -248,20 +281,50 @@ def _gradient_echo(
         return sorted(chosen, key=lambda file: (_number(file, "EchoTime"), file.path))
 
     magnitude, phase = parts("mag", None), parts("phase")
-    for file in parts("real", "imag"):
-        skipped.append({"what": file.path, "why": "real and imaginary parts are not read yet"})
-    reading = magnitude or phase
+    real, imaginary = _complex_parts(magnitude, phase, parts("real"), parts("imag"), skipped)
+    reading = magnitude or real or phase or imaginary
+    turning = phase or imaginary
     units = {str(file.metadata.get("Units", "")) for file in phase}
-    digest = hashlib.sha256("".join(file.digest for file in [*magnitude, *phase]).encode()).hexdigest()[:16]
+    used = [*magnitude, *phase, *real, *imaginary]
+
+    def paths(chosen: Sequence[BidsFile]) -> tuple[str, ...]:
+        return tuple(str(bids_dir / file.path) for file in chosen)
+
     return GradientEcho(
         label,
-        tuple(str(bids_dir / file.path) for file in magnitude),
-        tuple(str(bids_dir / file.path) for file in phase),
+        paths(magnitude),
+        paths(phase),
         tuple(_number(file, "EchoTime") for file in reading),
         _number(reading[0], "MagneticFieldStrength") if reading else 0.0,
         units.pop() if len(units) == 1 else "",
-        digest,
+        hashlib.sha256("".join(file.digest for file in used).encode()).hexdigest()[:16],
+        paths(real),
+        paths(imaginary),
+        tuple(_number(file, "EchoTime") for file in turning),
+        any("EchoTime1" in file.metadata and "EchoTime2" in file.metadata for file in phase),
     )
+
+
+def _complex_parts(
+    magnitude: Sequence[BidsFile],
+    phase: Sequence[BidsFile],
+    real: Sequence[BidsFile],
+    imaginary: Sequence[BidsFile],
+    skipped: list[dict[str, str]],
+) -> tuple[Sequence[BidsFile], Sequence[BidsFile]]:
+    """Real and imaginary images where magnitude or phase has to be made out of them.
+
+    One without the other is kept only where there is nothing else: the step then says what is missing.
+    """
+    why = ""
+    if magnitude and phase:
+        why = "magnitude and phase are used"
+    elif (magnitude or phase) and not (real and imaginary):
+        why = f"the {'imaginary' if real else 'real'} part is missing"
+    if why:
+        skipped.extend({"what": file.path, "why": why} for file in [*real, *imaginary])
+        return (), ()
+    return real, imaginary
 
 
 def _number(file: BidsFile, key: str) -> float:
@@ -292,7 +355,7 @@ def _explain(
             {"what": "R2*, SWI and susceptibility maps", "why": "there is no gradient-echo acquisition"}
         )
     for echo in gradient_echoes:
-        if not echo.phase:
+        if not echo.phase and not echo.imaginary:
             skipped.append(
                 {"what": f"SWI and susceptibility of {echo.label}", "why": "there is no phase image"}
             )

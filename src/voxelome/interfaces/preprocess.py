@@ -24,6 +24,15 @@ class PreprocessInputs(StepInputs):
 
     images = traits.List(File(), mandatory=True, desc="3D images of one visit, any grid and orientation")
     labels = traits.List(traits.Str(), mandatory=True, desc="name of each image, such as ce-gadolinium_T1w")
+    complex_labels = traits.List(
+        traits.Str(),
+        value=[],
+        usedefault=True,
+        desc="labels of images that are real parts: the magnitude is made of them and their imaginary parts",
+    )
+    imaginary = traits.List(
+        File(), value=[], usedefault=True, desc="imaginary parts, in the order of complex_labels"
+    )
     references = traits.List(
         traits.Str(),
         value=[],
@@ -91,9 +100,10 @@ def _usable_images(spec: Any, record: StepRecord) -> dict[str, CheckedImage]:
     """
     images: dict[str, CheckedImage] = {}
     errors: list[InputError] = []
+    imaginary = dict(zip(spec.complex_labels, spec.imaginary, strict=True))
     for path, label in zip(spec.images, spec.labels, strict=True):
         try:
-            images[label] = _check(Path(path), label, spec.affine, record)
+            images[label] = _check(Path(path), label, spec.affine, record, imaginary.get(label))
         except InputError as error:
             errors.append(error)
     if not images:
@@ -106,7 +116,9 @@ def _usable_images(spec: Any, record: StepRecord) -> dict[str, CheckedImage]:
     return images
 
 
-def _check(path: Path, label: str, form: Any, record: StepRecord) -> CheckedImage:
+def _check(
+    path: Path, label: str, form: Any, record: StepRecord, imaginary: str | None = None
+) -> CheckedImage:
     from voxelome.anat.checks import check_orientation, check_volume, holds_whole_head
 
     volume = load_volume(path, form=form)
@@ -115,8 +127,19 @@ def _check(path: Path, label: str, form: Any, record: StepRecord) -> CheckedImag
         used = check_orientation(volume.data.shape, volume.qform, volume.sform, form)
     record.warnings += [f"{label}: {warning}" for warning in warnings]
     record.parameters[f"affine of {label}"] = used
-    data, affine = to_canonical(volume.data, volume.affine)
+    values = volume.data if imaginary is None else _modulus(volume.data, imaginary)
+    data, affine = to_canonical(values, volume.affine)
     return CheckedImage(label, path, data, affine, holds_whole_head(data.shape, affine))
+
+
+def _modulus(real: Array, imaginary: str) -> Array:
+    """Magnitude of a complex image."""
+    other = load_volume(imaginary).data
+    if other.shape != real.shape:
+        raise InputError(
+            imaginary, f"has shape {other.shape}, the real part {real.shape}", "give both parts on one grid"
+        )
+    return np.hypot(real, other)
 
 
 def _reference_first(images: dict[str, CheckedImage], spec: Any, record: StepRecord) -> None:

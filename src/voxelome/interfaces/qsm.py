@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
 from voxelome.bids.description import source_uri
@@ -13,10 +12,26 @@ from voxelome.bids.names import bids_name, split_label, unit_entities
 from voxelome.errors import InputError, blame
 from voxelome.imageio import Volume, load_volume, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.interfaces.gradient_echo import Images, image_warnings, load_images, magnitude_paths
 from voxelome.orientation import reorder_like
 from voxelome.step import StepRecord, recording, use_threads
 
 TISSUE = "tissue mask from the magnitude"
+# What the consensus on QSM (2024) asks to report, in words; the keys are those of the settings.
+BACKGROUND = {
+    "pdf": "projection onto dipole fields (PDF)",
+    "vsharp": "V-SHARP",
+    "resharp": "RESHARP",
+    "lbv": "Laplacian boundary values (LBV)",
+}
+INVERSION = {
+    "tv": "total variation",
+    "tkd": "thresholded k-space division (TKD)",
+    "rts": "rapid two-step inversion (RTS)",
+    "tikhonov": "closed-form Tikhonov",
+}
+UNWRAPPING = "region growing over space by quality (as ROMEO)"
+COMBINATION = "weighted least squares over echo times, phase offset taken out (MCPC-3D-S)"
 UNITS = {
     "Chimap": "ppm",
     "R2starmap": "1/s",
@@ -27,20 +42,62 @@ UNITS = {
 }
 
 
+ERROR_OF_CHI = {
+    "Units": "ppm",
+    "Description": "Standard error of the susceptibility that the noise of the phase causes",
+}
+
+
 class QSMInputs(StepInputs):
     """Inputs of :class:`ReconstructQSM`."""
 
     label = traits.Str(mandatory=True, desc="name of the acquisition, such as acq-fast_MEGRE")
     magnitude = traits.List(File(), value=[], usedefault=True, desc="magnitude images, one an echo")
     phase = traits.List(File(), value=[], usedefault=True, desc="phase images, one an echo")
+    real = traits.List(
+        File(),
+        value=[],
+        usedefault=True,
+        desc="real images, one an echo; used where magnitude or phase lacks",
+    )
+    imaginary = traits.List(File(), value=[], usedefault=True, desc="imaginary images, one an echo")
     echo_times = traits.List(traits.Float(), desc="echo times in s, in the order of the images")
+    phase_times = traits.List(
+        traits.Float(),
+        value=[],
+        usedefault=True,
+        desc="echo times in s of the phase or imaginary images; none: those of the magnitude",
+    )
+    phase_difference = traits.Bool(
+        False, usedefault=True, desc="the phase is the difference of two echoes, which cannot be used"
+    )
     field_strength = traits.Float(0.0, usedefault=True, desc="field strength in T; 0 means unknown")
     phase_units = traits.Str(
         "", usedefault=True, desc="Units of the phase sidecars, such as rad or arbitrary"
     )
     registered = File(mandatory=True, desc="record of register for this visit (its brain mask is used)")
+    background = traits.Enum(
+        "pdf",
+        "vsharp",
+        "resharp",
+        "lbv",
+        usedefault=True,
+        desc="background removal: projection onto dipole fields, spheres (two ways), Laplacian boundaries",
+    )
     inversion = traits.Enum(
-        "tv", "tkd", usedefault=True, desc="dipole inversion: total variation or thresholded"
+        "tv",
+        "tkd",
+        "rts",
+        "tikhonov",
+        usedefault=True,
+        desc="dipole inversion: total variation, thresholded, two-step or Tikhonov",
+    )
+    reference = traits.Enum(
+        "brain",
+        "csf",
+        "none",
+        usedefault=True,
+        desc="what has susceptibility 0: mean of the mask, fluid of the ventricles, nothing known",
     )
     affine = traits.Enum("auto", "sform", "qform", usedefault=True, desc="which of a header's affines counts")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
@@ -53,34 +110,20 @@ class ReconstructQSM(SimpleInterface):
     output_spec = StepOutputs
 
     def _run_interface(self, runtime: Any) -> Any:
-        from voxelome.anat.checks import check_orientation
-
         spec = self.inputs
         use_threads(spec.num_threads)
         with recording("qsm", spec.unit, spec.record) as record:
-            if not spec.magnitude:
-                raise InputError(
-                    spec.phase[0], "phase has no magnitude image", "add part-mag images of the same echoes"
-                )
-            volumes = [load_volume(path, form=spec.affine) for path in spec.magnitude]
-            magnitude = _stack(volumes, spec.magnitude)
-            with blame(spec.magnitude[0]):
-                check_orientation(volumes[0].data.shape, volumes[0].qform, volumes[0].sform, spec.affine)
-            self._check_times(len(volumes))
-            mask = self._mask(volumes[0], magnitude, record)
-            if spec.phase:
-                self._reconstruct(magnitude, mask, volumes[0].affine, record)
+            images = load_images(spec)
+            if images.how:
+                record.parameters["phase"] = images.how
+            mask = self._mask(images.grid, images.magnitude, record)
+            record.warnings += image_warnings(images, mask, spec)
+            if images.phase is None:
+                self._relax(images.magnitude, mask, images.grid.affine, record)
             else:
-                self._relax(magnitude, mask, volumes[0].affine, record)
+                self._reconstruct(images, mask, record)
         self._results["record"] = spec.record
         return runtime
-
-    def _check_times(self, echoes: int) -> None:
-        times = self.inputs.echo_times
-        missing = [path for path, time in zip(self.inputs.magnitude, times, strict=False) if time <= 0]
-        if missing or len(times) != echoes:
-            where = missing[0] if missing else self.inputs.magnitude[0]
-            raise InputError(where, "its sidecar has no EchoTime", "add EchoTime in seconds to the JSON file")
 
     def _mask(self, first: Volume, magnitude: Any, record: StepRecord) -> Any:
         """Brain mask from the visit's reference, or a tissue mask from the magnitude itself."""
@@ -89,8 +132,15 @@ class ReconstructQSM(SimpleInterface):
         carried = StepRecord.load(self.inputs.registered).path("mask", space=self.inputs.label, name="brain")
         if carried is not None:
             record.parameters["mask"] = "brain mask of the visit's reference"
-            return load_brain(carried, first)
-        with blame(self.inputs.magnitude[0]):
+            mask = load_brain(carried, first)
+            if mask.shape != first.data.shape:
+                raise InputError(
+                    carried,
+                    f"has shape {mask.shape}, the gradient echo {first.data.shape}",
+                    "register the visit again",
+                )
+            return mask
+        with blame(magnitude_paths(self.inputs)[0]):
             mask = magnitude_mask(magnitude[..., 0], first.spacing)
         record.parameters["mask"] = TISSUE
         record.warnings.append(
@@ -102,44 +152,52 @@ class ReconstructQSM(SimpleInterface):
         record.add(path, "mask", space=self.inputs.label, name="tissue")
         return mask
 
-    def _reconstruct(self, magnitude: Any, mask: Any, affine: Any, record: StepRecord) -> None:
+    def _reconstruct(self, images: Images, mask: Any, record: StepRecord) -> None:
         from voxelome.qsm.dipole import field_direction
-        from voxelome.qsm.phase import phase_to_radians
-        from voxelome.qsm.pipeline import QSMSettings, reconstruct
+        from voxelome.qsm.pipeline import reconstruct
+        from voxelome.qsm.susceptibility import QSMSettings
 
         spec = self.inputs
-        volumes = [load_volume(path) for path in spec.phase]
-        with blame(spec.phase[0]):
-            phase, how = phase_to_radians(
-                _stack(volumes, spec.phase), spec.phase_units or None, volumes[0].slope
-            )
-        record.parameters["phase"] = how
-        with blame(spec.magnitude[0]):
+        affine, echoes = images.grid.affine, images.magnitude.shape[-1]
+        settings = QSMSettings(background=spec.background, inversion=spec.inversion, reference=spec.reference)
+        with blame(magnitude_paths(spec)[0]):
             result = reconstruct(
-                magnitude,
-                phase,
+                images.magnitude,
+                images.phase,
                 list(spec.echo_times),
                 spec.field_strength,
                 affine,
                 mask,
-                QSMSettings(inversion=spec.inversion),
+                settings,
                 threads=spec.num_threads,
             )
         maps: dict[str, Any] = {"Chimap": result.chi, "swi": result.swi, "minIP": result.minip}
-        if result.r2star is not None:
+        several = result.r2star is not None
+        if several:
             maps |= {"R2starmap": result.r2star, "T2starmap": result.t2star, "S0map": result.s0}
+        else:
+            record.skip("R2*", "there is only one echo")
+            record.skip("correction of the phase offset", "it needs two echoes and there is one")
         record.parameters |= {
-            "dipole inversion": spec.inversion,
-            "reference": "mean over the mask",
+            "phase unwrapping": UNWRAPPING + (", later echoes against the earlier ones" if several else ""),
+            "echo combination": COMBINATION if several else "none: there is one echo",
+            **result.parameters,
+            "background removal": BACKGROUND[spec.background],
+            "dipole inversion": INVERSION[spec.inversion],
             "main field along the voxel axes": ", ".join(f"{part:.3f}" for part in field_direction(affine)),
         }
         self._save(maps, affine, record)
+        error = self._path("Chimap", desc="standarderror")
+        save_volume(error, result.chi_error, affine, {**self._map_sidecar("Chimap", record), **ERROR_OF_CHI})
+        # Not a map: radiomics would take features of it.
+        record.add(error, "error", image=self._image("Chimap"), space=spec.label, suffix="Chimap")
         valid = self._path("mask", desc="qsm")
         save_volume(valid, result.mask, affine, {**self._sidecar(), "Type": "ROI"})
         record.add(valid, "mask", space=spec.label, name="qsm")
         record.quality |= {key: round(float(value), 4) for key, value in result.quality.items()}
         record.done.append(
-            f"Susceptibility and SWI from {len(spec.phase)} echoes at {spec.field_strength:g} T."
+            f"Susceptibility and SWI from {echoes} {'echo' if echoes == 1 else 'echoes'} "
+            f"at {spec.field_strength:g} T."
         )
         record.warnings += result.notes
 
@@ -150,7 +208,7 @@ class ReconstructQSM(SimpleInterface):
         if magnitude.shape[-1] < 2:
             record.skip("R2*", "there is only one echo")
             return
-        with blame(self.inputs.magnitude[0]):
+        with blame(magnitude_paths(self.inputs)[0]):
             r2star, t2star, s0 = reconstruct_magnitude_only(magnitude, list(self.inputs.echo_times), mask)
         self._save({"R2starmap": r2star, "T2starmap": t2star, "S0map": s0}, affine, record)
         record.done.append(f"R2* from {magnitude.shape[-1]} echoes.")
@@ -158,14 +216,16 @@ class ReconstructQSM(SimpleInterface):
     def _save(self, maps: dict[str, Any], affine: Any, record: StepRecord) -> None:
         for suffix, data in maps.items():
             path = self._path(suffix)
-            sidecar = {
-                **self._sidecar(),
-                "Units": UNITS[suffix],
-                "SkullStripped": record.parameters["mask"] != TISSUE,
-                **{k: str(v) for k, v in record.parameters.items()},
-            }
-            save_volume(path, data, affine, sidecar)
+            save_volume(path, data, affine, self._map_sidecar(suffix, record))
             record.add(path, "map", image=self._image(suffix), space=self.inputs.label, suffix=suffix)
+
+    def _map_sidecar(self, suffix: str, record: StepRecord) -> dict[str, Any]:
+        return {
+            **self._sidecar(),
+            "Units": UNITS[suffix],
+            "SkullStripped": record.parameters["mask"] != TISSUE,
+            **{k: str(v) for k, v in record.parameters.items()},
+        }
 
     def _image(self, suffix: str) -> str:
         """Name of a map in the feature tables, told apart by the acquisition's entities."""
@@ -177,25 +237,16 @@ class ReconstructQSM(SimpleInterface):
         return Path(self.inputs.out_dir) / name
 
     def _sidecar(self) -> dict[str, Any]:
-        return {
-            "Sources": [source_uri(path) for path in [*self.inputs.magnitude, *self.inputs.phase]],
-            "EchoTime": [float(time) for time in self.inputs.echo_times],
-            "MagneticFieldStrength": self.inputs.field_strength,
+        spec = self.inputs
+        sidecar: dict[str, Any] = {
+            "Sources": [
+                source_uri(path) for path in [*spec.magnitude, *spec.phase, *spec.real, *spec.imaginary]
+            ],
+            "EchoTime": [float(time) for time in spec.echo_times],
         }
-
-
-def _stack(volumes: list[Volume], paths: list[str]) -> Any:
-    """Join echoes into (x, y, z, echo); all must share one grid."""
-    for volume, path in zip(volumes, paths, strict=True):
-        if volume.data.ndim != 3 or volume.data.shape != volumes[0].data.shape:
-            raise InputError(
-                path,
-                f"has shape {volume.data.shape}, the first echo {volumes[0].data.shape}",
-                "all echoes of an acquisition must be 3D on one grid",
-            )
-        if not np.isfinite(volume.data).all():
-            raise InputError(path, "holds NaN or infinite values", "replace them, or export the image again")
-    return np.stack([volume.data for volume in volumes], axis=-1)
+        if spec.field_strength:
+            sidecar["MagneticFieldStrength"] = spec.field_strength
+        return sidecar
 
 
 def load_brain(path: Path, target: Volume) -> Any:

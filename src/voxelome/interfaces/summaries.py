@@ -122,9 +122,9 @@ METHODS = {
     "midway": "The references of all visits were registered rigidly to each other, in both directions; the "
     "common space is the mean of those transforms, so that no visit is favoured (Reuter 2012). Each image "
     "was interpolated once.",
-    "qsm": "Phase was unwrapped over space and echoes, the field fitted over the echo times, the background "
-    "removed with V-SHARP (Li 2014), and the dipole inverted with the method that the table names. R2* was "
-    "fitted to the magnitudes.",
+    "qsm": "Phase was unwrapped over space and echoes and the field fitted over the echo times. The settings "
+    "of the step say how the background was removed and the dipole inverted, and what the susceptibility is "
+    "relative to. R2* was fitted to the magnitudes.",
     "segment": "Masks that came with the data were carried to the grids of the images with the rigid "
     "transforms.",
     "radiomics": "All original features of pyradiomics (van Griethuysen 2017) were computed for every region "

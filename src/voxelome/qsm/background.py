@@ -180,7 +180,9 @@ def vsharp(
     """
     ordered = sorted(radii, reverse=True)
     margin = [int(np.ceil(ordered[0] / size)) for size in spacing]
-    shape = [fft.next_fast_len(n + m, real=True) for n, m in zip(mask.shape, margin, strict=True)]
+    shape = [
+        fft.next_fast_len(max(n + m, 2 * m + 1), real=True) for n, m in zip(mask.shape, margin, strict=True)
+    ]
 
     def transform(values: Array) -> Array:
         result: Array = fft.rfftn(values, s=shape, workers=threads)

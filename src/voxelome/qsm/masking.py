@@ -80,8 +80,13 @@ def trusted_mask(mask: MaskArray, magnitude: Array) -> MaskArray:
     DataError
         Nothing of the mask is left.
     """
-    bright = mask & (magnitude > _TRUSTED_SHARE * np.median(magnitude[mask]))
-    return largest_region(ndimage.binary_opening(bright), _SMALLEST) & mask
+    bright = ndimage.binary_opening(mask & (magnitude > _TRUSTED_SHARE * np.median(magnitude[mask])))
+    if bright.sum() < _SMALLEST:
+        raise DataError(
+            "no part of the mask is 3 voxels thick and has signal in the last echo",
+            "check the brain mask and its registration to the gradient echo",
+        )
+    return largest_region(bright, _SMALLEST) & mask
 
 
 def edge_weights(magnitude: Array, mask: MaskArray, spacing: Sequence[float]) -> FloatArray:

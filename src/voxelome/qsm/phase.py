@@ -1,4 +1,4 @@
-"""Scanner phase in radians."""
+"""Scanner phase in radians, and the phase of real and imaginary images."""
 
 from __future__ import annotations
 
@@ -84,8 +84,10 @@ def _checked_radians(phase: Array, low: float, high: float) -> tuple[Array, str]
     # Interpolating wrapped phase overshoots a little; unwrapped phase and integer codes go far beyond.
     limit = _TURN * 1.02
     if high > limit or low < -limit or high - low > limit:
+        whole = bool((phase == np.round(phase)).all())
         raise DataError(
-            f"phase has Units rad but spans {low:g} to {high:g}, more than one turn",
+            f"phase has Units rad but spans {low:g} to {high:g}, more than one turn: it is "
+            + ("the scanner's whole numbers and not in rad" if whole else "already unwrapped, or not in rad"),
             "give the wrapped phase as the scanner exports it, or correct Units in the JSON file",
         )
     return phase.astype(np.float32), f"Phase in radians, {low:.4g} to {high:.4g}."
@@ -113,3 +115,36 @@ def _recognise(low: float, high: float, slope: float) -> _Range:
         names = " and ".join(known.name for known in fitting)
         raise DataError(f"phase has no unit and its range {low:g} to {high:g} fits {names}", _REMEDY)
     return fitting[0]
+
+
+def polar(real: Array, imaginary: Array) -> tuple[Array, Array]:
+    """Magnitude and phase (rad) of real and imaginary images.
+
+    Parameters
+    ----------
+    real, imaginary : ndarray, shape (x, y, z, echo)
+        Signed, both of one scale.
+
+    Returns
+    -------
+    magnitude, phase : ndarray of float32, same shape
+
+    Raises
+    ------
+    DataError
+        Shapes differ, or one of the two holds no negative value.
+    """
+    if real.shape != imaginary.shape:
+        raise DataError(
+            f"the real part has shape {real.shape} and the imaginary part {imaginary.shape}",
+            "give both parts of each echo, on one grid",
+        )
+    for name, part in (("real", real), ("imaginary", imaginary)):
+        # Exported as unsigned numbers the zero lies elsewhere, and every angle would be wrong.
+        if not part.min() < 0:
+            raise DataError(
+                f"the {name} part holds no negative value",
+                "export real and imaginary parts as signed numbers, or with the intercept in the header",
+            )
+    signal = real.astype(np.float32) + np.complex64(1j) * imaginary.astype(np.float32)
+    return np.abs(signal), np.angle(signal)
