@@ -78,15 +78,7 @@ def test_a_mask_thinner_than_the_spheres_is_refused(background) -> None:
     rng = np.random.default_rng(1)
     mask, series = np.ones(shape, bool), np.ones((*shape, 2))
     fit = fit_field(0 * series, series, (0.01, 0.02), mask, SPACING)
+    settings = QSMSettings(background=background)
+    affine = np.diag([*SPACING, 1.0])
     with pytest.raises(DataError, match="no inside"):
-        map_susceptibility(
-            rng.normal(size=shape),
-            np.full(shape, 1e-3),
-            fit_field(
-                np.zeros((*shape, 2)), np.ones((*shape, 2)), (0.01, 0.02), np.ones(shape, bool), SPACING
-            ),
-            np.ones((*shape, 2)),
-            np.ones(shape, bool),
-            np.diag([*SPACING, 1.0]),
-            QSMSettings(background=background),
-        )
+        map_susceptibility(rng.normal(size=shape), np.full(shape, 1e-3), fit, series, mask, affine, settings)
