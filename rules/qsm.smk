@@ -32,7 +32,7 @@ rule qsm:
         affine=config["affine"],
         choices=[
             f"--{name} {config['qsm'][name]}"
-            for name in ("background", "inversion", "reference")
+            for name in ("background", "inversion", "reference", "swi")
         ],
         out_dir=anat_of,
     shell:

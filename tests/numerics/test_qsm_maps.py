@@ -8,7 +8,7 @@ import pytest
 from voxelome.errors import DataError
 from voxelome.qsm.pipeline import reconstruct_magnitude_only
 from voxelome.qsm.relaxometry import fit_r2star
-from voxelome.qsm.swi import combine_echoes, minip, phase_mask, swi
+from voxelome.qsm.swi import clear_swi, combine_echoes, minip, phase_mask, swi
 
 
 @pytest.mark.parametrize("times", [[0.005, 0.02], [0.005, 0.012, 0.02], [0.004, 0.008, 0.012, 0.016, 0.02]])
@@ -97,3 +97,21 @@ def test_the_air_around_the_head_does_not_enter_the_projection() -> None:
     mask[2:7, 2:7, 2:7] = True
     projection = minip(np.where(mask, 5.0, 0.0), mask, np.diag([2.0, 2.0, 2.0, 1.0]))
     np.testing.assert_array_equal(projection, np.where(mask, 5.0, 0.0))
+
+
+def test_clear_swi_is_even_where_the_coils_are_not_and_darkens_paramagnetic_matter_alone() -> None:
+    shape = (40, 40, 40)
+    mask = np.zeros(shape, bool)
+    mask[4:-4, 4:-4, 4:-4] = True
+    coils = np.linspace(60, 140, 40)[:, None, None] * np.ones(shape)
+    phase = np.zeros(shape, np.float32)
+    phase[20, 20, 8:32] = 0.8  # a vein
+    phase[12, 12, 8:32] = -0.8  # myelin or calcium
+    rng = np.random.default_rng(0)
+    phase += rng.normal(0, 0.02, shape).astype(np.float32)
+    image = clear_swi(np.stack([coils, coils / 2], axis=-1), phase, mask, (1.0, 1.0, 1.0))
+    tissue = mask & (phase < 0)
+    assert image[12, 12, 20] == pytest.approx(image[tissue].mean(), rel=0.25)
+    assert np.std(image[tissue]) / image[tissue].mean() < 0.5 * np.std(coils[tissue]) / coils[tissue].mean()
+    assert image[20, 20, 20] < 0.2 * image[20, 24, 20]
+    assert not image[~mask].any()

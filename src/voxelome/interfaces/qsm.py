@@ -99,6 +99,12 @@ class QSMInputs(StepInputs):
         usedefault=True,
         desc="what has susceptibility 0: mean of the mask, fluid of the ventricles, nothing known",
     )
+    swi = traits.Enum(
+        "classic",
+        "clear",
+        usedefault=True,
+        desc="susceptibility-weighted image: linear phase mask, or even brightness and a sigmoid one",
+    )
     affine = traits.Enum("auto", "sform", "qform", usedefault=True, desc="which of a header's affines counts")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
@@ -159,7 +165,9 @@ class ReconstructQSM(SimpleInterface):
 
         spec = self.inputs
         affine, echoes = images.grid.affine, images.magnitude.shape[-1]
-        settings = QSMSettings(background=spec.background, inversion=spec.inversion, reference=spec.reference)
+        settings = QSMSettings(
+            background=spec.background, inversion=spec.inversion, reference=spec.reference, swi=spec.swi
+        )
         with blame(magnitude_paths(spec)[0]):
             result = reconstruct(
                 images.magnitude,

@@ -14,7 +14,7 @@ from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_pp
 from voxelome.qsm.masking import fluid_mask, inner_mask, trusted_mask
 from voxelome.qsm.relaxometry import fit_r2star
 from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, map_susceptibility
-from voxelome.qsm.swi import combine_echoes, minip, swi
+from voxelome.qsm.swi import clear_swi, combine_echoes, minip, swi
 from voxelome.qsm.unwrap import wrap_fraction
 
 _MANY_WRAPS = 0.01
@@ -122,7 +122,11 @@ def reconstruct(
     chi, reference, notes = _referenced(chi, relaxation[0], kept, spacing, settings)
     parameters["reference"] = reference
     late = np.float32(2e-6 * np.pi * GYROMAGNETIC_RATIO * field_strength * max(echo_times))
-    weighted = swi(combine_echoes(signal, echo_times), local * late, inside)
+    if settings.swi == "clear":
+        weighted = clear_swi(signal, local * late, inside, spacing)
+    else:
+        weighted = swi(combine_echoes(signal, echo_times), local * late, inside)
+    parameters["susceptibility weighting"] = settings.swi
     quality = _quality(fit, echo_times, trusted, kept, chi)
     quality["mask_without_signal_fraction"] = 1 - float(trusted.sum()) / float(inside.sum())
     quality["signal_to_noise"] = float(np.median(signal[..., 0][trusted])) / max(fit.noise, 1e-12)

@@ -50,6 +50,8 @@ class QSMSettings:
         Width in mm of the mask's edge that is left out of the map; coarser voxels lose none.
     reference : {"brain", "csf", "none"}
         What has susceptibility 0: the mean of the mask, of the ventricles' fluid, or nothing known.
+    swi : {"classic", "clear"}
+        Magnitude times the fourth power of a linear phase mask, or of even brightness with a sigmoid one.
     slab : float
         Thickness in mm of the minimum-intensity projection.
     """
@@ -61,6 +63,7 @@ class QSMSettings:
     largest_sphere: float = 12.0
     rim: float = 1.0
     reference: Literal["brain", "csf", "none"] = "brain"
+    swi: Literal["classic", "clear"] = "classic"
     slab: float = 8.0
 
 
