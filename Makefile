@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess lock
+.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm lock
 .PHONY: format clean
 
 demo: setup
@@ -38,7 +38,7 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-bench: bench-inventory bench-real bench-registration bench-preprocess
+bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm
 
 bench-inventory: setup
 	$(BIN)/python benchmarks/inventory.py
@@ -51,6 +51,9 @@ bench-registration: setup
 
 bench-preprocess: setup
 	$(BIN)/python benchmarks/preprocess.py
+
+bench-qsm: setup
+	$(BIN)/python benchmarks/qsm.py
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh

@@ -20,6 +20,7 @@ import numpy as np
 if TYPE_CHECKING:
     from _cases import Image
 
+FORWARD = "qsm-forward==0.32"
 BRAINLES = "brainles-preprocessing==0.6.14"
 # brainles-preprocessing needs torch, of which this build without CUDA is enough.
 TORCH = "torch==2.13.0"
@@ -138,16 +139,26 @@ def to_template(aligned: Sequence[Any], brain: Any, template: Path, folder: Path
 
 
 def brainles_python() -> Path | None:
-    """Python of an environment with brainles-preprocessing, made if absent; None if it cannot be had."""
+    """Python of an environment with brainles-preprocessing; None if it cannot be had."""
+    return _python_with("brainles", TORCH, BRAINLES)
+
+
+def forward_python() -> Path | None:
+    """Python of an environment with qsm-forward (GPL: it makes data here, and nothing is linked to it)."""
+    return _python_with("qsm-forward", FORWARD)
+
+
+def _python_with(name: str, *packages: str) -> Path | None:
+    """Python of an environment of its own with these packages, made if absent; None if it cannot be had."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "voxelome" / "peers"
-    folder = cache / "brainles"
+    folder = cache / name
     ready = folder / ".ready"
     if not ready.is_file():
-        print(f"installing {BRAINLES} into {folder}", flush=True)
+        print(f"installing {', '.join(packages)} into {folder}", flush=True)
         constraints = cache / "constraints.txt"
         cache.mkdir(parents=True, exist_ok=True)
         constraints.write_text(f"{TORCH}\n")
-        install = [folder / "bin" / "pip", "install", "-q", "-c", constraints, TORCH, BRAINLES]
+        install = [folder / "bin" / "pip", "install", "-q", "-c", constraints, *packages]
         for command in ([sys.executable, "-m", "venv", folder], install):
             if subprocess.run([str(word) for word in command], check=False).returncode:
                 return None

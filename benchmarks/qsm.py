@@ -8,21 +8,24 @@ thresholded division. Compiled programs that others offer are not to be had from
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _cases import DATA, REAL, Section, Table, in_process, run_sections
+import peers
+from _cases import DATA, REAL, Section, Table, in_process, run_sections, save
 from scipy import ndimage
 
 from voxelome.imageio import load_volume, voxel_sizes
 from voxelome.phantom.anatomy import NUCLEI
-from voxelome.phantom.magnetic import SusceptibilityHead, make_susceptibility_head
+from voxelome.phantom.magnetic import ECHO_TIMES, SusceptibilityHead, make_susceptibility_head
 from voxelome.qsm.background import project_dipoles, sphere_radii, vsharp
 from voxelome.qsm.dipole import field_direction, forward_field
 from voxelome.qsm.fieldmap import fit_field
@@ -36,6 +39,7 @@ from voxelome.step import peak_memory_mb
 SEED = 71
 TILTS = ((0.0, 0.0, 0.0), (25.0, 12.0, 0.0))
 SNRS = (100.0, 40.0)
+_AIR = 4.0  # ppm; what is above is air
 OURS, USUAL = QSMSettings(), QSMSettings(background="vsharp", inversion="tkd")
 
 
@@ -89,6 +93,36 @@ def _reconstruct(truth: SusceptibilityHead, folder: str, settings: QSMSettings) 
     seconds = time.process_time() - start
     memory = peak_memory_mb() / 1000
     return 100 * found.mask.sum() / truth.brain.sum(), *scores(found.chi, truth, found.mask), seconds, memory
+
+
+def measure_forward(table: Table, _: argparse.Namespace) -> None:
+    """Raw phase made by qsm-forward from the first head's maps: field, shim, offset and noise are its own."""
+    table.head("forward: raw phase by qsm-forward, upright, SNR 100", unit="peer: V-SHARP and RTS")
+    python = peers.forward_python()
+    if python is None:
+        table.absent(f"forward, for want of {peers.FORWARD}")
+        return
+    truth = head(0, 0)
+    first = np.abs(truth.signal[..., 0]) * np.exp(truth.echo_times[0] * truth.r2star)
+    maps = {"chi": truth.chi, "R2star": truth.r2star, "mask": truth.brain, "R1": np.ones(first.shape)}
+    maps["M0"] = first * (truth.chi < _AIR)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, values in maps.items():
+            save(Path(folder) / f"{name}.nii.gz", values, np.eye(4))
+        script = Path(__file__).with_name("_forward.py")
+        subprocess.run([python, script, folder], check=True, capture_output=True)
+        echoes = f"{folder}/bids/sub-1/anat/sub-1_echo-{{}}_part-{{}}_MEGRE.nii"
+        magnitude, phase = (
+            np.stack([load_volume(echoes.format(echo, part)).data for echo in (1, 2, 3, 4)], axis=-1)
+            for part in ("mag", "phase")
+        )
+    rows = []
+    for settings in (OURS, replace(USUAL, inversion="rts")):
+        found = reconstruct(magnitude, phase, ECHO_TIMES, 3.0, np.eye(4), truth.brain, settings, threads=2)
+        rows.append((100 * found.mask.sum() / truth.brain.sum(), *scores(found.chi, truth, found.mask)))
+    names = ("brain kept %", "NRMSE %", "detrended NRMSE %", "HFEN %", "XSIM", "slope", "largest error (ppm)")
+    for name, ours, theirs in zip(names, *rows, strict=True):
+        table.row(name, ours, theirs)
 
 
 def scores(chi: Any, truth: SusceptibilityHead, mask: Any) -> tuple[float, ...]:
@@ -224,6 +258,7 @@ def _cpu(function: Callable[..., Any], *arguments: Any, **options: Any) -> tuple
 
 SECTIONS: dict[str, Section] = {
     "whole": measure_whole,
+    "forward": measure_forward,
     "background": measure_background,
     "inversion": measure_inversion,
     "unwrapping": measure_unwrapping,

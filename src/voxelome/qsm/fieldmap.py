@@ -15,6 +15,7 @@ GYROMAGNETIC_RATIO = 42.577478518e6  # Hz/T, proton
 _NORMAL_MEDIAN = 0.6745
 _EVEN = 0.02  # spacing of echoes that differs by less counts as even
 _LEAST_ALTERNATION = 0.1  # rad
+_POLYNOMIAL_SAMPLES = 20_000
 _OFFSET_SIGMA = 5.0  # mm; coil phase varies over centimetres
 
 
@@ -159,15 +160,43 @@ def to_ppm(field: Array, field_strength: float) -> Array:
 def _smooth_offset(offset: Array, magnitude: Array, mask: MaskArray, spacing: Sequence[float]) -> Array:
     """Phase offset without its noise, smoothed as a complex number so that wraps do not matter.
 
-    Its mean slope is taken out first: at the rim of the mask, smoothing sees one side of a slope only.
+    At the rim of the mask, smoothing sees one side of a slope only, and what it gets wrong there goes into
+    the field. So the mean slope is taken out first, and then a polynomial of third order.
     """
     weighted = (np.where(mask, magnitude, 0) * np.exp(1j * offset)).astype(np.complex64)
     ramp = _plane(weighted)
-    flat = weighted * np.exp(-1j * ramp)
+    rough = unwrap_spatially(_smooth_phase(weighted, ramp, spacing), magnitude, mask) + ramp
+    shape = _polynomial(rough, magnitude, mask)
+    return np.where(mask, _smooth_phase(weighted, shape, spacing) + shape, 0).astype(np.float32)
+
+
+def _smooth_phase(values: Array, trend: Array, spacing: Sequence[float]) -> Array:
+    """Phase of complex values without a trend (rad), smoothed over 5 mm."""
+    flat = values * np.exp(-1j * trend)
     sigma = [_OFFSET_SIGMA / size for size in spacing]
-    real = ndimage.gaussian_filter(flat.real, sigma, truncate=3)
-    imaginary = ndimage.gaussian_filter(flat.imag, sigma, truncate=3)
-    return np.where(mask, np.arctan2(imaginary, real) + ramp, 0).astype(np.float32)
+    real, imaginary = (ndimage.gaussian_filter(part, sigma, truncate=3) for part in (flat.real, flat.imag))
+    phase: Array = np.arctan2(imaginary, real).astype(np.float32)
+    return phase
+
+
+def _polynomial(values: Array, weight: Array, mask: MaskArray) -> Array:
+    """Polynomial of third order that fits values in a mask best."""
+    inside = np.argwhere(mask)
+    picked = inside[:: max(1, len(inside) // _POLYNOMIAL_SAMPLES)]
+    axes = [
+        ((np.arange(n) - n / 2) / max(n, 2) * 2)[tuple(slice(None) if k == axis else None for k in range(3))]
+        for axis, n in enumerate(mask.shape)
+    ]
+    powers = [(i, j, k) for i in range(4) for j in range(4) for k in range(4) if i + j + k <= 3]
+    places = [np.broadcast_to(axis, mask.shape)[tuple(picked.T)] for axis in axes]
+    design = np.stack([places[0] ** i * places[1] ** j * places[2] ** k for i, j, k in powers], axis=1)
+    trust = weight[tuple(picked.T)].astype(np.float64)
+    scaled = design * trust[:, None]
+    factors = np.linalg.lstsq(scaled, values[tuple(picked.T)] * trust, rcond=None)[0]
+    total = np.zeros(mask.shape, np.float32)
+    for factor, (i, j, k) in zip(factors, powers, strict=True):
+        total += (factor * axes[0] ** i * axes[1] ** j * axes[2] ** k).astype(np.float32)
+    return total
 
 
 def _fit(phase: Array, magnitude: Array, times: Array, start: Array) -> tuple[Array, Array]:

@@ -70,9 +70,9 @@ def clear_swi(
     """Image of even brightness, darkened by a sigmoid of the local phase (after CLEAR-SWI).
 
     All echoes' magnitudes together (root of the sum of squares) are divided by the coils' sensitivity, a mean
-    over 10 mm of tissue. Positive phase darkens by ``(1 + tanh(1 - phase / m)) / (1 + tanh 1)``, m being 10 times the
-    median positive phase over `strength`: weak veins show without fringes turning black (Eckstein et al.,
-    NeuroImage 237:118175, 2021).
+    over 10 mm of tissue. Positive phase darkens by ``(1 + tanh(1 - phase / m)) / (1 + tanh 1)``, m being 10
+    times the median positive phase over `strength`: weak veins show, and no fringe turns black (Eckstein et
+    al., NeuroImage 237:118175, 2021).
 
     Parameters
     ----------
