@@ -194,3 +194,20 @@ def test_edges_of_the_magnitude_are_smoothed_less() -> None:
     weights = edge_weights(magnitude[..., None], mask, (1.0, 1.0, 1.0))
     assert weights[19, 20, 20] < 0.5
     assert weights[8, 20, 20] == 1
+
+
+def test_a_steep_phase_offset_leaves_nothing_in_the_field_at_the_rim() -> None:
+    rng = np.random.default_rng(6)
+    points = grid(50, 2.0)
+    mask = sum(axis**2 for axis in points) < 46**2
+    times = np.array([0.004, 0.012, 0.020])
+    offset = 1.0 + 0.0015 * sum(axis**2 for axis in points) + 0.02 * points[1]
+    field = 60 * np.sin(points[0] / 20) * np.cos(points[2] / 25)
+    phase = offset[..., None] + field[..., None] * times
+    signal = 100 * np.exp(-20 * times) * np.exp(1j * phase)
+    signal = signal + rng.normal(0, 1, signal.shape) + 1j * rng.normal(0, 1, signal.shape)
+    fit = fit_field(np.angle(signal), np.abs(signal), times, mask, SPACING)
+    error = (fit.field - field)[mask]
+    rim = (mask & ~ndimage.binary_erosion(mask, iterations=2))[mask]
+    error -= np.median(error)
+    assert abs(error[rim].mean()) < 0.5 * np.median(fit.standard_error[mask])

@@ -167,6 +167,8 @@ def _smooth_offset(offset: Array, magnitude: Array, mask: MaskArray, spacing: Se
     ramp = _plane(weighted)
     rough = unwrap_spatially(_smooth_phase(weighted, ramp, spacing), magnitude, mask) + ramp
     shape = _polynomial(rough, magnitude, mask)
+    # What is left is small enough not to wrap, and has not been smoothed.
+    shape += _polynomial(np.angle(weighted * np.exp(-1j * shape)), magnitude, mask)
     return np.where(mask, _smooth_phase(weighted, shape, spacing) + shape, 0).astype(np.float32)
 
 
