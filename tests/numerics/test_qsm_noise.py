@@ -178,11 +178,12 @@ def test_ventricles_are_found_by_their_slow_decay_in_the_middle() -> None:
     assert not (found & ~ventricle).any()
 
 
-def test_only_fine_voxels_lose_a_rim() -> None:
+def test_a_rim_of_a_millimetre_and_at_least_a_voxel_is_left_out() -> None:
     mask = np.zeros((20, 20, 20), bool)
     mask[4:16, 4:16, 4:16] = True
     assert inner_mask(mask, (1.0, 1.0, 1.0), 1.0).sum() == 10**3
-    assert inner_mask(mask, (2.0, 2.0, 2.0), 1.0).sum() == 12**3
+    assert inner_mask(mask, (2.0, 2.0, 2.0), 1.0).sum() == 10**3
+    assert inner_mask(mask, (1.0, 1.0, 4.0), 1.0).sum() == 10 * 10 * 12
     whole = np.ones((20, 20, 20), bool)
     assert inner_mask(whole, (0.5, 0.5, 1.0), 1.0).sum() == 16 * 16 * 18
 

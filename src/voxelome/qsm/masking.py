@@ -111,9 +111,13 @@ def edge_weights(magnitude: Array, mask: MaskArray, spacing: Sequence[float]) ->
 
 
 def inner_mask(mask: MaskArray, spacing: Sequence[float], rim: float) -> MaskArray:
-    """Mask without the voxels that reach within `rim` mm of its edge; coarse voxels lose none."""
+    """Mask without the voxels that reach within `rim` mm of its edge, and at least its outermost ones.
+
+    Of anisotropic voxels, those count as outermost that the edge touches along a short side.
+    """
+    least = max(rim, min(spacing)) * _SLACK
     reach = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
-    inner: MaskArray = mask & (reach > rim * _SLACK)
+    inner: MaskArray = mask & (reach > least)
     return inner
 
 

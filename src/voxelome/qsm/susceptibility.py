@@ -47,7 +47,8 @@ class QSMSettings:
     largest_sphere : float
         Largest radius of V-SHARP in mm.
     rim : float
-        Width in mm of the mask's edge that is left out of the map; coarser voxels lose none.
+        Width in mm of the mask's edge that is left out of the map, at least a voxel: skull and air in its
+        voxels make it unreliable.
     reference : {"brain", "csf", "none"}
         What has susceptibility 0: the mean of the mask, of the ventricles' fluid, or nothing known.
     swi : {"classic", "clear"}
