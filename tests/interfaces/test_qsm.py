@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from voxelome.errors import InputError
 from voxelome.imageio import load_json
 from voxelome.interfaces import ReconstructQSM
-from voxelome.interfaces.qsm import BACKGROUND, INVERSION
+from voxelome.qsm.susceptibility import BACKGROUND, INVERSION
 from voxelome.step import StepRecord
 
 SHAPE, SPACING, TIMES = (40, 40, 24), np.array([1.2, 1.2, 2.5]), (0.006, 0.012, 0.018)

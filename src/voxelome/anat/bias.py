@@ -23,7 +23,6 @@ def correct_bias(
     mask: MaskArray,
     *,
     iterations: tuple[int, ...] = ITERATIONS,
-    working_spacing: float = WORKING_SPACING,
 ) -> tuple[FloatArray, FloatArray]:
     """Image without its bias field, and the field.
 
@@ -39,8 +38,6 @@ def correct_bias(
         Where the field is fitted.
     iterations : tuple of int
         Most iterations of each level.
-    working_spacing : float
-        Voxel size of the coarse grid in mm; axes that are coarser already stay as they are.
 
     Raises
     ------
@@ -52,7 +49,7 @@ def correct_bias(
         raise DataError(
             f"only {int(usable.sum())} voxels have signal in the mask", "check the image and its mask"
         )
-    factors = [max(1, round(working_spacing / size)) for size in voxel_sizes(affine)]
+    factors = [max(1, round(WORKING_SPACING / size)) for size in voxel_sizes(affine)]
     picks = tuple(slice(factor // 2, None, factor) for factor in factors)
     if usable[picks].sum() < FEWEST:
         factors, picks = [1, 1, 1], (slice(None),) * 3

@@ -38,7 +38,6 @@ def fit_n4(
     places: Sequence[FloatArray],
     *,
     iterations: Sequence[int],
-    elements: int = 1,
     tolerance: float = 1e-6,
 ) -> SmoothField:
     """Field of N4 (Tustison et al., IEEE Trans Med Imaging 29:1310, 2010).
@@ -55,9 +54,8 @@ def fit_n4(
     places : sequence of 3 ndarrays
         Where each axis' samples lie, as shares 0..1 of the extent over which the splines are laid.
     iterations : sequence of int
-        Most iterations of each level; each has twice as many spline elements as the one before.
-    elements : int
-        Spline elements along each axis at the first level.
+        Most iterations of each level. The first level has one spline element along each axis, each other one
+        twice as many as the one before.
     tolerance : float
         A level ends when the field's relative change varies less than this over the mask.
     """
@@ -69,7 +67,7 @@ def fit_n4(
     volume = np.zeros(inside.shape)
     lattices = []
     for level, most in enumerate(iterations):
-        fit = _GridFit(axes, inside, elements * 2**level)
+        fit = _GridFit(axes, inside, 2**level)
         total = np.zeros(fit.shape)
         for _ in range(most):
             corrected = measured - field

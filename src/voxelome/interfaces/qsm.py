@@ -17,19 +17,6 @@ from voxelome.orientation import reorder_like
 from voxelome.step import StepRecord, recording, use_threads
 
 TISSUE = "tissue mask from the magnitude"
-# What the consensus on QSM (2024) asks to report, in words; the keys are those of the settings.
-BACKGROUND = {
-    "pdf": "projection onto dipole fields (PDF)",
-    "vsharp": "V-SHARP",
-    "resharp": "RESHARP",
-    "lbv": "Laplacian boundary values (LBV)",
-}
-INVERSION = {
-    "tv": "total variation",
-    "tkd": "thresholded k-space division (TKD)",
-    "rts": "rapid two-step inversion (RTS)",
-    "tikhonov": "closed-form Tikhonov",
-}
 UNWRAPPING = "region growing over space by quality (as ROMEO)"
 COMBINATION = "weighted least squares over echo times, phase offset taken out (MCPC-3D-S)"
 UNITS = {
@@ -40,8 +27,6 @@ UNITS = {
     "swi": "arbitrary",
     "minIP": "arbitrary",
 }
-
-
 ERROR_OF_CHI = {
     "Units": "ppm",
     "Description": "Standard error of the susceptibility that the noise of the phase causes",
@@ -190,8 +175,6 @@ class ReconstructQSM(SimpleInterface):
             "phase unwrapping": UNWRAPPING + (", later echoes against the earlier ones" if several else ""),
             "echo combination": COMBINATION if several else "none: there is one echo",
             **result.parameters,
-            "background removal": BACKGROUND[spec.background],
-            "dipole inversion": INVERSION[spec.inversion],
             "main field along the voxel axes": ", ".join(f"{part:.3f}" for part in field_direction(affine)),
         }
         self._save(maps, affine, record)

@@ -9,12 +9,11 @@ from scipy import fft
 
 from voxelome.imageio import Array, FloatArray, MaskArray
 from voxelome.qsm.dipole import dipole_kernel, surrounded
+from voxelome.qsm.solver import conjugate_gradients
 
 _SUBDIVISIONS = 5
-# Sources outside are sought in the mask's box and this far around it (mm).
-_SURROUNDINGS = 20.0
 _LITTLE_TRUST = 0.01
-_WHOLE = 0.999  # a sphere's mean of the mask above this: the sphere lies inside
+WHOLE = 0.999  # a sphere's mean of the mask above this: the sphere lies inside
 
 
 def project_dipoles(
@@ -55,14 +54,16 @@ def project_dipoles(
         0 outside the mask.
     """
     blocks = 2 ** (len(iterations) - 1)
-    shape, inner = surrounded(mask.shape, [_SURROUNDINGS / size for size in spacing], blocks)
+    shape, inner = surrounded(mask.shape, spacing, multiple=blocks)
     trust, measured = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     trust[inner] = mask if weight is None else np.where(mask, weight, 0) ** 2
     # A constant is no source's field: the kernel's mean is 0.
     measured[inner] = np.where(mask, field - field[mask].mean(), 0)
     outside = np.ones(shape, bool)
     outside[inner] = ~mask
-    _, explained = _outer_sources(measured, trust, outside, spacing, direction, iterations, threads)
+    sources = _outer_sources(measured, trust, outside, spacing, direction, iterations, threads)
+    kernel = dipole_kernel(shape, spacing, direction)
+    explained = fft.irfftn(fft.rfftn(sources, workers=threads) * kernel, s=shape, workers=threads)
     return np.where(mask, (measured - explained)[inner], 0).astype(np.float32)
 
 
@@ -74,8 +75,8 @@ def _outer_sources(
     direction: Sequence[float],
     iterations: Sequence[int],
     threads: int,
-) -> tuple[Array, Array]:
-    """Susceptibility outside and its field, from the coarsest level to this one."""
+) -> Array:
+    """Susceptibility outside, from the coarsest level to this one."""
     kernel = dipole_kernel(measured.shape, spacing, direction)
 
     def dipoles(values: Array) -> Array:
@@ -84,12 +85,15 @@ def _outer_sources(
         result: Array = fft.irfftn(spectrum, s=measured.shape, workers=threads)
         return result
 
-    sources, explained = np.zeros_like(measured), np.zeros_like(measured)
+    def back(weighted: Array) -> Array:
+        return np.where(outside, dipoles(weighted), 0)
+
+    start = None
     if len(iterations) > 1:
         coarse_trust = _halve(trust)
         known = coarse_trust > _LITTLE_TRUST
         coarse_field = np.where(known, _halve(measured * trust) / np.where(known, coarse_trust, 1), 0)
-        coarse, _ = _outer_sources(
+        coarse = _outer_sources(
             coarse_field,
             np.where(known, coarse_trust, 0),
             ~known,
@@ -98,23 +102,10 @@ def _outer_sources(
             iterations[:-1],
             threads,
         )
-        sources = np.where(outside, _double(coarse), 0)
-        explained = dipoles(sources)
-    gradient = np.where(outside, dipoles(trust * (measured - explained)), 0)
-    step, size = gradient.copy(), _dot(gradient, gradient)
-    for _ in range(iterations[-1]):
-        if not size > 0:
-            break
-        produced = dipoles(step)
-        weighted = trust * produced
-        length = np.float32(size / _dot(weighted, produced))
-        sources += length * step
-        explained += length * produced
-        gradient -= length * np.where(outside, dipoles(weighted), 0)
-        before, size = size, _dot(gradient, gradient)
-        step *= np.float32(size / before)
-        step += gradient
-    return sources, explained
+        start = np.where(outside, _double(coarse), 0)
+    return conjugate_gradients(
+        lambda sources: back(trust * dipoles(sources)), back(trust * measured), iterations[-1], start=start
+    )
 
 
 def _halve(values: Array) -> Array:
@@ -128,10 +119,6 @@ def _double(values: Array) -> Array:
     for axis in range(3):
         values = np.repeat(values, 2, axis=axis)
     return values
-
-
-def _dot(first: Array, second: Array) -> float:
-    return float(np.vdot(first, second))
 
 
 def sphere_radii(spacing: Sequence[float], largest: float) -> tuple[float, ...]:
@@ -199,7 +186,7 @@ def vsharp(
     filtered = np.zeros(mask.shape, np.float32)
     for radius in ordered:
         mean_k = sphere_spectrum(shape, spacing, radius, threads)
-        fits = mask & ~kept & (restore(inside_k * mean_k) > _WHOLE)
+        fits = mask & ~kept & (restore(inside_k * mean_k) > WHOLE)
         filtered[fits] = (total - restore(total_k * mean_k))[fits]
         kept |= fits
     # Every radius measured the same local field minus a sphere's mean; the largest loses the least.

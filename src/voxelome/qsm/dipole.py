@@ -9,6 +9,9 @@ from scipy import fft
 
 from voxelome.imageio import Affine, Array, FloatArray
 
+# Room around a mask (mm): fields fade before the transform repeats them, and sources outside may lie in it.
+SURROUNDINGS = 20.0
+
 
 def field_direction(affine: Affine) -> tuple[float, float, float]:
     """Unit vector of the main field along the voxel axes.
@@ -62,18 +65,15 @@ def forward_field(
     spacing: Sequence[float],
     direction: Sequence[float],
     *,
-    margin: float = 20.0,
     threads: int = 1,
 ) -> FloatArray:
-    """Field shift in ppm of a susceptibility in ppm, with `margin` mm of nothing around it.
+    """Field shift in ppm of a susceptibility in ppm with nothing around it.
 
     Parameters
     ----------
     chi : ndarray, shape (x, y, z)
     spacing, direction : sequences of 3 floats
         Voxel sizes in mm; main field along the voxel axes.
-    margin : float
-        Keeps the field from reaching the other side, where the transform repeats.
     threads : int
         Threads of the Fourier transforms.
 
@@ -81,7 +81,7 @@ def forward_field(
     -------
     ndarray of float32, shape (x, y, z)
     """
-    shape, inner = surrounded(chi.shape, [margin / size for size in spacing])
+    shape, inner = surrounded(chi.shape, spacing)
     wide = np.zeros(shape, np.float32)
     wide[inner] = chi
     spectrum = fft.rfftn(wide, workers=threads) * dipole_kernel(shape, spacing, direction)
@@ -90,15 +90,16 @@ def forward_field(
 
 
 def surrounded(
-    shape: Sequence[int], margin: Sequence[float], multiple: int = 1
+    shape: Sequence[int], spacing: Sequence[float], *, margin: float = SURROUNDINGS, multiple: int = 1
 ) -> tuple[tuple[int, ...], tuple[slice, ...]]:
-    """Larger grid with at least `margin` voxels on both sides, and the old one in it.
+    """Larger grid with at least `margin` mm on all sides, and the old one in it.
 
     Its sizes are fast to transform and multiples of `multiple`.
     """
+    extra = [2 * int(np.ceil(margin / size)) for size in spacing]
     wide = tuple(
-        multiple * fft.next_fast_len(-(-(n + 2 * int(np.ceil(extra))) // multiple), real=True)
-        for n, extra in zip(shape, margin, strict=True)
+        multiple * fft.next_fast_len(-(-(n + more) // multiple), real=True)
+        for n, more in zip(shape, extra, strict=True)
     )
     starts = [(total - n) // 2 for total, n in zip(wide, shape, strict=True)]
     return wide, tuple(slice(start, start + n) for start, n in zip(starts, shape, strict=True))

@@ -1,17 +1,15 @@
-"""Inversions of the dipole kernel in one step, and what noise becomes in them."""
+"""Inversions of the dipole kernel in one step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from scipy import fft
 
 from voxelome.imageio import Array, FloatArray, MaskArray
-from voxelome.qsm.dipole import dipole_kernel, squared_frequencies, surrounded
-
-_SURROUNDINGS = 20.0  # mm
+from voxelome.qsm.dipole import dipole_kernel, surrounded
 
 
 def tkd(
@@ -20,9 +18,9 @@ def tkd(
     spacing: Sequence[float],
     direction: Sequence[float],
     *,
-    threshold: float = 0.2,
+    threshold: float,
     threads: int = 1,
-) -> Array:
+) -> FloatArray:
     """Susceptibility by thresholded k-space division.
 
     Where the dipole kernel is smaller than the threshold, its size is replaced by the threshold (Shmueli et
@@ -48,11 +46,7 @@ def tkd(
     ndarray of float32, shape (x, y, z)
         Susceptibility in ppm, known but for a constant; 0 outside the mask.
     """
-    shape = _padded(mask.shape)
-    inverse = _thresholded(dipole_kernel(shape, spacing, direction), threshold)
-    spectrum = fft.rfftn(np.where(mask, field, 0).astype(np.float32), s=shape, workers=threads)
-    chi = fft.irfftn(spectrum * inverse, s=shape, workers=threads)
-    return np.where(mask, chi[tuple(slice(n) for n in mask.shape)], 0).astype(np.float32)
+    return _convolve(field, mask, spacing, direction, partial(thresholded, threshold=threshold), threads)
 
 
 def tikhonov(
@@ -61,7 +55,7 @@ def tikhonov(
     spacing: Sequence[float],
     direction: Sequence[float],
     *,
-    regularisation: float = 0.02,
+    regularisation: float,
     threads: int = 1,
 ) -> FloatArray:
     """Susceptibility in closed form, ``D / (D^2 + regularisation)``.
@@ -86,68 +80,28 @@ def tikhonov(
     ndarray of float32, shape (x, y, z)
         Susceptibility in ppm, known but for a constant; 0 outside the mask.
     """
-    shape = _padded(mask.shape)
-    kernel = dipole_kernel(shape, spacing, direction)
-    spectrum = fft.rfftn(np.where(mask, field, 0).astype(np.float32), s=shape, workers=threads)
-    chi = fft.irfftn(spectrum * _damped(kernel, regularisation), s=shape, workers=threads)
-    return np.where(mask, chi[tuple(slice(n) for n in mask.shape)], 0).astype(np.float32)
+    inverse = partial(damped, regularisation=regularisation)
+    return _convolve(field, mask, spacing, direction, inverse, threads)
 
 
-def propagated_error(
-    field_error: Array,
+def _convolve(
+    field: Array,
     mask: MaskArray,
     spacing: Sequence[float],
     direction: Sequence[float],
-    method: Literal["tv", "tkd", "rts", "tikhonov"],
-    parameter: float,
-    *,
-    threads: int = 1,
+    inverse: Callable[[Array], Array],
+    threads: int,
 ) -> FloatArray:
-    """Standard error of the susceptibility that the noise of the field causes.
-
-    The variance of the field is convolved with the square of the inversion's response: of the division with
-    its threshold, or of the linear step of `total_variation`, ``D / (D^2 + 100 regularisation |k|^2)``. The
-    latter holds at edges; in even tissue total variation smooths further, and the true error is less.
-    Systematic errors (background, streaks of what was regularised away) are not in it.
-
-    Parameters
-    ----------
-    field_error : ndarray, shape (x, y, z)
-        Standard error of the field in ppm.
-    mask : ndarray of bool, shape (x, y, z)
-    spacing, direction : sequences of 3 floats
-        Voxel sizes in mm; main field along the voxel axes.
-    method : {"tv", "tkd", "rts", "tikhonov"}
-        The inversion: `total_variation`, `tkd`, `two_steps` or `tikhonov`.
-    parameter : float
-        Its regularisation or threshold.
-    threads : int
-        Threads of the Fourier transforms.
-
-    Returns
-    -------
-    ndarray of float32, shape (x, y, z)
-        ppm; 0 outside the mask.
-    """
-    shape, inner = surrounded(mask.shape, [_SURROUNDINGS / size for size in spacing])
-    kernel = dipole_kernel(shape, spacing, direction)
-    if method == "tv":
-        system = kernel**2 + np.float32(100 * parameter) * squared_frequencies(shape, spacing)
-        system[0, 0, 0] = 1.0
-        inverse = kernel / system
-    elif method == "tikhonov":
-        inverse = _damped(kernel, parameter)
-    else:
-        inverse = _thresholded(kernel, parameter)
-    response = fft.irfftn(inverse.astype(np.complex64), s=shape, workers=threads)
-    variance = np.zeros(shape, np.float32)
-    variance[inner] = np.where(mask, field_error, 0) ** 2
-    spectrum = fft.rfftn(variance, workers=threads) * fft.rfftn(response**2, workers=threads)
-    spread = fft.irfftn(spectrum, s=shape, workers=threads)[inner]
-    return np.where(mask, np.sqrt(np.maximum(spread, 0)), 0).astype(np.float32)
+    """Field of the mask, divided in k-space by what `inverse` makes of the dipole kernel."""
+    shape, inner = surrounded(mask.shape, spacing)
+    wide = np.zeros(shape, np.float32)
+    wide[inner] = np.where(mask, field, 0)
+    spectrum = fft.rfftn(wide, workers=threads) * inverse(dipole_kernel(shape, spacing, direction))
+    chi = fft.irfftn(spectrum, s=shape, workers=threads)[inner]
+    return np.where(mask, chi, 0).astype(np.float32)
 
 
-def _thresholded(kernel: Array, threshold: float) -> Array:
+def thresholded(kernel: Array, threshold: float) -> Array:
     """Inverse of the dipole kernel, with small values replaced and what that loses made up for."""
     sign = np.where(kernel < 0, -1.0, 1.0)
     inverse = sign / np.maximum(np.abs(kernel), threshold) / _recovered(threshold)
@@ -156,7 +110,7 @@ def _thresholded(kernel: Array, threshold: float) -> Array:
     return limited
 
 
-def _damped(kernel: Array, regularisation: float) -> Array:
+def damped(kernel: Array, regularisation: float) -> Array:
     """Inverse of the dipole kernel in least squares with a penalty, and what that loses made up for."""
     squares = (1 / 3 - ((np.arange(20000) + 0.5) / 20000) ** 2) ** 2
     recovered = (squares / (squares + regularisation)).mean()
@@ -168,8 +122,3 @@ def _recovered(threshold: float) -> float:
     """Share of the susceptibility that thresholded division recovers, averaged over directions."""
     cosine = (np.arange(20000) + 0.5) / 20000
     return float(np.minimum(np.abs(1 / 3 - cosine**2) / threshold, 1).mean())
-
-
-def _padded(shape: Sequence[int]) -> tuple[int, ...]:
-    """Grid with room for the field to fade before it wraps round."""
-    return tuple(fft.next_fast_len(n + max(n // 4, 8), real=True) for n in shape)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import fft, ndimage
 
 from voxelome.imageio import Array, FloatArray, MaskArray
-from voxelome.qsm.background import sphere_spectrum
+from voxelome.qsm.background import WHOLE, sphere_spectrum
 from voxelome.qsm.dipole import surrounded
-
-_WHOLE = 0.999  # a sphere's mean of the mask above this: the sphere lies inside
+from voxelome.qsm.solver import conjugate_gradients
 
 
 def resharp(
@@ -53,7 +52,7 @@ def resharp(
     kept : ndarray of bool, shape (x, y, z)
     """
     radius = max(radius, *spacing)
-    shape, inner = surrounded(mask.shape, [radius / size for size in spacing])
+    shape, inner = surrounded(mask.shape, spacing, margin=radius)
     kernel = 1 - sphere_spectrum(shape, spacing, radius, threads)
     wide, inside = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     wide[inner], inside[inner] = np.where(mask, field, 0), mask
@@ -62,14 +61,14 @@ def resharp(
         result: Array = fft.irfftn(fft.rfftn(values, workers=threads) * transfer, s=shape, workers=threads)
         return result
 
-    kept = (convolve(inside, 1 - kernel) > _WHOLE) & (inside > 0)
+    kept = (convolve(inside, 1 - kernel) > WHOLE) & (inside > 0)
 
     def operator(values: Array) -> Array:
         weighted = np.where(kept, convolve(values, kernel), 0)
         return convolve(weighted, kernel) + np.float32(regularisation) * values
 
     target = convolve(np.where(kept, convolve(wide, kernel), 0), kernel)
-    local = _conjugate_gradients(operator, target, iterations)
+    local = conjugate_gradients(operator, target, iterations, tolerance=1e-3)
     return np.where(kept, local, 0)[inner].astype(np.float32), kept[inner]
 
 
@@ -118,25 +117,5 @@ def laplacian_boundary_values(
             moved[:-1] -= rate * source[1:]
         return np.where(kept, total, 0)
 
-    background = _conjugate_gradients(operator, -operator(edge), iterations, tolerance)
+    background = conjugate_gradients(operator, -operator(edge), iterations, tolerance=tolerance)
     return np.where(kept, field - background, 0).astype(np.float32), kept
-
-
-def _conjugate_gradients(
-    operator: Callable[[Array], Array], target: Array, iterations: int, tolerance: float = 1e-3
-) -> Array:
-    """Solution of a symmetric positive system, from zero."""
-    solution, residual = np.zeros_like(target), target.copy()
-    step, size = residual.copy(), float(np.vdot(residual, residual))
-    first = size
-    for _ in range(iterations):
-        if size <= tolerance**2 * first:
-            break
-        image = operator(step)
-        length = np.float32(size / float(np.vdot(step, image)))
-        solution += length * step
-        residual -= length * image
-        before, size = size, float(np.vdot(residual, residual))
-        step *= np.float32(size / before)
-        step += residual
-    return solution

@@ -12,8 +12,8 @@ from voxelome.imageio import Array, FloatArray, MaskArray
 from voxelome.qsm.compiled import compiled
 from voxelome.qsm.dipole import dipole_kernel, squared_frequencies, surrounded
 
-# Sources outside may lie in the mask's box and this far around it (mm).
-_SURROUNDINGS = 20.0
+# Weight of the squared distance from the split gradient, in units of the regularisation.
+_PENALTY = 100
 _TWO_STEP_SHRINKAGE = 0.01  # ppm/mm
 
 
@@ -23,7 +23,7 @@ def two_steps(
     spacing: Sequence[float],
     direction: Sequence[float],
     *,
-    threshold: float = 0.15,
+    threshold: float,
     iterations: int = 20,
     threads: int = 1,
 ) -> FloatArray:
@@ -52,15 +52,14 @@ def two_steps(
     ndarray of float32, shape (x, y, z)
         Susceptibility in ppm, known but for a constant; 0 outside the mask.
     """
-    shape, inner = surrounded(mask.shape, [_SURROUNDINGS / size for size in spacing])
+    shape, inner = surrounded(mask.shape, spacing)
     kernel = dipole_kernel(shape, spacing, direction)
     wide = np.zeros(shape, np.float32)
     wide[inner] = np.where(mask, field, 0)
     known = (np.abs(kernel) > threshold).astype(np.float32)
     divided = fft.rfftn(wide, workers=threads) * (known / np.where(known > 0, kernel, 1))
     smoothness, fidelity = np.float32(1e-4), np.float32(1.0)
-    system = fidelity * known + smoothness * squared_frequencies(shape, spacing)
-    system[0, 0, 0] = 1.0
+    system = _system(fidelity * known, smoothness, spacing, shape)
     shrinkage = np.full(shape, _TWO_STEP_SHRINKAGE, np.float32)
     inverse_steps = np.array([1 / size for size in spacing], np.float32)
     slack, target = (np.zeros((3, *shape), np.float32) for _ in range(2))
@@ -124,11 +123,10 @@ def total_variation(
     ndarray of float32, shape (x, y, z)
         Susceptibility in ppm, known but for a constant; 0 outside the mask.
     """
-    shape, inner = surrounded(mask.shape, [_SURROUNDINGS / size for size in spacing])
+    shape, inner = surrounded(mask.shape, spacing)
     kernel = dipole_kernel(shape, spacing, direction)
-    fidelity, smoothness = np.float32(1.0), np.float32(100 * regularisation)
-    system = fidelity * kernel**2 + smoothness * squared_frequencies(shape, spacing)
-    system[0, 0, 0] = 1.0
+    fidelity, smoothness = np.float32(1.0), np.float32(_PENALTY * regularisation)
+    system = _system(fidelity * kernel**2, smoothness, spacing, shape)
     trust, measured = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     trust[inner] = np.where(mask, weight, 0) ** 2
     measured[inner] = np.where(mask, field, 0)
@@ -157,6 +155,22 @@ def total_variation(
         _update_gradient(chi, inverse_steps, shrinkage, slack, target)
         _adjoint_gradient(target, inverse_steps, divergence)
     return np.where(mask, chi[inner], 0).astype(np.float32)
+
+
+def linear_response(
+    kernel: Array, shape: Sequence[int], spacing: Sequence[float], regularisation: float
+) -> Array:
+    """What `total_variation` multiplies a field's spectrum by before it smooths anything."""
+    smoothness = np.float32(_PENALTY * regularisation)
+    response: Array = kernel / _system(kernel**2, smoothness, spacing, shape)
+    return response
+
+
+def _system(fidelity: Array, smoothness: Any, spacing: Sequence[float], shape: Sequence[int]) -> Array:
+    """Spectrum of the linear system of each iteration; the mean, which nothing tells, is kept out of it."""
+    system: Array = fidelity + smoothness * squared_frequencies(shape, spacing)
+    system[0, 0, 0] = 1.0
+    return system
 
 
 @compiled(fastmath=True)

@@ -13,16 +13,35 @@ from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
 from voxelome.qsm.background import project_dipoles, sphere_radii, vsharp
 from voxelome.qsm.dipole import field_direction, forward_field
-from voxelome.qsm.direct import propagated_error, tikhonov, tkd
+from voxelome.qsm.direct import tikhonov, tkd
 from voxelome.qsm.fieldmap import FieldFit
 from voxelome.qsm.harmonic import laplacian_boundary_values, resharp
 from voxelome.qsm.inversion import total_variation, two_steps
 from voxelome.qsm.masking import edge_weights
+from voxelome.qsm.uncertainty import propagated_error
 
 # Weight of the total variation in ppm, from the field's standard error in ppm. Chosen on two simulated heads
 # (docs/qsm.md); half and twice the weight changed the map's error by about one percent of the truth.
 _LEAST_SMOOTHING, _SMOOTHING_OF_NOISE = 7.5e-5, 0.1
-_PLAIN_PARAMETER = {"tkd": 0.2, "rts": 0.15, "tikhonov": 0.02}
+# Parameter of the inversions that have one that does not depend on the data.
+_PLAIN: dict[str, tuple[Callable[..., Array], str, float]] = {
+    "tkd": (tkd, "threshold", 0.2),
+    "rts": (two_steps, "threshold", 0.15),
+    "tikhonov": (tikhonov, "regularisation", 0.02),
+}
+# What the consensus on QSM (2024) asks to report, in words.
+BACKGROUND = {
+    "pdf": "projection onto dipole fields (PDF)",
+    "vsharp": "V-SHARP",
+    "resharp": "RESHARP",
+    "lbv": "Laplacian boundary values (LBV)",
+}
+INVERSION = {
+    "tv": "total variation",
+    "tkd": "thresholded k-space division (TKD)",
+    "rts": "rapid two-step inversion (RTS)",
+    "tikhonov": "closed-form Tikhonov",
+}
 _MOST_TRUST = 1.5
 POOR_FIT = 0.5  # rad
 
@@ -126,12 +145,15 @@ def map_susceptibility(
     spacing, direction = voxel_sizes(affine), field_direction(affine)
     weight = _trust(fit, mask)
     local, kept = _remove_background(total, weight, mask, affine, settings, threads)
-    parameters: dict[str, str] = {"background removal": settings.background}
+    parameters = {
+        "background removal": BACKGROUND[settings.background],
+        "dipole inversion": INVERSION[settings.inversion],
+    }
     if settings.inversion == "tv":
         chosen = settings.regularisation
         if chosen is None:
             chosen = _LEAST_SMOOTHING + _SMOOTHING_OF_NOISE * float(np.median(error[kept]))
-        how = "given" if settings.regularisation else "chosen from the field's standard error"
+        how = "given" if settings.regularisation is not None else "chosen from the field's standard error"
         parameters["regularisation"] = f"{chosen:.3g} ppm a voxel, {how}"
         smoothing = chosen * float(np.cbrt(np.prod(spacing)))
         invert: Callable[..., Array] = partial(
@@ -142,10 +164,9 @@ def map_susceptibility(
             iterations=settings.iterations,
         )
     else:
-        smoothing = _PLAIN_PARAMETER[settings.inversion]
-        parameters["regularisation"] = f"{smoothing:g}, fixed"
-        methods: dict[str, Callable[..., Array]] = {"tkd": tkd, "rts": two_steps, "tikhonov": tikhonov}
-        invert = methods[settings.inversion]
+        method, name, smoothing = _PLAIN[settings.inversion]
+        parameters["regularisation"] = f"{name} {smoothing:g}, fixed"
+        invert = partial(method, **{name: smoothing})
     where: dict[str, Any] = {"mask": kept, "spacing": spacing, "direction": direction, "threads": threads}
     chi = invert(local, **where)
     if settings.background == "pdf" and settings.inversion == "tv":
