@@ -9,7 +9,7 @@ import numpy as np
 from scipy import fft
 
 from voxelome.imageio import Array, FloatArray, MaskArray
-from voxelome.qsm.compiled import compiled
+from voxelome.compiled import compiled
 from voxelome.qsm.dipole import dipole_kernel, squared_frequencies, surrounded
 
 # Weight of the squared distance from the split gradient, in units of the regularisation.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from voxelome.imageio import Array, MaskArray
-from voxelome.qsm.compiled import compiled
+from voxelome.compiled import compiled
 
 _LEVELS = 256
 _TURN = 2.0 * np.pi
