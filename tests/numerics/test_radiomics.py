@@ -16,13 +16,8 @@ from scipy.ndimage import gaussian_filter
 
 from tests.shared import IBSI, needs_ibsi
 from voxelome.errors import DataError
-from voxelome.radiomics.extract import (
-    CLASSES,
-    FeatureValue,
-    RadiomicsSettings,
-    extract_features,
-    shape_features,
-)
+from voxelome.radiomics.extract import FeatureValue, extract_features, shape_features
+from voxelome.radiomics.settings import CLASSES, RadiomicsSettings
 from voxelome.radiomics.shape import measure_mesh
 
 LEVELS_32 = RadiomicsSettings(bin_width=None, bin_count=32)

@@ -72,7 +72,8 @@ class ExtractRadiomics(SimpleInterface):
         self, roi: dict[str, Any], images: list[dict[str, Any]], record: StepRecord
     ) -> list[tuple[Any, ...]]:
         """Rows of one region: its shape once, then every image on its grid."""
-        from voxelome.radiomics.extract import RadiomicsSettings, extract_features, shape_features
+        from voxelome.radiomics.extract import extract_features, shape_features
+        from voxelome.radiomics.settings import RadiomicsSettings
 
         spec = self.inputs
         settings = RadiomicsSettings(

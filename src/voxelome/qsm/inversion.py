@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import fft
 
-from voxelome.imageio import Array, FloatArray, MaskArray
 from voxelome.compiled import compiled
+from voxelome.imageio import Array, FloatArray, MaskArray
 from voxelome.qsm.dipole import dipole_kernel, squared_frequencies, surrounded
 
 # Weight of the squared distance from the split gradient, in units of the regularisation.

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from voxelome.imageio import Array, MaskArray
 from voxelome.compiled import compiled
+from voxelome.imageio import Array, MaskArray
 
 _LEVELS = 256
 _TURN = 2.0 * np.pi

@@ -1,31 +1,28 @@
-"""Radiomic features of one region of one image, computed by PyRadiomics."""
+"""Radiomic features of regions of one image: PyRadiomics' numbers, derived images made once."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import SimpleITK
-from radiomics import getFeatureClasses
+from radiomics import imageoperations
 
 from voxelome.errors import DataError
-from voxelome.imageio import Affine, FloatArray, MaskArray, voxel_sizes
-from voxelome.radiomics.shape import LargeRegionShape
-
-# Every problem that PyRadiomics would log is told in a reason instead.
-logging.getLogger("radiomics").setLevel(logging.CRITICAL + 1)
+from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
+from voxelome.radiomics.derived import Box, DerivedImage, Spacing, derived_images, derived_names
+from voxelome.radiomics.engine import RegionValues, class_features, feature_names
+from voxelome.radiomics.settings import MAXIMUM_LEVELS, TEXTURES, RadiomicsSettings
 
 FILTER = "original"
-TEXTURES = ("glcm", "glrlm", "glszm", "gldm", "ngtdm")
-CLASSES = ("firstorder", *TEXTURES)
-# A co-occurrence matrix takes memory with the square of the gray levels, in each of 13 directions.
-MAXIMUM_LEVELS = 1024
-MINIMUM_SIZE = 2
+# A cube of one voxel has no texture; a line or a plane has none in three dimensions.
+DIMENSIONS = 3
 # What PyRadiomics gives for a neighborhood matrix of zeros; its other features are then placeholders too.
 _NO_COARSENESS = 1e6
+# Fewer or more gray levels than these say little about texture.
+USEFUL_LEVELS = (4, 1000)
 
 _INTENSITY = (
     "10Percentile",
@@ -49,6 +46,7 @@ _LENGTHS = (
     "Maximum2DDiameterSlice",
     "Maximum3DDiameter",
 )
+_FLAT_LENGTHS = ("MajorAxisLength", "MinorAxisLength", "MaximumDiameter", "Perimeter")
 UNITS: dict[tuple[str, str], str] = {
     **{("firstorder", name): "intensity" for name in _INTENSITY},
     ("firstorder", "Energy"): "intensity2",
@@ -56,51 +54,15 @@ UNITS: dict[tuple[str, str], str] = {
     ("firstorder", "TotalEnergy"): "intensity2 mm3",
     ("firstorder", "Entropy"): "bit",
     **{("shape", name): "mm" for name in _LENGTHS},
+    **{("shape2D", name): "mm" for name in _FLAT_LENGTHS},
     ("shape", "MeshVolume"): "mm3",
     ("shape", "VoxelVolume"): "mm3",
     ("shape", "SurfaceArea"): "mm2",
     ("shape", "SurfaceVolumeRatio"): "mm-1",
+    ("shape2D", "MeshSurface"): "mm2",
+    ("shape2D", "PixelSurface"): "mm2",
+    ("shape2D", "PerimeterSurfaceRatio"): "mm-1",
 }
-
-
-@dataclass(frozen=True)
-class RadiomicsSettings:
-    """How features are computed.
-
-    Attributes
-    ----------
-    bin_width : float or None
-        Width of a gray level in the unit of the image.
-    bin_count : int or None
-        Number of gray levels between the extremes of the region. Exactly one of the two is given.
-    classes : tuple of str
-        Feature classes, out of :data:`CLASSES`, in the order wanted.
-    minimum_voxels : int
-        A region with fewer voxels has no features.
-    """
-
-    bin_width: float | None
-    bin_count: int | None
-    classes: tuple[str, ...] = CLASSES
-    minimum_voxels: int = 10
-
-    def __post_init__(self) -> None:
-        if (self.bin_width is None) == (self.bin_count is None):
-            seen = f"gray levels have a width of {self.bin_width} and a count of {self.bin_count}"
-            raise DataError(seen, "give one of the two")
-        if self.bin_width is not None and not 0 < self.bin_width < np.inf:
-            raise DataError(f"a gray level is {self.bin_width} wide", "give a positive bin width")
-        if self.bin_count is not None and not 2 <= self.bin_count <= MAXIMUM_LEVELS:
-            remedy = f"give a bin count of 2 to {MAXIMUM_LEVELS}"
-            raise DataError(f"there are {self.bin_count} gray levels", remedy)
-        if unknown := [name for name in self.classes if name not in CLASSES]:
-            remedy = f"choose among {', '.join(CLASSES)}"
-            raise DataError(f"there is no feature class {', '.join(unknown)}", remedy)
-
-    @property
-    def binning(self) -> dict[str, Any]:
-        """The gray levels, as PyRadiomics names them."""
-        return {"binWidth": self.bin_width} if self.bin_count is None else {"binCount": self.bin_count}
 
 
 @dataclass(frozen=True)
@@ -115,26 +77,63 @@ class FeatureValue:
     reason: str
 
 
+@dataclass(frozen=True)
+class RegionFeatures:
+    """Features of one region of one image.
+
+    Attributes
+    ----------
+    values : list of FeatureValue
+        Every feature of every class and derived image, also those that the region does not allow.
+    levels : dict
+        Gray levels between the extremes of the region, for every derived image that has any.
+    """
+
+    values: list[FeatureValue] = field(default_factory=list)
+    levels: dict[str, int] = field(default_factory=dict)
+
+    def doubtful_levels(self) -> dict[str, int]:
+        """Return the derived images whose number of gray levels is under 4 or over 1,000."""
+        low, high = USEFUL_LEVELS
+        return {name: count for name, count in self.levels.items() if not low <= count <= high}
+
+
+@dataclass(frozen=True)
+class _Region:
+    """A region on the grid of its image; arrays count from z."""
+
+    mask: MaskArray
+    box: Box
+    reason: str
+
+
 def extract_features(
-    image: FloatArray, mask: MaskArray, affine: Affine, settings: RadiomicsSettings
+    image: Array, mask: MaskArray, affine: Affine, settings: RadiomicsSettings
 ) -> list[FeatureValue]:
-    """Return the intensity and texture features of a region, classes in the order of the settings.
+    """Return the intensity and texture features of one region, as :func:`extract_regions` does."""
+    return extract_regions(image, {"region": mask}, affine, settings)["region"].values
+
+
+def extract_regions(
+    image: Array, masks: Mapping[str, MaskArray], affine: Affine, settings: RadiomicsSettings
+) -> dict[str, RegionFeatures]:
+    """Return the intensity and texture features of regions of an image.
 
     Parameters
     ----------
-    image : ndarray of float, shape (x, y, z)
-        Intensities, in any unit.
-    mask : ndarray of bool, shape (x, y, z)
-        The region.
+    image : ndarray, shape (x, y, z)
+        Intensities, in any unit. The type counts: the edges of gray levels have its precision.
+    masks : mapping of str to ndarray of bool, shape (x, y, z)
+        The regions; they may overlap.
     affine : ndarray, shape (4, 4)
         Voxel to world (mm); features depend on the voxel sizes only.
     settings : RadiomicsSettings
-        Gray levels and classes.
+        Derived images, gray levels and classes.
 
     Returns
     -------
-    list of FeatureValue
-        Every feature of every class, also those that the region does not allow.
+    dict of str to RegionFeatures
+        For each region every feature, derived images and classes in the order of the settings.
 
     Raises
     ------
@@ -146,24 +145,27 @@ def extract_features(
     van Griethuysen et al. (2017), Cancer Research 77:e104-e107. Names, definitions and deviations from
     IBSI (Zwanenburg et al. 2020, Radiology 295:328-338) are those of PyRadiomics.
     """
-    if image.shape != mask.shape:
-        problem = f"the image is {image.shape} and the region {mask.shape}"
-        raise DataError(problem, "resample one to the other's grid")
-    where = _box(mask)
-    region = mask[where]
-    values = np.where(region, image[where], 0.0).astype(np.float64)
-    inside = values[region]
-    reason = _unusable(region, settings.minimum_voxels) or _unusable_values(inside, settings)
-    texture_reason = reason or _one_level(inside, settings)
-    images = None if reason else _to_itk(values, region, affine)
-    found: list[FeatureValue] = []
-    for name in settings.classes:
-        why = texture_reason if name in TEXTURES else reason
-        found += _computed(name, None if why else images, why, settings.binning)
+    for mask in masks.values():
+        if image.shape != mask.shape:
+            problem = f"the image is {image.shape} and the region {mask.shape}"
+            raise DataError(problem, "resample one to the other's grid")
+    first, second, third = voxel_sizes(affine)
+    spacing = (third, second, first)
+    whole = _normalised(image.transpose(), settings)
+    if not (settings.resamples or settings.options.get("preCrop")):
+        regions = {name: _region(whole, mask.transpose(), settings) for name, mask in masks.items()}
+        return _extracted(whole, spacing, regions, settings)
+    found: dict[str, RegionFeatures] = {}
+    for name, mask in masks.items():
+        part, flipped, sizes, reason = _own_grid(whole, mask.transpose(), spacing, settings)
+        regions = {name: _region(part, flipped, settings, reason)}
+        found |= _extracted(part, sizes, regions, settings)
     return found
 
 
-def shape_features(mask: MaskArray, affine: Affine, *, minimum_voxels: int = 1) -> list[FeatureValue]:
+def shape_features(
+    mask: MaskArray, affine: Affine, *, minimum_voxels: int = 1, settings: RadiomicsSettings | None = None
+) -> list[FeatureValue]:
     """Return the shape features of a region.
 
     Parameters
@@ -175,91 +177,213 @@ def shape_features(mask: MaskArray, affine: Affine, *, minimum_voxels: int = 1) 
         across the third, second and first array axis: axial, coronal and sagittal for an RAS+ array.
     minimum_voxels : int
         A smaller region has no features.
+    settings : RadiomicsSettings, optional
+        Voxel size, classes and features of the shape; its smallest size replaces `minimum_voxels`.
     """
-    region = mask[_box(mask)]
-    reason = _unusable(region, minimum_voxels)
-    images = None if reason else _to_itk(region.astype(np.float64), region, affine)
-    return _computed("shape", images, reason, {})
+    settings = settings or RadiomicsSettings(None, 32, minimum_voxels=minimum_voxels)
+    first, second, third = voxel_sizes(affine)
+    region, spacing, why = mask.transpose(), (third, second, first), ""
+    if settings.resamples:
+        _, region, spacing, why = _own_grid(region.astype(np.uint8), region, spacing, settings)
+    reason = why or _unusable(region, settings)
+    box = _box(region)
+    part = RegionValues(region[box].astype(np.float64), region[box], spacing, settings.options)
+    values: list[FeatureValue] = []
+    for name in settings.shapes:
+        flat = name == "shape2D" and not settings.options.get("force2D")
+        note = "Shape in two dimensions needs force2D." if flat else _not_flat(name, part, settings)
+        values += _computed(FILTER, name, part, reason or note, settings)
+    return values
 
 
-def _box(mask: MaskArray) -> tuple[slice, ...]:
+def _not_flat(name: str, part: RegionValues, settings: RadiomicsSettings) -> str:
+    """Say why a region has no shape in two dimensions; empty where it has, or where three are asked for."""
+    axis = settings.options.get("force2Ddimension", 0)
+    if name == "shape2D" and part.mask.shape[axis] > 1:
+        return f"The region is {part.mask.shape[axis]} voxels thick: it has no shape in two dimensions."
+    return ""
+
+
+def _normalised(whole: Array, settings: RadiomicsSettings) -> Array:
+    """Return the image with mean 0 and deviation 1 over the whole of it, where that is asked for."""
+    if not settings.options.get("normalize"):
+        return whole
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(whole))
+    scaled = imageoperations.normalizeImage(image, **settings.options)
+    values: Array = SimpleITK.GetArrayFromImage(scaled)
+    return values
+
+
+def _own_grid(
+    whole: Array, mask: MaskArray, spacing: Spacing, settings: RadiomicsSettings
+) -> tuple[Array, MaskArray, Spacing, str]:
+    """Return the part of the image around a region, resampled where asked, as PyRadiomics makes it.
+
+    There the part is cut out before the filters, so that every region has derived images of its own.
+    """
+    if _unusable(mask, settings):
+        return whole, mask, spacing, ""
+    image, region = _to_itk(whole, spacing), _to_itk(mask.astype(np.uint8), spacing)
+    options = {"interpolator": "sitkBSpline", "padDistance": 5, **settings.options, "label": 1}
+    try:
+        if settings.resamples:
+            image, region = imageoperations.resampleImage(image, region, **options)
+        else:
+            bounds, _ = imageoperations.checkMask(image, region, label=1, minimumROIDimensions=1)
+            image, region = imageoperations.cropToTumorMask(image, region, bounds, **options)
+    except (ValueError, AssertionError, RuntimeError) as error:
+        return whole, mask, spacing, f"The region cannot be resampled: {' '.join(str(error).split())}"
+    x, y, z = image.GetSpacing()
+    return SimpleITK.GetArrayFromImage(image), SimpleITK.GetArrayFromImage(region) == 1, (z, y, x), ""
+
+
+def _region(whole: Array, mask: MaskArray, settings: RadiomicsSettings, reason: str = "") -> _Region:
+    """Return a region on the grid of its image, resegmented where asked, and why it has no features."""
+    reason = reason or _unusable(mask, settings)
+    if not reason and settings.options.get("resegmentRange") is not None:
+        box = _box(mask)
+        try:
+            kept = imageoperations.resegmentMask(
+                _to_itk(whole[box], (1, 1, 1)),
+                _to_itk(mask[box].astype(np.uint8), (1, 1, 1)),
+                **{**settings.options, "label": 1},
+            )
+        except ValueError as error:
+            return _Region(mask, box, f"Resegmentation left nothing: {error}.")
+        mask = np.zeros_like(mask)
+        mask[box] = SimpleITK.GetArrayFromImage(kept) == 1
+        reason = _unusable(mask, settings)
+    return _Region(mask, _box(mask), reason)
+
+
+def _extracted(
+    whole: Array, spacing: Spacing, regions: Mapping[str, _Region], settings: RadiomicsSettings
+) -> dict[str, RegionFeatures]:
+    """Return the features of regions on the grid of their image."""
+    found = {name: RegionFeatures() for name in regions}
+    usable = [region for region in regions.values() if not region.reason]
+    if usable:
+        box = _around([region.box for region in usable])
+        together = np.logical_or.reduce([region.mask for region in usable])
+        images = derived_images(whole, together, spacing, box, settings)
+    else:
+        box = (slice(0, 0),) * 3
+        images = iter(DerivedImage(name, None, options) for name, options in derived_names(settings))
+    for derived in images:
+        for name, region in regions.items():
+            _add(found[name], derived, box, region, spacing, settings)
+    return found
+
+
+def _add(
+    found: RegionFeatures,
+    derived: DerivedImage,
+    box: Box,
+    region: _Region,
+    spacing: Spacing,
+    settings: RadiomicsSettings,
+) -> None:
+    """Append the features of a region of one derived image."""
+    reason, texture_reason, part = region.reason or derived.reason, "", None
+    if not reason and derived.values is not None:
+        inner = tuple(
+            slice(a.start - b.start, a.stop - b.start) for a, b in zip(region.box, box, strict=True)
+        )
+        part = RegionValues(derived.values[inner], region.mask[region.box], spacing, derived.options)
+        inside = part.values[part.mask]
+        reason, levels = _unusable_values(inside, derived.options)
+        if not reason or levels > MAXIMUM_LEVELS:
+            found.levels[derived.name] = levels
+        # PyRadiomics puts the edges at multiples of the width.
+        width = None if derived.options.get("binCount") else derived.options["binWidth"]
+        if width and np.floor(inside.min() / width) == np.floor(inside.max() / width):
+            texture_reason = f"All intensities of the region lie in one gray level of width {width:g}."
+    for name in settings.classes:
+        why = reason or (texture_reason if name in TEXTURES else "")
+        found.values.extend(_computed(derived.name, name, part, why, settings))
+
+
+def _around(boxes: list[Box]) -> Box:
+    """Return the smallest box around boxes."""
+    low = [min(box[axis].start for box in boxes) for axis in range(3)]
+    high = [max(box[axis].stop for box in boxes) for axis in range(3)]
+    return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
+
+
+def _box(mask: MaskArray) -> Box:
     """Return the smallest box around the region; one without voxels where the region is empty."""
-    if mask.ndim != 3:
+    if mask.ndim != DIMENSIONS:
         raise DataError(f"the region has {mask.ndim} dimensions", "give an image of three")
     where = []
     for axis in range(3):
         filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
         if not len(filled):
-            return (slice(0, 0),) * 3
+            return slice(0, 0), slice(0, 0), slice(0, 0)
         where.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(where)
+    return where[0], where[1], where[2]
 
 
-def _unusable(region: MaskArray, minimum_voxels: int) -> str:
+def _unusable(mask: MaskArray, settings: RadiomicsSettings) -> str:
     """Say why a region has no features; empty where it has."""
-    count = int(region.sum())
+    count = int(mask.sum())
     if count == 0:
         return "The region is empty."
-    if count < minimum_voxels:
-        return f"The region has {count} voxels, fewer than {minimum_voxels}."
-    if min(region.shape) < MINIMUM_SIZE:
-        return "The region is one voxel thick: features in three dimensions are not defined."
+    if count < settings.minimum_voxels:
+        return f"The region has {count} voxels, fewer than {settings.minimum_voxels}."
+    thick = sum(part.stop - part.start > 1 for part in _box(mask))
+    needed = settings.options.get(
+        "minimumROIDimensions", 2 if settings.options.get("force2D") else DIMENSIONS
+    )
+    if thick == 0:
+        return "The region is one voxel."
+    if thick < needed:
+        wanted = "three" if needed == DIMENSIONS else "two"
+        return f"The region is one voxel thick: features in {wanted} dimensions are not defined."
     return ""
 
 
-def _unusable_values(inside: FloatArray, settings: RadiomicsSettings) -> str:
-    """Say why intensities have no features; empty where they have."""
+def _unusable_values(inside: Array, options: Mapping[str, Any]) -> tuple[str, int]:
+    """Say why intensities have no features, empty where they have, and how many gray levels they span."""
     if wrong := int(np.sum(~np.isfinite(inside))):
-        return f"{wrong} of the region's {inside.size} voxels are not finite."
+        return f"{wrong} of the region's {inside.size} voxels are not finite.", 0
     low, high = float(inside.min()), float(inside.max())
     if low == high:
-        return f"The image is constant in the region ({low:g})."
-    width = settings.bin_width or (high - low) / (settings.bin_count or 1)
+        return f"The image is constant in the region ({low:g}).", 0
+    count = options.get("binCount")
+    width = (high - low) / count if count else options["binWidth"]
     if width <= np.spacing(max(abs(low), abs(high))):
-        return f"Intensities differ by rounding only (from {low!r} to {high!r})."
+        return f"Intensities differ by rounding only (from {low!r} to {high!r}).", 0
+    if count:
+        return "", int(count)
+    levels = int(min(np.floor(high / width) - np.floor(low / width) + 1, np.iinfo(np.int64).max // 2))
     if (high - low) / width > MAXIMUM_LEVELS:
         span = f"Intensities from {low:g} to {high:g}"
-        return f"{span} make more than {MAXIMUM_LEVELS} gray levels of width {width:g}."
-    return ""
+        return f"{span} make {levels}, more than {MAXIMUM_LEVELS} gray levels of width {width:g}.", levels
+    return "", levels
 
 
-def _one_level(inside: FloatArray, settings: RadiomicsSettings) -> str:
-    """Say that a bin width leaves one gray level, which has no texture; empty where there are more."""
-    width = settings.bin_width
-    # PyRadiomics puts the edges at multiples of the width.
-    if width and np.floor(inside.min() / width) == np.floor(inside.max() / width):
-        return f"All intensities of the region lie in one gray level of width {width:g}."
-    return ""
-
-
-def _to_itk(values: FloatArray, region: MaskArray, affine: Affine) -> tuple[Any, Any]:
-    """Return image and mask for PyRadiomics, which counts array axes from z."""
-    images = (
-        SimpleITK.GetImageFromArray(np.ascontiguousarray(values.transpose())),
-        SimpleITK.GetImageFromArray(np.ascontiguousarray(region.transpose()).astype(np.uint8)),
-    )
-    for image in images:
-        image.SetSpacing(voxel_sizes(affine))
-    return images
+def _to_itk(values: Array, spacing: Spacing) -> Any:
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(values))
+    image.SetSpacing(spacing[::-1])
+    return image
 
 
 def _computed(
-    name: str, images: tuple[Any, Any] | None, reason: str, binning: dict[str, Any]
+    filter_name: str, feature_class: str, part: RegionValues | None, reason: str, settings: RadiomicsSettings
 ) -> list[FeatureValue]:
     """Return every feature of one class, in alphabetical order."""
-    kind = LargeRegionShape if name == "shape" else getFeatureClasses()[name]
-    results: dict[str, Any] = {}
-    if images is not None:
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            results = kind(*images, **binning).execute()
-    if results.get("Coarseness") == _NO_COARSENESS:
+    chosen = settings.features.get(feature_class, ())
+    names = feature_names(feature_class, chosen)
+    results: dict[str, float] = {}
+    if part is not None and not reason:
+        results = class_features(feature_class, part, chosen)
+    if feature_class == "ngtdm" and results.get("Coarseness") == _NO_COARSENESS:
         results, reason = {}, "No voxel differs from its neighbors in the region, or none has any."
     found = []
-    for feature in sorted(key for key, deprecated in kind.getFeatureNames().items() if not deprecated):
-        value = float(results.get(feature, np.nan))
+    for feature in names:
+        value = results.get(feature, np.nan)
         known = bool(np.isfinite(value))
         why = "" if known else reason or "The definition of the feature gives no finite number here."
-        unit = UNITS.get((name, feature), "")
-        found.append(FeatureValue(FILTER, name, feature, value if known else None, unit, why))
+        unit = UNITS.get((feature_class, feature), "")
+        found.append(FeatureValue(filter_name, feature_class, feature, value if known else None, unit, why))
     return found

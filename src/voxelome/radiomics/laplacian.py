@@ -1,7 +1,8 @@
 """Laplacian of Gaussian in a box of an image, bit by bit as ITK's recursive filter gives it.
 
-ITK filters the whole image nine times. A box needs fewer lines: whole lines in the first pass, of the second only
-those through the box, of the third those of the box. The numbers of a line are ITK's, so nothing is approximated.
+ITK filters the whole image nine times. A box needs fewer lines: whole lines in the first pass, of the
+second only those through the box, of the third those of the box. The numbers of a line are ITK's, so nothing
+is approximated.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def laplacian_of_gaussian(
 
     References
     ----------
-    Deriche (1993), Recursively implementing the Gaussian and its derivatives, INRIA report 1893. The order of the
-    passes and the rounding to single precision between them are those of ITK's
+    Deriche (1993), Recursively implementing the Gaussian and its derivatives, INRIA report 1893. The order of
+    the passes and the rounding to single precision between them are those of ITK's
     ``LaplacianRecursiveGaussianImageFilter``, which PyRadiomics uses.
     """
     if min(image.shape) < SHORTEST_LINE:
@@ -99,7 +100,7 @@ def gaussian(sigma: float) -> RecursiveFilter:
 
 
 def second_derivative(sigma: float, length: float) -> RecursiveFilter:
-    """Return the recursion of the second derivative of a Gaussian of `sigma` voxels, times `length` squared."""
+    """Return the recursion of a Gaussian's second derivative (`sigma` in voxels), times `length` squared."""
     (sd, dd, ed), feedback = _feedback(sigma)
     flat, sums = _weights(sigma, _GAUSSIAN)
     curved, curved_sums = _weights(sigma, _SECOND_DERIVATIVE)
@@ -179,7 +180,7 @@ def _filtered(image: Array, axis: int, recursion: RecursiveFilter, keep: slice) 
 
 
 @compiled()
-def _filter_columns(  # pragma: no cover - compiled
+def _filter_columns(  # noqa: PLR0912 - one loop for each end of a line
     columns: Array,
     forward: FloatArray,
     backward: FloatArray,
@@ -210,9 +211,7 @@ def _filter_columns(  # pragma: no cover - compiled
                 data[count + 4 + i, j] = columns[count - 1, begin + j]
         for i in range(min(4, last)):
             for j in range(size):
-                result = (
-                    data[i + 4, j] * n0 + data[i + 3, j] * n1 + data[i + 2, j] * n2 + data[i + 1, j] * n3
-                )
+                result = data[i + 4, j] * n0 + data[i + 3, j] * n1 + data[i + 2, j] * n2 + data[i + 1, j] * n3
                 back = data[0, j] * forward_edge[0] if i < 1 else causal[i - 1, j] * d1
                 back += data[0, j] * forward_edge[1] if i < 2 else causal[i - 2, j] * d2
                 back += data[0, j] * forward_edge[2] if i < 3 else causal[i - 3, j] * d3
@@ -220,9 +219,7 @@ def _filter_columns(  # pragma: no cover - compiled
                 causal[i, j] = result - back
         for i in range(4, last):
             for j in range(size):
-                result = (
-                    data[i + 4, j] * n0 + data[i + 3, j] * n1 + data[i + 2, j] * n2 + data[i + 1, j] * n3
-                )
+                result = data[i + 4, j] * n0 + data[i + 3, j] * n1 + data[i + 2, j] * n2 + data[i + 1, j] * n3
                 causal[i, j] = result - (
                     causal[i - 1, j] * d1
                     + causal[i - 2, j] * d2
@@ -235,7 +232,9 @@ def _filter_columns(  # pragma: no cover - compiled
             for j in range(size):
                 edge = data[count + 4, j]
                 result = (
-                    data[i + 5, j] * m1 + data[i + 6, j] * m2 + data[i + 7, j] * m3
+                    data[i + 5, j] * m1
+                    + data[i + 6, j] * m2
+                    + data[i + 7, j] * m3
                     + (data[i + 8, j] if i + 8 < count + 8 else edge) * m4
                 )
                 back = edge * backward_edge[0] if step < 1 else anticausal[i + 1, j] * d1
@@ -245,9 +244,7 @@ def _filter_columns(  # pragma: no cover - compiled
                 anticausal[i, j] = result - back
         for i in range(count - 5, first - 1, -1):
             for j in range(size):
-                result = (
-                    data[i + 5, j] * m1 + data[i + 6, j] * m2 + data[i + 7, j] * m3 + data[i + 8, j] * m4
-                )
+                result = data[i + 5, j] * m1 + data[i + 6, j] * m2 + data[i + 7, j] * m3 + data[i + 8, j] * m4
                 anticausal[i, j] = result - (
                     anticausal[i + 1, j] * d1
                     + anticausal[i + 2, j] * d2

@@ -1,0 +1,208 @@
+"""How features are computed, in the words of PyRadiomics' parameter files."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from voxelome.errors import DataError
+
+TEXTURES = ("glcm", "glrlm", "glszm", "gldm", "ngtdm")
+CLASSES = ("firstorder", *TEXTURES)
+SHAPES = ("shape", "shape2D")
+IMAGE_TYPES = (
+    "Original",
+    "LoG",
+    "Wavelet",
+    "Square",
+    "SquareRoot",
+    "Logarithm",
+    "Exponential",
+    "Gradient",
+    "LBP3D",
+)
+# A co-occurrence matrix takes memory with the square of the gray levels, in each of 13 directions.
+MAXIMUM_LEVELS = 1024
+# What PyRadiomics takes where a parameter file gives neither a width nor a count.
+DEFAULT_BIN_WIDTH = 25.0
+# The caller decides these: which region, on which grid, and what is logged.
+NOT_USED = ("label", "label_channel", "geometryTolerance", "correctMask", "additionalInfo")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_ORIGINAL: Mapping[str, Mapping[str, Any]] = MappingProxyType({"Original": _NOTHING})
+
+
+@dataclass(frozen=True)
+class RadiomicsSettings:
+    """How features are computed.
+
+    Attributes
+    ----------
+    bin_width : float or None
+        Width of a gray level in the unit of the image.
+    bin_count : int or None
+        Number of gray levels between the extremes of the region. Exactly one of the two is given.
+    classes : tuple of str
+        Feature classes, out of :data:`CLASSES`, in the order wanted.
+    minimum_voxels : int
+        A region with fewer voxels has no features.
+    image_types : mapping
+        Derived images, out of :data:`IMAGE_TYPES`, each with settings of its own.
+    shapes : tuple of str
+        Classes of the region's shape: ``shape``, ``shape2D`` or none.
+    features : mapping
+        Features wanted of a class; a class that is not named gives all.
+    options : mapping
+        Other settings by PyRadiomics' names, such as ``normalize``, ``resampledPixelSpacing`` or ``force2D``.
+    """
+
+    bin_width: float | None
+    bin_count: int | None
+    classes: tuple[str, ...] = CLASSES
+    minimum_voxels: int = 10
+    image_types: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _ORIGINAL)
+    shapes: tuple[str, ...] = ("shape",)
+    features: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
+    options: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+
+    def __post_init__(self) -> None:
+        if (self.bin_width is None) == (self.bin_count is None):
+            seen = f"gray levels have a width of {self.bin_width} and a count of {self.bin_count}"
+            raise DataError(seen, "give one of the two")
+        if self.bin_width is not None and not 0 < self.bin_width < np.inf:
+            raise DataError(f"a gray level is {self.bin_width} wide", "give a positive bin width")
+        if self.bin_count is not None and not 2 <= self.bin_count <= MAXIMUM_LEVELS:
+            remedy = f"give a bin count of 2 to {MAXIMUM_LEVELS}"
+            raise DataError(f"there are {self.bin_count} gray levels", remedy)
+        if unknown := [name for name in self.classes if name not in CLASSES]:
+            remedy = f"choose among {', '.join(CLASSES)}"
+            raise DataError(f"there is no feature class {', '.join(unknown)}", remedy)
+        if unknown := [name for name in self.image_types if name not in IMAGE_TYPES]:
+            remedy = f"choose among {', '.join(IMAGE_TYPES)}"
+            raise DataError(f"image type {', '.join(unknown)} is not offered", remedy)
+        if "LoG" in self.image_types and not self.of("LoG").get("sigma"):
+            raise DataError("image type LoG has no sigma", "give its widths in mm, such as sigma: [1, 3, 5]")
+        if self.options.get("resegmentShape"):
+            problem = "resegmentShape is on, but the shape of a region is measured once for all images"
+            raise DataError(problem, "take it out, or give the resegmented mask")
+
+    @property
+    def binning(self) -> dict[str, Any]:
+        """The gray levels, as PyRadiomics names them."""
+        return {"binWidth": self.bin_width} if self.bin_count is None else {"binCount": self.bin_count}
+
+    def of(self, image_type: str) -> dict[str, Any]:
+        """All settings of one image type by PyRadiomics' names; its own go before the general ones."""
+        own = self.image_types.get(image_type, {})
+        return {**self.binning, **self.options, **own}
+
+    @property
+    def resamples(self) -> bool:
+        """Whether image and region are brought to another voxel size."""
+        has = self.options.get("interpolator", "sitkBSpline") is not None
+        return has and self.options.get("resampledPixelSpacing") is not None
+
+
+def from_parameters(content: Any) -> RadiomicsSettings:
+    """Return the settings of a parameter file of PyRadiomics.
+
+    Parameters
+    ----------
+    content : mapping
+        What the file holds: ``setting``, ``imageType``, ``featureClass``, ``voxelSetting``.
+
+    Raises
+    ------
+    DataError
+        A key is unknown (the nearest one is named), or a value is not what PyRadiomics' own schema allows.
+    """
+    if not isinstance(content, Mapping):
+        raise DataError("it holds no settings", "give imageType, featureClass and setting")
+    _check_keys(content)
+    _check_values(dict(content))
+    options = {key: value for key, value in (content.get("setting") or {}).items() if key not in NOT_USED}
+    width, count = options.pop("binWidth", None), options.pop("binCount", None)
+    if count is None and width is None:
+        width = DEFAULT_BIN_WIDTH
+    asked = content.get("featureClass") or dict.fromkeys((*CLASSES, "shape"))
+    types = content.get("imageType") or {"Original": {}}
+    return RadiomicsSettings(
+        # PyRadiomics lets the count go first.
+        bin_width=None if count is not None else float(width),
+        bin_count=count,
+        classes=tuple(name for name in asked if name not in SHAPES),
+        # PyRadiomics refuses a region of just the minimum size, too.
+        minimum_voxels=options.pop("minimumROISize", 1) + 1,
+        image_types={name: dict(own or {}) for name, own in types.items()},
+        shapes=tuple(name for name in asked if name in SHAPES),
+        features={name: tuple(chosen) for name, chosen in asked.items() if chosen},
+        options=options,
+    )
+
+
+def unused_parameters(content: Mapping[str, Any]) -> list[str]:
+    """Return what a parameter file sets and voxelome decides by itself."""
+    unused = [key for key in NOT_USED if key in (content.get("setting") or {})]
+    return unused + (["voxelSetting"] if content.get("voxelSetting") else [])
+
+
+def _check_keys(content: Mapping[str, Any]) -> None:
+    """Raise where a key is unknown, and name the nearest."""
+    from radiomics import getFeatureClasses, getImageTypes
+
+    schema = _schema()
+    known = schema["mapping"]["setting"]["mapping"]
+    classes = getFeatureClasses()
+    _known(content, schema["mapping"], "section")
+    _known(content.get("setting") or {}, known, "setting")
+    _known(content.get("imageType") or {}, getImageTypes(), "image type")
+    for name, own in (content.get("imageType") or {}).items():
+        _known(own or {}, known, f"setting of image type {name}")
+    _known(content.get("featureClass") or {}, classes, "feature class")
+    for name, chosen in (content.get("featureClass") or {}).items():
+        _known(chosen or [], classes[name].getFeatureNames(), f"{name} feature")
+
+
+def _known(names: Any, known: Any, what: str) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), [str(key) for key in known], 1, 0.0)
+            raise DataError(f"there is no {what} {name!r}", f"did you mean {near[0]!r}?")
+
+
+def _schema() -> Any:
+    """PyRadiomics' schema of parameter files."""
+    import yaml
+    from radiomics import getParameterValidationFiles
+
+    with open(getParameterValidationFiles()[0], encoding="utf-8") as file:  # noqa: PTH123
+        return yaml.safe_load(file)
+
+
+def _check_values(content: dict[str, Any]) -> None:
+    """Raise where a value is not what PyRadiomics' schema allows."""
+    import logging
+
+    from pykwalify.core import Core
+    from pykwalify.errors import PyKwalifyException
+    from radiomics import getParameterValidationFiles
+
+    logging.getLogger("pykwalify").setLevel(logging.CRITICAL + 1)
+    schema, functions = getParameterValidationFiles()
+    checked = Core(source_data=_floats(content), schema_files=[schema], extensions=[functions])
+    try:
+        checked.validate()
+    except (PyKwalifyException, TypeError, ValueError) as error:
+        problem = " ".join(str(getattr(error, "msg", None) or error).split())
+        raise DataError(problem, "see PyRadiomics' documentation of parameter files") from None
+
+
+def _floats(content: Any) -> Any:
+    """Copy of the content; the schema knows no difference between 1 and 1.0."""
+    if isinstance(content, Mapping):
+        return {key: _floats(value) for key, value in content.items()}
+    return [_floats(value) for value in content] if isinstance(content, list) else content
