@@ -177,7 +177,7 @@ def brainles_case(images: Sequence[Path], mask: Path, atlas: Path, template: Pat
     from brainles_preprocessing.preprocessor import AtlasCentricPreprocessor
     from brainles_preprocessing.registration import ANTsRegistrator
 
-    class GivenMask(BrainExtractor):  # type: ignore[misc]  # brainles is untyped
+    class GivenMask(BrainExtractor):
         def extract(
             self, input_image_path: Path, masked_image_path: Path, brain_mask_path: Path, **_: Any
         ) -> None:

@@ -52,6 +52,8 @@ TEMPLATE_FILES = [
     for path in space.files
 ]
 
+RADIOMICS_FILES = [Path(path) for path in [config["radiomics"]["parameters"]] if path]
+
 CODE = {
     stage: code_digest(f"voxelome.interfaces.{stage}", stage)
     for stage in (

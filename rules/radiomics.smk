@@ -3,6 +3,7 @@ rule radiomics:
         records=lambda wildcards: unit_records(
             unit_of(wildcards), ("register", "qsm", "segment")
         ),
+        parameters=ancient(RADIOMICS_FILES),
     output:
         record="steps/{unit}/radiomics.json",
     log:
@@ -22,8 +23,11 @@ rule radiomics:
         bin_count=config["radiomics"]["bin_count"],
         bin_width=config["radiomics"]["bin_width"],
         minimum_voxels=config["radiomics"]["minimum_voxels"],
+        parameters=[file_digest(path) for path in RADIOMICS_FILES],
+        given=[f"--parameters={path}" for path in RADIOMICS_FILES],
         out_dir=anat_of,
     shell:
         "extract_radiomics.py --unit {wildcards.unit} --records {input.records}"
         " --bin-count {params.bin_count} --bin-width {params.bin_width} --minimum-voxels {params.minimum_voxels}"
+        " {params.given:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -157,6 +157,26 @@ def sidecar_path(path: Path | str) -> Path:
     return path.with_name(path.name.split(".")[0] + ".json")
 
 
+def load_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML (or JSON) file that holds a mapping; an unreadable one is an InputError that says where."""
+    import yaml
+
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})", "check the name") from error
+    except UnicodeDecodeError as error:
+        raise InputError(path, "is not UTF-8 text", "save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise InputError(path, f"is not YAML ({' '.join(str(error).split())})", "mend it") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(path, "holds no settings", "write 'name: value' lines")
+    return content
+
+
 def load_json(path: Path | str) -> dict[str, Any]:
     """Read a JSON object; an unreadable one is an InputError that says where."""
     path = Path(path)

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 
+from voxelome.errors import InputError
 from voxelome.imageio import save_volume
 from voxelome.interfaces import AssembleFeatures, ExtractRadiomics
 from voxelome.step import StepRecord
@@ -42,14 +43,23 @@ def visit(tmp_path):
         names={"2": "core"},
     )
     paths = [registered.save(tmp_path / "register.json"), segmented.save(tmp_path / "segment.json")]
+    extract(tmp_path, paths)
+    return tmp_path, data, brain, rows_of(tmp_path)
+
+
+def extract(folder, paths, **settings):
     ExtractRadiomics(
         unit="sub-01",
         records=[str(path) for path in paths],
-        out_dir=str(tmp_path),
-        record=str(tmp_path / "radiomics.json"),
+        out_dir=str(folder),
+        record=str(folder / "radiomics.json"),
+        **settings,
     ).run()
-    table = (tmp_path / "sub-01_desc-radiomics_features.tsv").read_text().splitlines()
-    return tmp_path, data, brain, list(csv.DictReader(table, delimiter="\t"))
+
+
+def rows_of(folder):
+    table = (folder / "sub-01_desc-radiomics_features.tsv").read_text().splitlines()
+    return list(csv.DictReader(table, delimiter="\t"))
 
 
 def value(rows, image, roi, feature):
@@ -100,3 +110,44 @@ def test_the_group_has_one_row_a_visit_and_one_column_a_feature(visit):
     assert row["session_id"] == "n/a"
     assert len(row) == 2 + len({(r["image"], r["roi"], r["class"], r["feature"]) for r in rows})
     assert float(row["T1w__brain__original__firstorder__Mean"]) == pytest.approx(data[brain].mean(), rel=1e-5)
+
+
+def with_parameters(folder, text):
+    (folder / "features.yaml").write_text(text)
+    paths = [folder / "register.json", folder / "segment.json"]
+    extract(folder, paths, parameters=str(folder / "features.yaml"))
+    return rows_of(folder), StepRecord.load(folder / "radiomics.json")
+
+
+def test_a_parameter_file_of_pyradiomics_says_which_features_there_are(visit):
+    folder, data, brain, _ = visit
+    text = """
+setting: {binWidth: 1, label: 1}
+imageType: {Original: {}, LoG: {sigma: [2.0]}}
+featureClass: {firstorder: [Mean, Maximum], shape: [VoxelVolume]}
+"""
+    rows, record = with_parameters(folder, text)
+    brain_rows = [row for row in rows if row["roi"] == "brain"]
+    assert len(brain_rows) == 1 + 2 * 2 * 2
+    assert {row["filter"] for row in brain_rows} == {"original", "log-sigma-2-0-mm-3D"}
+    mean = value([r for r in rows if r["filter"] == "original"], "T1w", "brain", "Mean")
+    assert float(mean["value"]) == pytest.approx(data[brain].mean(), rel=1e-5)
+    assert any("label is decided by voxelome" in warning for warning in record.warnings)
+
+
+def test_a_bin_width_that_leaves_few_gray_levels_is_a_warning_with_their_number(visit):
+    text = "setting: {binWidth: 8}\nfeatureClass: {firstorder: [Mean]}"
+    _, record = with_parameters(visit[0], text)
+    assert any(warning.startswith("T1w, brain:") and "original 3" in warning for warning in record.warnings)
+
+
+def test_a_misspelt_parameter_file_is_an_error_that_names_the_file_and_the_key(visit):
+    with pytest.raises(InputError, match=r"features.yaml: there is no setting 'binWidht'.*binWidth"):
+        with_parameters(visit[0], "setting: {binWidht: 8}")
+
+
+def test_a_map_on_another_grid_than_its_space_is_refused(visit):
+    folder, data, _, _ = visit
+    save_volume(folder / "t1.nii.gz", data[1:], AFFINE)
+    with pytest.raises(InputError, match=r"t1.nii.gz: lies on another grid than the region brain"):
+        extract(folder, [folder / "register.json", folder / "segment.json"])

@@ -46,7 +46,7 @@ def test_two_analyses_cannot_share_a_name():
 
 def test_a_file_changes_only_what_it_names():
     merged = settings(radiomics={"bin_count": 64})
-    assert merged["radiomics"] == {"bin_count": 64, "bin_width": 0, "minimum_voxels": 10}
+    assert merged["radiomics"] == {**settings()["radiomics"], "bin_count": 64}
 
 
 def test_merging_leaves_its_arguments_as_they_were():

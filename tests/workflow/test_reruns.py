@@ -66,6 +66,31 @@ def test_a_changed_setting_runs_the_steps_that_read_it_and_what_depends_on_them(
     }
 
 
+def test_an_edited_parameter_file_of_radiomics_runs_the_steps_that_read_it(study: Study, tmp_path: Path):
+    (tmp_path / "features.yaml").write_text("featureClass: {firstorder: [Mean, Maximum]}\n")
+    settings = tmp_path / "study.yaml"
+    # A relative path is that of a file beside the study's own.
+    settings.write_text("radiomics: {parameters: features.yaml}\n")
+    own = ("--config-file", str(settings))
+    later = {step for subject in ("sub-01", "sub-02") for step in steps_of(subject, "radiomics", "report")}
+    assert study.planned("participant", *own) == later
+    done = study.call("participant", *own)
+    assert done.returncode == 0, done.stdout
+    table = next(study.folder.rglob("sub-01*_desc-radiomics_features.tsv")).read_text()
+    assert {line.split("\t")[6] for line in table.splitlines()[1:]} == {"Mean", "Maximum"}
+    assert study.planned("participant", *own) == set()
+    (tmp_path / "features.yaml").write_text("featureClass: {firstorder: [Mean]}\n")
+    assert study.planned("participant", *own) == later
+
+
+def test_a_misspelt_parameter_file_of_radiomics_stops_the_run_at_its_start(study: Study, tmp_path: Path):
+    (tmp_path / "features.yaml").write_text("setting: {binWidht: 5}\n")
+    (tmp_path / "study.yaml").write_text("radiomics: {parameters: features.yaml}\n")
+    done = study.call("participant", "--config-file", str(tmp_path / "study.yaml"))
+    assert done.returncode == 3
+    assert "features.yaml: there is no setting 'binWidht'; did you mean binWidth?" in done.stderr
+
+
 def test_a_subject_added_runs_its_steps_and_the_groups(study: Study):
     make_cohort(study.bids, participants=3, sites=1, spacing=SPACING)
     assert study.planned("participant") == steps_of("sub-03")

@@ -13,28 +13,13 @@ from jsonschema.exceptions import ValidationError
 from referencing import Registry, Resource
 
 from voxelome.errors import InputError, suggest
-from voxelome.imageio import save_text
+from voxelome.imageio import load_yaml, save_text
 from voxelome.provenance import workflow_root
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML (or JSON) file that holds a mapping."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(path, f"cannot be read ({error.strerror})", "check the name") from error
-    except yaml.YAMLError as error:
-        raise InputError(path, f"is not YAML ({' '.join(str(error).split())})", "mend it") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise InputError(path, "holds no settings", "write 'name: value' lines, as in config/config.yaml")
-    return content
 
 
 def default_config() -> dict[str, Any]:
     """Every setting and its default."""
-    return read_yaml(workflow_root() / "config" / "config.yaml")
+    return load_yaml(workflow_root() / "config" / "config.yaml")
 
 
 def merge(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,8 +43,8 @@ def merge(base: Mapping[str, Any], *changes: Mapping[str, Any]) -> dict[str, Any
 def check_config(config: Mapping[str, Any], source: Path | str) -> None:
     """Raise an InputError that names the first setting of `source` that the schema does not allow."""
     folder = workflow_root() / "config" / "schemas"
-    schema = read_yaml(folder / "config.yaml")
-    analysis = Resource.from_contents(read_yaml(folder / "analysis.yaml"))
+    schema = load_yaml(folder / "config.yaml")
+    analysis = Resource.from_contents(load_yaml(folder / "analysis.yaml"))
     registry: Registry[Any] = Registry().with_resource("analysis.yaml", analysis)
     errors = Draft202012Validator(schema, registry=registry).iter_errors(dict(config))
     first = min(errors, key=lambda error: [str(part) for part in error.absolute_path], default=None)

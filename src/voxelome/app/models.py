@@ -6,15 +6,14 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from voxelome.app.config import read_yaml
 from voxelome.errors import InputError
-from voxelome.imageio import load_json
+from voxelome.imageio import load_json, load_yaml
 from voxelome.provenance import workflow_root
 
 
 def registry() -> dict[str, dict[str, Any]]:
     """Models by name, as config/models.yaml describes them."""
-    return read_yaml(workflow_root() / "config" / "models.yaml")
+    return load_yaml(workflow_root() / "config" / "models.yaml")
 
 
 def entry(name: str) -> dict[str, Any]:

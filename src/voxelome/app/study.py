@@ -6,18 +6,19 @@ import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from voxelome.app.arguments import match_labels, parse_derivatives
-from voxelome.app.config import check_config, default_config, merge, read_yaml, save_config
+from voxelome.app.config import check_config, default_config, merge, save_config
 from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
 from voxelome.bids.plan import Unit, load_plan
 from voxelome.bids.spaces import absolute_space, parse_spaces
 from voxelome.bids.targets import unit_records
-from voxelome.errors import InputError, suggest
-from voxelome.imageio import load_json
+from voxelome.errors import InputError, blame, suggest
+from voxelome.imageio import load_json, load_yaml
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def open_study(options: argparse.Namespace) -> Study:
     )
     check_config(config, "command line")
     parse_spaces(config["register"]["output_spaces"])
+    _check_parameters(config["radiomics"]["parameters"])
     if options.level == "group":
         config["left_out"] = merge(_unfinished(plan, config, options.work_dir), config["left_out"])
         _check_group(config, options.bids_dir, plan)
@@ -93,7 +95,7 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
     """Defaults, then the study's file, then the command line."""
     config = merge(default_config(), _remembered(options), {"omp_nthreads": None})
     if options.config_file:
-        config = merge(config, read_yaml(options.config_file))
+        config = merge(config, load_yaml(options.config_file))
         check_config({**config, "omp_nthreads": config["omp_nthreads"] or 1}, options.config_file)
         config["derivatives"] = {
             name: str((options.config_file.parent / path).resolve())
@@ -102,6 +104,8 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
         config["register"]["output_spaces"] = [
             absolute_space(space, options.config_file.parent) for space in config["register"]["output_spaces"]
         ]
+        if given := config["radiomics"]["parameters"]:
+            config["radiomics"]["parameters"] = str((options.config_file.parent / given).resolve())
     own = {
         "bids_dir": str(options.bids_dir),
         "out_dir": str(options.out_dir),
@@ -134,7 +138,7 @@ def _remembered(options: argparse.Namespace) -> dict[str, Any]:
     path = options.work_dir / "config.yaml"
     if options.level != "group" or not path.is_file():
         return {}
-    return {key: value for key, value in read_yaml(path).items() if key in REMEMBERED}
+    return {key: value for key, value in load_yaml(path).items() if key in REMEMBERED}
 
 
 def _unfinished(plan: Mapping[str, Unit], config: Mapping[str, Any], work_dir: Path) -> dict[str, str]:
@@ -170,6 +174,19 @@ def _check_group(config: Mapping[str, Any], bids_dir: Path, plan: Mapping[str, U
             if column not in columns:
                 problem = f"has no column {column!r}, which analysis {analysis['name']} needs"
                 raise InputError(table, problem, suggest(column, columns))
+
+
+def _check_parameters(path: str) -> None:
+    """Refuse a parameter file of radiomics that every visit would refuse after its images were prepared."""
+    if not path:
+        return
+    content = load_yaml(path)
+    # Where steps run in images of their own, PyRadiomics need not be here: the step then checks the file.
+    if find_spec("radiomics"):
+        from voxelome.radiomics.settings import from_parameters
+
+        with blame(path):
+            from_parameters(content)
 
 
 def _check_models(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:

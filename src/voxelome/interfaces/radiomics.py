@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from nipype.interfaces.base import Directory, File, SimpleInterface, traits
+from nipype.interfaces.base import Directory, File, SimpleInterface, isdefined, traits
 
 from voxelome.bids.names import bids_name, unit_entities
-from voxelome.errors import blame
-from voxelome.imageio import load_volume, save_json, save_text, sidecar_path
+from voxelome.errors import InputError, blame
+from voxelome.imageio import Affine, MaskArray, load_volume, load_yaml, save_json, save_text, sidecar_path
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.step import StepRecord, recording, use_threads
+
+if TYPE_CHECKING:
+    from voxelome.radiomics.extract import FeatureValue
+    from voxelome.radiomics.settings import RadiomicsSettings
 
 COLUMNS = (
     "participant_id",
@@ -30,6 +33,17 @@ COLUMNS = (
 )
 
 
+class Region(NamedTuple):
+    """A region on the grid of its space; `shape` says whether its shape is measured there."""
+
+    path: str
+    name: str
+    space: str
+    shape: bool
+    mask: MaskArray
+    affine: Affine
+
+
 class RadiomicsInputs(StepInputs):
     """Inputs of :class:`ExtractRadiomics`."""
 
@@ -37,6 +51,7 @@ class RadiomicsInputs(StepInputs):
     bin_count = traits.Int(32, usedefault=True, desc="grey levels inside a region")
     bin_width = traits.Float(0.0, usedefault=True, desc="width of a grey level; 0 uses the bin count instead")
     minimum_voxels = traits.Int(10, usedefault=True, desc="a smaller region has no features")
+    parameters = File(exists=True, desc="parameter file of PyRadiomics; replaces the three settings above")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
 
@@ -47,81 +62,122 @@ class ExtractRadiomics(SimpleInterface):
     output_spec = StepOutputs
 
     def _run_interface(self, runtime: Any) -> Any:
+        from voxelome.radiomics.settings import unused_parameters
+
         spec = self.inputs
         use_threads(spec.num_threads)
         inputs = [StepRecord.load(path) for path in spec.records]
         with recording("radiomics", spec.unit, spec.record) as record:
-            images, rois = _images(inputs), _rois(inputs)
-            rows = [row for roi in rois for row in self._region(roi, images, record)]
+            settings, given = self._settings()
+            if unused := unused_parameters(given):
+                record.warnings.append(f"{spec.parameters}: {', '.join(unused)} is decided by voxelome.")
+            rows = _features(_images(inputs), _regions(_rois(inputs), record), settings, record)
             entities = unit_entities(spec.unit)
             path = Path(spec.out_dir) / bids_name({**entities, "desc": "radiomics"}, "features", ".tsv")
             save_text(path, _table(entities, rows))
-            save_json(sidecar_path(path), self._dictionary())
+            save_json(sidecar_path(path), self._dictionary(settings, given))
             record.add(path, "features")
-            record.parameters = {"bins": spec.bin_width or spec.bin_count, "filter": "original"}
-            missing = sum(row[-1] != "" for row in rows)
+            record.parameters = {
+                "bins": settings.bin_width or settings.bin_count,
+                "filter": ", ".join(settings.image_types),
+            }
+            missing = sum(value.reason != "" for *_, value in rows)
             record.quality |= {"features": len(rows), "features not available": missing}
             if rows:
-                record.done.append(f"{len(rows)} features of {len(rois)} region(s).")
+                record.done.append(f"{len(rows)} features of {len({roi for _, roi, _ in rows})} region(s).")
             else:
                 record.skip("features", "there is no pair of an image and a region on one grid")
         self._results["record"] = spec.record
         return runtime
 
-    def _region(
-        self, roi: dict[str, Any], images: list[dict[str, Any]], record: StepRecord
-    ) -> list[tuple[Any, ...]]:
-        """Rows of one region: its shape once, then every image on its grid."""
-        from voxelome.radiomics.extract import extract_features, shape_features
-        from voxelome.radiomics.settings import RadiomicsSettings
+    def _settings(self) -> tuple[RadiomicsSettings, dict[str, Any]]:
+        """How features are computed, and what the parameter file holds, where there is one."""
+        from voxelome.radiomics.settings import RadiomicsSettings, from_parameters
 
         spec = self.inputs
+        if isdefined(spec.parameters):
+            with blame(spec.parameters):
+                given = load_yaml(spec.parameters)
+                return from_parameters(given), given
         settings = RadiomicsSettings(
             bin_width=spec.bin_width or None,
             bin_count=None if spec.bin_width else spec.bin_count,
             minimum_voxels=spec.minimum_voxels,
-            classes=("firstorder", "glcm", "glrlm", "glszm", "gldm", "ngtdm"),
         )
-        volume = load_volume(roi["path"], dtype=None)
-        mask = volume.data == roi["value"]
-        if not mask.any():
-            record.skip(
-                f"features of {roi['name']} in the space of {roi['space']}", "the region has no voxel there"
-            )
-            return []
-        rows: list[tuple[Any, ...]] = []
-        with blame(roi["path"]):
-            if roi["shape"]:
-                rows += [
-                    (roi["space"], roi["name"], value)
-                    for value in shape_features(mask, volume.affine, minimum_voxels=spec.minimum_voxels)
-                ]
-            for image in images:
-                if image["space"] == roi["space"]:
-                    data = load_volume(image["path"]).data
-                    # Images and maps are exactly 0 where they are not known: outside of what the field of
-                    # view, the background removal or the mask of the maps leave.
-                    known = mask & (data != 0)
-                    rows += [
-                        (image["image"], roi["name"], value)
-                        for value in extract_features(data, known, volume.affine, settings)
-                    ]
-        return [
-            (image, name, v.filter, v.feature_class, v.feature, v.value, v.unit, v.reason)
-            for image, name, v in rows
-        ]
+        return settings, {}
 
-    def _dictionary(self) -> dict[str, Any]:
+    def _dictionary(self, settings: RadiomicsSettings, given: dict[str, Any]) -> dict[str, Any]:
         return {
             "Description": "Radiomic features, one value a row",
             "Software": "pyradiomics (pyradiomics-bhklab 3.1.4)",
-            "BinWidth": self.inputs.bin_width or "n/a",
-            "BinCount": self.inputs.bin_count if not self.inputs.bin_width else "n/a",
+            "BinWidth": settings.bin_width or "n/a",
+            "BinCount": settings.bin_count or "n/a",
+            "Parameters": given or "n/a",
             "image": {"Description": "Image; for the shape class the space in which the region was measured"},
             "roi": {"Description": "Region of interest"},
+            "filter": {"Description": "Derived image, by the name that PyRadiomics gives it"},
             "value": {"Description": "Value of the feature; n/a where it cannot be computed"},
             "reason": {"Description": "Why a value is n/a"},
         }
+
+
+def _regions(rois: list[dict[str, Any]], record: StepRecord) -> list[Region]:
+    """Read the regions, each file once; those without a voxel are noted and left out."""
+    regions: list[Region] = []
+    volumes: dict[str, Any] = {}
+    for roi in rois:
+        if roi["path"] not in volumes:
+            volumes[roi["path"]] = load_volume(roi["path"], dtype=None)
+        volume = volumes[roi["path"]]
+        mask = volume.data == roi["value"]
+        if mask.any():
+            regions.append(Region(roi["path"], roi["name"], roi["space"], roi["shape"], mask, volume.affine))
+        else:
+            what = f"features of {roi['name']} in the space of {roi['space']}"
+            record.skip(what, "the region has no voxel there")
+    return regions
+
+
+def _features(
+    images: list[dict[str, Any]], regions: list[Region], settings: RadiomicsSettings, record: StepRecord
+) -> list[tuple[str, str, FeatureValue]]:
+    """Return image, region and feature: the shape of each region, then every image with all regions on it."""
+    from voxelome.radiomics.extract import extract_regions, shape_features
+    from voxelome.segmentation.carry import same_grid
+
+    rows: list[tuple[str, str, FeatureValue]] = []
+    for region in regions:
+        if region.shape:
+            with blame(region.path):
+                values = shape_features(region.mask, region.affine, settings)
+            rows += [(region.space, region.name, value) for value in values]
+    for image in images:
+        here = [region for region in regions if region.space == image["space"]]
+        if not here:
+            continue
+        volume = load_volume(image["path"])
+        for region in here:
+            if not same_grid(volume.data.shape, volume.affine, region.mask.shape, region.affine):
+                problem = f"lies on another grid than the region {region.name} ({region.path})"
+                raise InputError(image["path"], problem, "resample one to the grid of the other")
+        # Images and maps are exactly 0 where they are not known: outside of what the field of
+        # view, the background removal or the mask of the maps leave.
+        known = volume.data != 0
+        with blame(image["path"]):
+            found = extract_regions(
+                volume.data, {region.name: region.mask & known for region in here}, volume.affine, settings
+            )
+        for name, features in found.items():
+            rows += [(image["image"], name, value) for value in features.values]
+            if doubtful := features.doubtful_levels():
+                record.warnings.append(_levels(image["image"], name, doubtful))
+    return rows
+
+
+def _levels(image: str, roi: str, doubtful: dict[str, int]) -> str:
+    """Sentence on numbers of gray levels that say little about texture."""
+    counts = ", ".join(f"{name} {count}" for name, count in doubtful.items())
+    return f"{image}, {roi}: few or very many gray levels ({counts}); another bin width or a bin count suits."
 
 
 def _images(records: list[StepRecord]) -> list[dict[str, Any]]:
@@ -156,13 +212,14 @@ def _rois(records: list[StepRecord]) -> list[dict[str, Any]]:
     return rois
 
 
-def _table(entities: dict[str, str], rows: list[tuple[Any, ...]]) -> str:
+def _table(entities: dict[str, str], rows: list[tuple[str, str, FeatureValue]]) -> str:
     """Long table as TSV; a value that could not be computed is n/a."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(COLUMNS)
     who = (f"sub-{entities['subject']}", f"ses-{entities['session']}" if "session" in entities else "n/a")
-    for *head, value, unit, reason in rows:
-        known = value is not None and np.isfinite(value)
-        writer.writerow([*who, *head, repr(float(value)) if known else "n/a", unit, reason])
+    for image, roi, v in rows:
+        value = "n/a" if v.value is None else repr(v.value)
+        row = [*who, image, roi, v.filter, v.feature_class, v.feature, value, v.unit, v.reason]
+        writer.writerow(row)
     return text.getvalue()

@@ -15,11 +15,10 @@ import pywt
 import SimpleITK
 
 from voxelome.imageio import Array, MaskArray
-from voxelome.radiomics.laplacian import SHORTEST_LINE, laplacian_of_gaussian
+from voxelome.radiomics.itk import Spacing, to_itk
 from voxelome.radiomics.settings import RadiomicsSettings
 
 Box: TypeAlias = tuple[slice, slice, slice]
-Spacing: TypeAlias = tuple[float, float, float]
 # Central differences reach one voxel.
 _GRADIENT_REACH = 1
 
@@ -40,7 +39,7 @@ class DerivedImage:
 def derived_images(
     image: Array, region: MaskArray, spacing: Spacing, box: Box, settings: RadiomicsSettings
 ) -> Iterator[DerivedImage]:
-    """Return the derived images one by one, so that only one is in memory.
+    """Return the derived images one by one, so that only those of one wavelet level are in memory together.
 
     Parameters
     ----------
@@ -59,6 +58,7 @@ def derived_images(
     ----------
     van Griethuysen et al. (2017), Cancer Research 77:e104-e107, for the names and definitions.
     """
+    peak = max(float(image.max()), -float(image.min()))
     for kind in settings.image_types:
         options = settings.of(kind)
         if kind == "Original":
@@ -70,9 +70,8 @@ def derived_images(
         elif kind == "Gradient":
             yield DerivedImage("gradient", _gradient(image, spacing, box, options), options)
         elif kind == "LBP3D":
-            yield from _binary_patterns(image, region, box, options)
+            yield from _binary_patterns(image, region, spacing, box, options)
         else:
-            peak = float(np.max(np.abs(image.astype(np.float64))))
             part = image[box].astype(np.float64)
             with np.errstate(all="ignore"):
                 yield DerivedImage(kind.lower(), _POINTWISE[kind](part, peak), options)
@@ -102,6 +101,9 @@ def _laplacian_name(sigma: float) -> str:
 def _laplacians(
     image: Array, spacing: Spacing, box: Box, options: Mapping[str, Any]
 ) -> Iterator[DerivedImage]:
+    # Compiled code: studies without this image type start faster.
+    from voxelome.radiomics.laplacian import SHORTEST_LINE, laplacian_of_gaussian
+
     for sigma in options["sigma"]:
         name = _laplacian_name(sigma)
         fewest = [max(SHORTEST_LINE, int(np.ceil(sigma / size)) + 1) for size in spacing]
@@ -173,9 +175,9 @@ def _gradient(image: Array, spacing: Spacing, box: Box, options: Mapping[str, An
     """Magnitude of the gradient by central differences; the image goes on as it ends."""
     low = [max(part.start - _GRADIENT_REACH, 0) for part in box]
     wide = tuple(slice(at, part.stop + _GRADIENT_REACH) for at, part in zip(low, box, strict=True))
-    part = SimpleITK.GetImageFromArray(np.ascontiguousarray(image[wide]))
-    part.SetSpacing(spacing[::-1])
-    gradient = SimpleITK.GradientMagnitude(part, options.get("gradientUseSpacing", True))
+    gradient = SimpleITK.GradientMagnitude(
+        to_itk(image[wide], spacing), options.get("gradientUseSpacing", True)
+    )
     inner = tuple(slice(p.start - at, p.stop - at) for at, p in zip(low, box, strict=True))
     values: Array = SimpleITK.GetArrayFromImage(gradient)[inner]
     return values
@@ -222,13 +224,17 @@ def _pattern_names(options: Mapping[str, Any]) -> list[str]:
 
 
 def _binary_patterns(
-    image: Array, region: MaskArray, box: Box, options: Mapping[str, Any]
+    image: Array, region: MaskArray, spacing: Spacing, box: Box, options: Mapping[str, Any]
 ) -> Iterator[DerivedImage]:
     """Local binary patterns on a sphere (Banerjee et al. 2013), computed by PyRadiomics."""
     from radiomics.imageoperations import getLBP3DImage
 
-    whole = SimpleITK.GetImageFromArray(np.ascontiguousarray(image))
-    mask = SimpleITK.GetImageFromArray(np.ascontiguousarray(region).astype(np.uint8))
+    whole, mask = (to_itk(array, spacing) for array in (image, region))
     made = getLBP3DImage(whole, mask, **{**options, "label": 1})
-    for name, (values, _, _) in zip(_pattern_names(options), made, strict=True):
-        yield DerivedImage(name, SimpleITK.GetArrayFromImage(values)[box], options)
+    for name in _pattern_names(options):
+        # It gives none where a library that it needs is not there.
+        if (result := next(made, None)) is None:
+            reason = "PyRadiomics needs trimesh and SciPy before 1.17 for this."
+            yield DerivedImage(name, None, options, reason)
+        else:
+            yield DerivedImage(name, SimpleITK.GetArrayFromImage(result[0])[box], options)

@@ -10,16 +10,16 @@ import logging
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Any, cast
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-import SimpleITK
 from radiomics import getFeatureClasses
 from radiomics.imageoperations import binImage
 
 from voxelome.imageio import Array, MaskArray
-from voxelome.radiomics.shape import LargeRegionShape
+from voxelome.radiomics.itk import Spacing, to_itk
+from voxelome.radiomics.shape import measure_for_pyradiomics
 
 # Every problem that PyRadiomics would log is told in a reason instead.
 logging.getLogger("radiomics").setLevel(logging.CRITICAL + 1)
@@ -43,19 +43,13 @@ class RegionValues:
 
     values: Array
     mask: MaskArray
-    spacing: tuple[float, float, float]
+    spacing: Spacing
     options: Mapping[str, Any]
 
     @cached_property
     def images(self) -> tuple[Any, Any]:
         """Image and mask for PyRadiomics."""
-        pair = (
-            SimpleITK.GetImageFromArray(np.ascontiguousarray(self.values)),
-            SimpleITK.GetImageFromArray(np.ascontiguousarray(self.mask).astype(np.uint8)),
-        )
-        for image in pair:
-            image.SetSpacing(self.spacing[::-1])
-        return pair
+        return to_itk(self.values, self.spacing), to_itk(self.mask, self.spacing)
 
     @cached_property
     def binned(self) -> Array:
@@ -69,41 +63,31 @@ class RegionValues:
         return np.unique(self.binned[self.mask])
 
 
-class _Shared:
-    """What a feature class of PyRadiomics takes from :class:`RegionValues`."""
-
-    settings: dict[str, Any]
-    coefficients: dict[str, Any]
-
-    @classmethod
-    def getFeatureNames(cls) -> dict[str, bool]:  # noqa: N802 - the name is PyRadiomics'
-        names: dict[str, bool] = _named(cast(Any, cls))
-        return names
-
-    def _initSegmentBasedCalculation(self) -> None:  # noqa: N802 - the name is PyRadiomics'
-        self.maskArray = self.settings["region"].mask
-
-    def _applyBinning(self, _: Any) -> Array:  # noqa: N802 - the name is PyRadiomics'
-        region: RegionValues = self.settings["region"]
-        self.coefficients |= {"grayLevels": region.levels, "Ng": int(region.levels[-1])}
-        return region.binned
+def _take_mask(features: Any) -> None:
+    features.maskArray = features.settings["region"].mask
 
 
-@cache
-def _named(kind: Any) -> dict[str, bool]:
-    names: dict[str, bool] = super(_Shared, kind).getFeatureNames()
-    return names
+def _take_levels(features: Any, _: Any) -> Array:
+    region: RegionValues = features.settings["region"]
+    features.coefficients |= {"grayLevels": region.levels, "Ng": int(region.levels[-1])}
+    return region.binned
 
 
-_SHAPES: dict[str, Any] = {"shape": LargeRegionShape, "shape2D": getFeatureClasses()["shape2D"]}
-_CLASSES: dict[str, Any] = {
-    **{
-        name: type(kind.__name__, (_Shared, kind), {})
-        for name, kind in getFeatureClasses().items()
-        if name not in _SHAPES
-    },
-    **_SHAPES,
-}
+def _with(kind: Any, **replaced: Any) -> Any:
+    """Return a feature class of PyRadiomics with some of its methods replaced and its names found once."""
+    names = kind.getFeatureNames()
+    return type(kind.__name__, (kind,), {**replaced, "getFeatureNames": staticmethod(lambda: names)})
+
+
+def _feature_classes() -> dict[str, Any]:
+    kinds = dict(getFeatureClasses())
+    shape = _with(kinds.pop("shape"), _initSegmentBasedCalculation=measure_for_pyradiomics)
+    flat = kinds.pop("shape2D")
+    shared = {"_initSegmentBasedCalculation": _take_mask, "_applyBinning": _take_levels}
+    return {"shape": shape, "shape2D": flat, **{name: _with(kind, **shared) for name, kind in kinds.items()}}
+
+
+_CLASSES = _feature_classes()
 
 
 def feature_names(feature_class: str, chosen: Iterable[str] = ()) -> list[str]:

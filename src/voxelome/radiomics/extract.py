@@ -9,16 +9,22 @@ from typing import Any
 import numpy as np
 import SimpleITK
 from radiomics import imageoperations
+from scipy import ndimage
 
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
-from voxelome.radiomics.derived import Box, DerivedImage, Spacing, derived_images, derived_names
+from voxelome.radiomics.derived import Box, DerivedImage, derived_images, derived_names
 from voxelome.radiomics.engine import RegionValues, class_features, feature_names
+from voxelome.radiomics.itk import Spacing, to_itk
 from voxelome.radiomics.settings import MAXIMUM_LEVELS, TEXTURES, RadiomicsSettings
 
 FILTER = "original"
 # A cube of one voxel has no texture; a line or a plane has none in three dimensions.
 DIMENSIONS = 3
+_NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
+# Where voxel sizes do not count.
+_ANY_SPACING: Spacing = (1.0, 1.0, 1.0)
+_SHAPE_OF_ANY_SIZE = RadiomicsSettings(None, 32, minimum_voxels=1)
 # What PyRadiomics gives for a neighborhood matrix of zeros; its other features are then placeholders too.
 _NO_COARSENESS = 1e6
 # Fewer or more gray levels than these say little about texture.
@@ -164,7 +170,7 @@ def extract_regions(
 
 
 def shape_features(
-    mask: MaskArray, affine: Affine, *, minimum_voxels: int = 1, settings: RadiomicsSettings | None = None
+    mask: MaskArray, affine: Affine, settings: RadiomicsSettings = _SHAPE_OF_ANY_SIZE
 ) -> list[FeatureValue]:
     """Return the shape features of a region.
 
@@ -175,41 +181,36 @@ def shape_features(
     affine : ndarray, shape (4, 4)
         Voxel to world (mm). Slice, column and row of PyRadiomics' planar diameters are the planes
         across the third, second and first array axis: axial, coronal and sagittal for an RAS+ array.
-    minimum_voxels : int
-        A smaller region has no features.
-    settings : RadiomicsSettings, optional
-        Voxel size, classes and features of the shape; its smallest size replaces `minimum_voxels`.
+    settings : RadiomicsSettings
+        Smallest size, voxel size, classes and features of the shape; by default all, of any size.
     """
-    settings = settings or RadiomicsSettings(None, 32, minimum_voxels=minimum_voxels)
     first, second, third = voxel_sizes(affine)
-    region, spacing, why = mask.transpose(), (third, second, first), ""
+    region, spacing, reason = mask.transpose(), (third, second, first), ""
     if settings.resamples:
-        _, region, spacing, why = _own_grid(region.astype(np.uint8), region, spacing, settings)
-    reason = why or _unusable(region, settings)
+        _, region, spacing, reason = _own_grid(region.astype(np.uint8), region, spacing, settings)
     box = _box(region)
+    reason = reason or _unusable(region, box, settings)
     part = RegionValues(region[box].astype(np.float64), region[box], spacing, settings.options)
     values: list[FeatureValue] = []
     for name in settings.shapes:
-        flat = name == "shape2D" and not settings.options.get("force2D")
-        note = "Shape in two dimensions needs force2D." if flat else _not_flat(name, part, settings)
-        values += _computed(FILTER, name, part, reason or note, settings)
+        why = reason or (_not_flat(part, settings) if name == "shape2D" else "")
+        values += _computed(FILTER, name, part, why, settings)
     return values
 
 
-def _not_flat(name: str, part: RegionValues, settings: RadiomicsSettings) -> str:
-    """Say why a region has no shape in two dimensions; empty where it has, or where three are asked for."""
-    axis = settings.options.get("force2Ddimension", 0)
-    if name == "shape2D" and part.mask.shape[axis] > 1:
-        return f"The region is {part.mask.shape[axis]} voxels thick: it has no shape in two dimensions."
-    return ""
+def _not_flat(part: RegionValues, settings: RadiomicsSettings) -> str:
+    """Say why a region has no shape in two dimensions; empty where it has."""
+    if not settings.options.get("force2D"):
+        return "Shape in two dimensions needs force2D."
+    thick = part.mask.shape[settings.options.get("force2Ddimension", 0)]
+    return f"The region is {thick} voxels thick: it has no shape in two dimensions." if thick > 1 else ""
 
 
 def _normalised(whole: Array, settings: RadiomicsSettings) -> Array:
     """Return the image with mean 0 and deviation 1 over the whole of it, where that is asked for."""
     if not settings.options.get("normalize"):
         return whole
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(whole))
-    scaled = imageoperations.normalizeImage(image, **settings.options)
+    scaled = imageoperations.normalizeImage(to_itk(whole, _ANY_SPACING), **settings.options)
     values: Array = SimpleITK.GetArrayFromImage(scaled)
     return values
 
@@ -221,9 +222,9 @@ def _own_grid(
 
     There the part is cut out before the filters, so that every region has derived images of its own.
     """
-    if _unusable(mask, settings):
+    if _unusable(mask, _box(mask), settings):
         return whole, mask, spacing, ""
-    image, region = _to_itk(whole, spacing), _to_itk(mask.astype(np.uint8), spacing)
+    image, region = to_itk(whole, spacing), to_itk(mask, spacing)
     options = {"interpolator": "sitkBSpline", "padDistance": 5, **settings.options, "label": 1}
     try:
         if settings.resamples:
@@ -239,21 +240,22 @@ def _own_grid(
 
 def _region(whole: Array, mask: MaskArray, settings: RadiomicsSettings, reason: str = "") -> _Region:
     """Return a region on the grid of its image, resegmented where asked, and why it has no features."""
-    reason = reason or _unusable(mask, settings)
+    box = _box(mask)
+    reason = reason or _unusable(mask, box, settings)
     if not reason and settings.options.get("resegmentRange") is not None:
-        box = _box(mask)
         try:
             kept = imageoperations.resegmentMask(
-                _to_itk(whole[box], (1, 1, 1)),
-                _to_itk(mask[box].astype(np.uint8), (1, 1, 1)),
+                to_itk(whole[box], _ANY_SPACING),
+                to_itk(mask[box], _ANY_SPACING),
                 **{**settings.options, "label": 1},
             )
         except ValueError as error:
             return _Region(mask, box, f"Resegmentation left nothing: {error}.")
         mask = np.zeros_like(mask)
         mask[box] = SimpleITK.GetArrayFromImage(kept) == 1
-        reason = _unusable(mask, settings)
-    return _Region(mask, _box(mask), reason)
+        box = _box(mask)
+        reason = _unusable(mask, box, settings)
+    return _Region(mask, box, reason)
 
 
 def _extracted(
@@ -267,7 +269,7 @@ def _extracted(
         together = np.logical_or.reduce([region.mask for region in usable])
         images = derived_images(whole, together, spacing, box, settings)
     else:
-        box = (slice(0, 0),) * 3
+        box = _NOWHERE
         images = iter(DerivedImage(name, None, options) for name, options in derived_names(settings))
     for derived in images:
         for name, region in regions.items():
@@ -290,13 +292,11 @@ def _add(
             slice(a.start - b.start, a.stop - b.start) for a, b in zip(region.box, box, strict=True)
         )
         part = RegionValues(derived.values[inner], region.mask[region.box], spacing, derived.options)
-        inside = part.values[part.mask]
-        reason, levels = _unusable_values(inside, derived.options)
-        if not reason or levels > MAXIMUM_LEVELS:
+        reason, levels = _unusable_values(part.values[part.mask], derived.options)
+        if levels:
             found.levels[derived.name] = levels
-        # PyRadiomics puts the edges at multiples of the width.
-        width = None if derived.options.get("binCount") else derived.options["binWidth"]
-        if width and np.floor(inside.min() / width) == np.floor(inside.max() / width):
+        if levels == 1:
+            width = derived.options["binWidth"]
             texture_reason = f"All intensities of the region lie in one gray level of width {width:g}."
     for name in settings.classes:
         why = reason or (texture_reason if name in TEXTURES else "")
@@ -314,23 +314,18 @@ def _box(mask: MaskArray) -> Box:
     """Return the smallest box around the region; one without voxels where the region is empty."""
     if mask.ndim != DIMENSIONS:
         raise DataError(f"the region has {mask.ndim} dimensions", "give an image of three")
-    where = []
-    for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
-        if not len(filled):
-            return slice(0, 0), slice(0, 0), slice(0, 0)
-        where.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return where[0], where[1], where[2]
+    (found,) = ndimage.find_objects(mask.astype(np.uint8), 1)
+    return found or _NOWHERE
 
 
-def _unusable(mask: MaskArray, settings: RadiomicsSettings) -> str:
+def _unusable(mask: MaskArray, box: Box, settings: RadiomicsSettings) -> str:
     """Say why a region has no features; empty where it has."""
-    count = int(mask.sum())
+    count = int(np.count_nonzero(mask[box]))
     if count == 0:
         return "The region is empty."
     if count < settings.minimum_voxels:
         return f"The region has {count} voxels, fewer than {settings.minimum_voxels}."
-    thick = sum(part.stop - part.start > 1 for part in _box(mask))
+    thick = sum(part.stop - part.start > 1 for part in box)
     needed = settings.options.get(
         "minimumROIDimensions", 2 if settings.options.get("force2D") else DIMENSIONS
     )
@@ -353,19 +348,12 @@ def _unusable_values(inside: Array, options: Mapping[str, Any]) -> tuple[str, in
     width = (high - low) / count if count else options["binWidth"]
     if width <= np.spacing(max(abs(low), abs(high))):
         return f"Intensities differ by rounding only (from {low!r} to {high!r}).", 0
-    if count:
-        return "", int(count)
-    levels = int(min(np.floor(high / width) - np.floor(low / width) + 1, np.iinfo(np.int64).max // 2))
-    if (high - low) / width > MAXIMUM_LEVELS:
+    # PyRadiomics puts the edges at multiples of a width.
+    levels = count or int(np.floor(high / width) - np.floor(low / width)) + 1
+    if levels > MAXIMUM_LEVELS:
         span = f"Intensities from {low:g} to {high:g}"
         return f"{span} make {levels}, more than {MAXIMUM_LEVELS} gray levels of width {width:g}.", levels
     return "", levels
-
-
-def _to_itk(values: Array, spacing: Spacing) -> Any:
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(values))
-    image.SetSpacing(spacing[::-1])
-    return image
 
 
 def _computed(

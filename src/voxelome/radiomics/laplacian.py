@@ -16,7 +16,8 @@ from voxelome.errors import DataError
 from voxelome.imageio import Array, FloatArray
 
 SHORTEST_LINE = 4
-_BLOCK = 32
+# Coefficients of a recursion, and columns that are filtered together.
+_ORDER, _BLOCK = 4, 32
 # Deriche's fourth-order fit of a Gaussian: amplitudes A and B, frequency W and decay L of two damped waves.
 _WAVES = ((0.6681, -1.3932), (2.0787, -1.3732))
 _GAUSSIAN = ((1.3530, 1.8151), (-0.3531, 0.0902))
@@ -180,7 +181,40 @@ def _filtered(image: Array, axis: int, recursion: RecursiveFilter, keep: slice) 
 
 
 @compiled()
-def _filter_columns(  # noqa: PLR0912 - one loop for each end of a line
+def _recursion(
+    data: FloatArray,
+    weights: FloatArray,
+    feedback: FloatArray,
+    edge_weights: FloatArray,
+    rows: int,
+    size: int,
+    out: FloatArray,
+) -> None:
+    """Filter columns from the top; row i of `out` comes from rows i to i + 3 of `data`.
+
+    Above the first row the columns go on as they begin. Sums are taken in the order of ITK, to round alike.
+    """
+    a, b, c, d = weights
+    p, q, r, s = feedback
+    for i in range(min(_ORDER, rows)):
+        for j in range(size):
+            edge = data[0, j]
+            before = out[i - 1, j] * p if i > 0 else edge * edge_weights[0]
+            before += out[i - 2, j] * q if i > 1 else edge * edge_weights[1]
+            before += out[i - 3, j] * r if i > 2 else edge * edge_weights[2]
+            before += edge * edge_weights[3]
+            out[i, j] = (
+                data[i + 3, j] * a + data[i + 2, j] * b + data[i + 1, j] * c + data[i, j] * d
+            ) - before
+    for i in range(_ORDER, rows):
+        for j in range(size):
+            out[i, j] = (data[i + 3, j] * a + data[i + 2, j] * b + data[i + 1, j] * c + data[i, j] * d) - (
+                out[i - 1, j] * p + out[i - 2, j] * q + out[i - 3, j] * r + out[i - 4, j] * s
+            )
+
+
+@compiled()
+def _filter_columns(
     columns: Array,
     forward: FloatArray,
     backward: FloatArray,
@@ -190,67 +224,22 @@ def _filter_columns(  # noqa: PLR0912 - one loop for each end of a line
     first: int,
     out: Array,
 ) -> None:
-    """Filter each column; sums are taken in the order of ITK, so that they round alike."""
+    """Filter each column in both directions and keep the rows of `out`, which begin at `first`."""
     count, width = columns.shape
     last = first + out.shape[0]
-    data = np.empty((count + 8, _BLOCK))
-    causal = np.empty((count, _BLOCK))
-    anticausal = np.empty((count, _BLOCK))
-    n0, n1, n2, n3 = forward
-    m1, m2, m3, m4 = backward
-    d1, d2, d3, d4 = feedback
+    # The way back has no share in the sample itself: its samples begin one row further on.
+    down, up = np.empty((count + _ORDER - 1, _BLOCK)), np.empty((count + _ORDER, _BLOCK))
+    ahead, back = np.empty((count, _BLOCK)), np.empty((count, _BLOCK))
     for begin in range(0, width, _BLOCK):
-        end = min(begin + _BLOCK, width)
-        size = end - begin
-        for i in range(count):
+        size = min(_BLOCK, width - begin)
+        for i in range(count + _ORDER):
             for j in range(size):
-                data[i + 4, j] = columns[i, begin + j]
-        for i in range(4):
+                up[i, j] = columns[count - 1 - max(i - _ORDER, 0), begin + j]
+        for i in range(count + _ORDER - 1):
             for j in range(size):
-                data[i, j] = columns[0, begin + j]
-                data[count + 4 + i, j] = columns[count - 1, begin + j]
-        for i in range(min(4, last)):
-            for j in range(size):
-                result = data[i + 4, j] * n0 + data[i + 3, j] * n1 + data[i + 2, j] * n2 + data[i + 1, j] * n3
-                back = data[0, j] * forward_edge[0] if i < 1 else causal[i - 1, j] * d1
-                back += data[0, j] * forward_edge[1] if i < 2 else causal[i - 2, j] * d2
-                back += data[0, j] * forward_edge[2] if i < 3 else causal[i - 3, j] * d3
-                back += data[0, j] * forward_edge[3]
-                causal[i, j] = result - back
-        for i in range(4, last):
-            for j in range(size):
-                result = data[i + 4, j] * n0 + data[i + 3, j] * n1 + data[i + 2, j] * n2 + data[i + 1, j] * n3
-                causal[i, j] = result - (
-                    causal[i - 1, j] * d1
-                    + causal[i - 2, j] * d2
-                    + causal[i - 3, j] * d3
-                    + causal[i - 4, j] * d4
-                )
-        top = count - 1
-        for step in range(4):
-            i = top - step
-            for j in range(size):
-                edge = data[count + 4, j]
-                result = (
-                    data[i + 5, j] * m1
-                    + data[i + 6, j] * m2
-                    + data[i + 7, j] * m3
-                    + (data[i + 8, j] if i + 8 < count + 8 else edge) * m4
-                )
-                back = edge * backward_edge[0] if step < 1 else anticausal[i + 1, j] * d1
-                back += edge * backward_edge[1] if step < 2 else anticausal[i + 2, j] * d2
-                back += edge * backward_edge[2] if step < 3 else anticausal[i + 3, j] * d3
-                back += edge * backward_edge[3]
-                anticausal[i, j] = result - back
-        for i in range(count - 5, first - 1, -1):
-            for j in range(size):
-                result = data[i + 5, j] * m1 + data[i + 6, j] * m2 + data[i + 7, j] * m3 + data[i + 8, j] * m4
-                anticausal[i, j] = result - (
-                    anticausal[i + 1, j] * d1
-                    + anticausal[i + 2, j] * d2
-                    + anticausal[i + 3, j] * d3
-                    + anticausal[i + 4, j] * d4
-                )
+                down[i, j] = columns[max(i - _ORDER + 1, 0), begin + j]
+        _recursion(down, forward, feedback, forward_edge, last, size, ahead)
+        _recursion(up, backward, feedback, backward_edge, count - first, size, back)
         for i in range(first, last):
             for j in range(size):
-                out[i - first, begin + j] = causal[i, j] + anticausal[i, j]
+                out[i - first, begin + j] = ahead[i, j] + back[count - 1 - i, j]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from voxelome.errors import DataError
+from voxelome.errors import DataError, suggest
 
 TEXTURES = ("glcm", "glrlm", "glszm", "gldm", "ngtdm")
 CLASSES = ("firstorder", *TEXTURES)
@@ -75,15 +75,17 @@ class RadiomicsSettings:
             raise DataError(seen, "give one of the two")
         if self.bin_width is not None and not 0 < self.bin_width < np.inf:
             raise DataError(f"a gray level is {self.bin_width} wide", "give a positive bin width")
-        if self.bin_count is not None and not 2 <= self.bin_count <= MAXIMUM_LEVELS:
-            remedy = f"give a bin count of 2 to {MAXIMUM_LEVELS}"
-            raise DataError(f"there are {self.bin_count} gray levels", remedy)
         if unknown := [name for name in self.classes if name not in CLASSES]:
             remedy = f"choose among {', '.join(CLASSES)}"
             raise DataError(f"there is no feature class {', '.join(unknown)}", remedy)
         if unknown := [name for name in self.image_types if name not in IMAGE_TYPES]:
             remedy = f"choose among {', '.join(IMAGE_TYPES)}"
             raise DataError(f"image type {', '.join(unknown)} is not offered", remedy)
+        for count in [self.bin_count, *(own.get("binCount") for own in self.image_types.values())]:
+            if count is not None and not 2 <= count <= MAXIMUM_LEVELS:
+                raise DataError(
+                    f"there are {count} gray levels", f"give a bin count of 2 to {MAXIMUM_LEVELS}"
+                )
         if "LoG" in self.image_types and not self.of("LoG").get("sigma"):
             raise DataError("image type LoG has no sigma", "give its widths in mm, such as sigma: [1, 3, 5]")
         if self.options.get("resegmentShape"):
@@ -167,11 +169,11 @@ def _check_keys(content: Mapping[str, Any]) -> None:
         _known(chosen or [], classes[name].getFeatureNames(), f"{name} feature")
 
 
-def _known(names: Any, known: Any, what: str) -> None:
+def _known(names: Iterable[Any], known: Iterable[str], what: str) -> None:
+    listed = list(known)
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), [str(key) for key in known], 1, 0.0)
-            raise DataError(f"there is no {what} {name!r}", f"did you mean {near[0]!r}?")
+        if name not in listed:
+            raise DataError(f"there is no {what} {name!r}", suggest(str(name), listed))
 
 
 def _schema() -> Any:
@@ -179,8 +181,7 @@ def _schema() -> Any:
     import yaml
     from radiomics import getParameterValidationFiles
 
-    with open(getParameterValidationFiles()[0], encoding="utf-8") as file:  # noqa: PTH123
-        return yaml.safe_load(file)
+    return yaml.safe_load(Path(getParameterValidationFiles()[0]).read_text(encoding="utf-8"))
 
 
 def _check_values(content: dict[str, Any]) -> None:
@@ -193,16 +194,8 @@ def _check_values(content: dict[str, Any]) -> None:
 
     logging.getLogger("pykwalify").setLevel(logging.CRITICAL + 1)
     schema, functions = getParameterValidationFiles()
-    checked = Core(source_data=_floats(content), schema_files=[schema], extensions=[functions])
     try:
-        checked.validate()
+        Core(source_data=content, schema_files=[schema], extensions=[functions]).validate()
     except (PyKwalifyException, TypeError, ValueError) as error:
         problem = " ".join(str(getattr(error, "msg", None) or error).split())
         raise DataError(problem, "see PyRadiomics' documentation of parameter files") from None
-
-
-def _floats(content: Any) -> Any:
-    """Copy of the content; the schema knows no difference between 1 and 1.0."""
-    if isinstance(content, Mapping):
-        return {key: _floats(value) for key, value in content.items()}
-    return [_floats(value) for value in content] if isinstance(content, list) else content

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import SimpleITK
 from radiomics import cShape
-from radiomics.shape import RadiomicsShape
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
@@ -69,20 +68,24 @@ def measure_mesh(mask: MaskArray, spacing: tuple[float, float, float]) -> MeshMe
     return MeshMeasures(area, volume, (first, second, third, _diameter(vertices, scale)))
 
 
-class LargeRegionShape(RadiomicsShape):  # type: ignore[misc]  # PyRadiomics is untyped
-    """PyRadiomics' shape features on the measures of this module."""
+def measure_for_pyradiomics(features: Any) -> None:
+    """Give PyRadiomics' shape features the measures of this module, in place of its own brute force.
 
-    def _initSegmentBasedCalculation(self) -> None:  # noqa: N802 - the name is PyRadiomics'
-        spacing = self.inputImage.GetSpacing()[::-1]
-        self.pixelSpacing = np.array(spacing)
-        self.maskArray = SimpleITK.GetArrayFromImage(self.inputMask) == self.label
-        self.labelledVoxelCoordinates = np.where(self.maskArray)
-        mesh = measure_mesh(self.maskArray, spacing)
-        self.SurfaceArea, self.Volume, self.diameters = mesh.area, mesh.volume, mesh.diameters
-        centred = np.stack(self.labelledVoxelCoordinates, axis=1) * self.pixelSpacing
-        centred -= centred.mean(axis=0)
-        # A covariance matrix has no negative eigenvalue but by rounding.
-        self.eigenValues = np.maximum(np.linalg.eigvalsh(centred.T @ centred / len(centred)), 0.0)
+    Parameters
+    ----------
+    features : radiomics.shape.RadiomicsShape
+        The object that computes the features; its attributes are set.
+    """
+    spacing = features.inputImage.GetSpacing()[::-1]
+    features.pixelSpacing = np.array(spacing)
+    features.maskArray = SimpleITK.GetArrayFromImage(features.inputMask) == features.label
+    features.labelledVoxelCoordinates = np.where(features.maskArray)
+    mesh = measure_mesh(features.maskArray, spacing)
+    features.SurfaceArea, features.Volume, features.diameters = mesh.area, mesh.volume, mesh.diameters
+    centred = np.stack(features.labelledVoxelCoordinates, axis=1) * features.pixelSpacing
+    centred -= centred.mean(axis=0)
+    # A covariance matrix has no negative eigenvalue but by rounding.
+    features.eigenValues = np.maximum(np.linalg.eigvalsh(centred.T @ centred / len(centred)), 0.0)
 
 
 @lru_cache(maxsize=8)
