@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm lock
+.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features lock
 .PHONY: format clean
 
 demo: setup
@@ -38,7 +38,7 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm
+bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features
 
 bench-inventory: setup
 	$(BIN)/python benchmarks/inventory.py
@@ -54,6 +54,9 @@ bench-preprocess: setup
 
 bench-qsm: setup
 	$(BIN)/python benchmarks/qsm.py
+
+bench-features: setup
+	$(BIN)/python benchmarks/features.py
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh

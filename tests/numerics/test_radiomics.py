@@ -363,6 +363,13 @@ def test_settings_that_make_no_sense_are_refused(bad: dict[str, object]) -> None
         RadiomicsSettings(**bad)
 
 
+def test_extraction_writes_nothing_to_the_log(caplog: pytest.LogCaptureFixture, capfd) -> None:
+    image = np.random.default_rng(0).normal(size=(9, 9, 9))
+    extract_features(image, blob(image.shape, smooth=1.0), np.eye(4), LEVELS_32)
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
+
+
 def test_an_image_on_another_grid_is_refused() -> None:
     with pytest.raises(DataError, match="resample"):
         extract_features(np.zeros((4, 4, 4)), np.ones((4, 4, 5), dtype=bool), np.eye(4), LEVELS_32)

@@ -76,7 +76,9 @@ def _take_levels(features: Any, _: Any) -> Array:
 def _with(kind: Any, **replaced: Any) -> Any:
     """Return a feature class of PyRadiomics with some of its methods replaced and its names found once."""
     names = kind.getFeatureNames()
-    return type(kind.__name__, (kind,), {**replaced, "getFeatureNames": staticmethod(lambda: names)})
+    # Its module names its logger, which is silent.
+    own = {"__module__": kind.__module__, "getFeatureNames": staticmethod(lambda: names)}
+    return type(kind.__name__, (kind,), {**replaced, **own})
 
 
 def _feature_classes() -> dict[str, Any]:
