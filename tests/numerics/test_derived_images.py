@@ -21,7 +21,7 @@ AFFINE = np.diag([*SPACING, 1.0])
 TYPES = {
     "Original": {},
     "LoG": {"sigma": [1.0, 3.0]},
-    "Wavelet": {"binWidth": 5},
+    "Wavelet": {"binWidth": 60},
     "Square": {},
     "SquareRoot": {},
     "Logarithm": {},
