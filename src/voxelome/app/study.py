@@ -82,6 +82,8 @@ def open_study(options: argparse.Namespace) -> Study:
     check_config(config, "command line")
     parse_spaces(config["register"]["output_spaces"])
     _check_parameters(config["radiomics"]["parameters"])
+    if "radiomics" in config["stages"]:
+        _check_engine()
     if options.level == "group":
         config["left_out"] = merge(_unfinished(plan, config, options.work_dir), config["left_out"])
         _check_group(config, options.bids_dir, plan)
@@ -187,6 +189,18 @@ def _check_parameters(path: str) -> None:
 
         with blame(path):
             from_parameters(content)
+
+
+def _check_engine() -> None:
+    """Refuse to start with a build of PyRadiomics that computes something else.
+
+    Each step asks again, in the environment that it runs in.
+    """
+    if find_spec("radiomics"):
+        from voxelome.radiomics.selfcheck import check_engine
+
+        with blame("radiomics"):
+            check_engine()
 
 
 def _check_models(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:

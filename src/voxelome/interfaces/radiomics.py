@@ -62,10 +62,12 @@ class ExtractRadiomics(SimpleInterface):
     output_spec = StepOutputs
 
     def _run_interface(self, runtime: Any) -> Any:
+        from voxelome.radiomics.selfcheck import check_engine
         from voxelome.radiomics.settings import unused_parameters
 
         spec = self.inputs
         use_threads(spec.num_threads)
+        checked = check_engine()
         inputs = [StepRecord.load(path) for path in spec.records]
         with recording("radiomics", spec.unit, spec.record) as record:
             settings, given = self._settings()
@@ -82,7 +84,11 @@ class ExtractRadiomics(SimpleInterface):
                 "filter": ", ".join(settings.image_types),
             }
             missing = sum(value.reason != "" for *_, value in rows)
-            record.quality |= {"features": len(rows), "features not available": missing}
+            record.quality |= {
+                "features": len(rows),
+                "features not available": missing,
+                "features of the self-check": checked,
+            }
             if rows:
                 record.done.append(f"{len(rows)} features of {len({roi for _, roi, _ in rows})} region(s).")
             else:
