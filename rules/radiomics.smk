@@ -23,11 +23,14 @@ rule radiomics:
         bin_count=config["radiomics"]["bin_count"],
         bin_width=config["radiomics"]["bin_width"],
         minimum_voxels=config["radiomics"]["minimum_voxels"],
+        regions=json.dumps(config["radiomics"]["regions"]),
+        rois=config["radiomics"]["rois"],
+        images=config["radiomics"]["images"],
         parameters=[file_digest(path) for path in RADIOMICS_FILES],
         given=[f"--parameters={path}" for path in RADIOMICS_FILES],
         out_dir=anat_of,
     shell:
         "extract_radiomics.py --unit {wildcards.unit} --records {input.records}"
         " --bin-count {params.bin_count} --bin-width {params.bin_width} --minimum-voxels {params.minimum_voxels}"
-        " {params.given:q}"
+        " --regions {params.regions:q} --rois {params.rois:q} --images {params.images:q} {params.given:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

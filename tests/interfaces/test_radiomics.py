@@ -1,6 +1,7 @@
 """Which regions are measured on which images."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -112,11 +113,62 @@ def test_the_group_has_one_row_a_visit_and_one_column_a_feature(visit):
     assert float(row["T1w__brain__original__firstorder__Mean"]) == pytest.approx(data[brain].mean(), rel=1e-5)
 
 
+def again(folder, **settings):
+    """The visit measured once more, with other settings."""
+    extract(folder, [folder / "register.json", folder / "segment.json"], **settings)
+    return rows_of(folder), StepRecord.load(folder / "radiomics.json")
+
+
+def test_regions_that_the_study_makes_are_measured_like_those_that_were_drawn(visit):
+    folder, data, brain, _ = visit
+    recipes = [
+        {"name": "rest", "difference": ["brain", "tumor-core"]},
+        {"name": "around", "shell": "tumor-core", "mm": 4},
+        {"name": "cyst-ring", "shell": "cyst", "mm": 2},
+        {"name": "left", "left": "brain"},
+    ]
+    rows, record = again(folder, regions=json.dumps(recipes), rois=["rest", "around"])
+    assert {row["roi"] for row in rows} == {"rest", "around"}
+    rest = brain.copy()
+    rest[8, 8, 8] = False
+    assert float(value(rows, "T1w", "rest", "Mean")["value"]) == pytest.approx(data[rest].mean(), rel=1e-5)
+    # Two voxels of 2 mm reach 4 mm: a ball of 33 voxels without its centre.
+    assert float(value(rows, "T1w", "around", "VoxelVolume")["value"]) == 32 * 8
+    skipped = {item["what"]: item["why"] for item in record.skipped}
+    assert skipped["region cyst-ring in the space of T1w"] == "there is no region cyst"
+    assert "template" in skipped["region left in the space of T1w"]
+
+
+def test_the_registration_to_the_template_tells_left_from_right(visit):
+    folder, _, _, _ = visit
+    registered = StepRecord.load(folder / "register.json")
+    centre = np.eye(4)
+    # The template's plane between the hemispheres lies at 20 mm of this image.
+    centre[0, 3] = 20.0
+    registered.add(folder / "warp.nii.gz", "warp", space="MNI152NLin2009aSym", matrix=centre.tolist())
+    registered.save(folder / "register.json")
+    recipes = [{"name": "l", "left": "brain"}, {"name": "r", "right": "brain"}]
+    rows, _ = again(folder, regions=json.dumps(recipes), rois=["l", "r"])
+    volumes = [float(value(rows, "T1w", side, "VoxelVolume")["value"]) for side in "lr"]
+    assert volumes == [6 * 12 * 12 * 8, 6 * 12 * 12 * 8]
+    known = [r for r in rows if (r["image"], r["feature"]) == ("Chimap", "Mean")]
+    assert {row["roi"]: row["value"] == "n/a" for row in known} == {"l": True, "r": False}
+
+
+def test_only_the_images_and_regions_that_are_named_are_measured(visit):
+    rows, _ = again(visit[0], images=["Chi*"], rois=["br*"])
+    assert {(row["image"], row["roi"]) for row in rows if row["class"] != "shape"} == {("Chimap", "brain")}
+
+
+def test_a_name_that_no_region_has_is_told_with_those_that_there_are(visit):
+    rows, record = again(visit[0], rois=["tumour"])
+    assert not rows
+    assert any("there are: brain, tumor-core" in item["why"] for item in record.skipped)
+
+
 def with_parameters(folder, text):
     (folder / "features.yaml").write_text(text)
-    paths = [folder / "register.json", folder / "segment.json"]
-    extract(folder, paths, parameters=str(folder / "features.yaml"))
-    return rows_of(folder), StepRecord.load(folder / "radiomics.json")
+    return again(folder, parameters=str(folder / "features.yaml"))
 
 
 def test_a_parameter_file_of_pyradiomics_says_which_features_there_are(visit):

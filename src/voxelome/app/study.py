@@ -82,6 +82,7 @@ def open_study(options: argparse.Namespace) -> Study:
     check_config(config, "command line")
     parse_spaces(config["register"]["output_spaces"])
     _check_parameters(config["radiomics"]["parameters"])
+    _check_regions(config["radiomics"]["regions"])
     if "radiomics" in config["stages"]:
         _check_engine()
     if options.level == "group":
@@ -189,6 +190,15 @@ def _check_parameters(path: str) -> None:
 
         with blame(path):
             from_parameters(content)
+
+
+def _check_regions(items: list[dict[str, Any]]) -> None:
+    """Refuse regions that no visit could make."""
+    if items:
+        from voxelome.radiomics.algebra import parse_recipes
+
+        with blame("radiomics: regions"):
+            parse_recipes(items)
 
 
 def _check_engine() -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import Directory, File, SimpleInterface, isdefined, traits
 
 from voxelome.bids.names import bids_name, unit_entities
 from voxelome.errors import InputError, blame
-from voxelome.imageio import Affine, MaskArray, load_volume, load_yaml, save_json, save_text, sidecar_path
+from voxelome.imageio import load_volume, load_yaml, save_json, save_text, sidecar_path
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.step import StepRecord, recording, use_threads
 
 if TYPE_CHECKING:
+    from voxelome.interfaces.roi import Region
     from voxelome.radiomics.extract import FeatureValue
     from voxelome.radiomics.settings import RadiomicsSettings
 
@@ -33,17 +36,6 @@ COLUMNS = (
 )
 
 
-class Region(NamedTuple):
-    """A region on the grid of its space; `shape` says whether its shape is measured there."""
-
-    path: str
-    name: str
-    space: str
-    shape: bool
-    mask: MaskArray
-    affine: Affine
-
-
 class RadiomicsInputs(StepInputs):
     """Inputs of :class:`ExtractRadiomics`."""
 
@@ -51,6 +43,13 @@ class RadiomicsInputs(StepInputs):
     bin_count = traits.Int(32, usedefault=True, desc="grey levels inside a region")
     bin_width = traits.Float(0.0, usedefault=True, desc="width of a grey level; 0 uses the bin count instead")
     minimum_voxels = traits.Int(10, usedefault=True, desc="a smaller region has no features")
+    regions = traits.Str("[]", usedefault=True, desc="regions to make out of others, as JSON (docs/steps.md)")
+    rois = traits.List(
+        traits.Str(), value=["*"], usedefault=True, desc="names or patterns of the regions to measure"
+    )
+    images = traits.List(
+        traits.Str(), value=["*"], usedefault=True, desc="names or patterns of the images to measure"
+    )
     parameters = File(exists=True, desc="parameter file of PyRadiomics; replaces the three settings above")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
@@ -62,6 +61,8 @@ class ExtractRadiomics(SimpleInterface):
     output_spec = StepOutputs
 
     def _run_interface(self, runtime: Any) -> Any:
+        from voxelome.interfaces.roi import regions_of
+        from voxelome.radiomics.algebra import parse_recipes
         from voxelome.radiomics.selfcheck import check_engine
         from voxelome.radiomics.settings import unused_parameters
 
@@ -73,7 +74,10 @@ class ExtractRadiomics(SimpleInterface):
             settings, given = self._settings()
             if unused := unused_parameters(given):
                 record.warnings.append(f"{spec.parameters}: {', '.join(unused)} is decided by voxelome.")
-            rows = _features(_images(inputs), _regions(_rois(inputs), record), settings, record)
+            with blame("radiomics: regions"):
+                recipes = parse_recipes(json.loads(spec.regions))
+            regions = regions_of(inputs, recipes, spec.rois, record)
+            rows = _features(_images(inputs, spec.images, record), regions, settings, record)
             entities = unit_entities(spec.unit)
             path = Path(spec.out_dir) / bids_name({**entities, "desc": "radiomics"}, "features", ".tsv")
             save_text(path, _table(entities, rows))
@@ -127,23 +131,6 @@ class ExtractRadiomics(SimpleInterface):
         }
 
 
-def _regions(rois: list[dict[str, Any]], record: StepRecord) -> list[Region]:
-    """Read the regions, each file once; those without a voxel are noted and left out."""
-    regions: list[Region] = []
-    volumes: dict[str, Any] = {}
-    for roi in rois:
-        if roi["path"] not in volumes:
-            volumes[roi["path"]] = load_volume(roi["path"], dtype=None)
-        volume = volumes[roi["path"]]
-        mask = volume.data == roi["value"]
-        if mask.any():
-            regions.append(Region(roi["path"], roi["name"], roi["space"], roi["shape"], mask, volume.affine))
-        else:
-            what = f"features of {roi['name']} in the space of {roi['space']}"
-            record.skip(what, "the region has no voxel there")
-    return regions
-
-
 def _features(
     images: list[dict[str, Any]], regions: list[Region], settings: RadiomicsSettings, record: StepRecord
 ) -> list[tuple[str, str, FeatureValue]]:
@@ -186,36 +173,15 @@ def _levels(image: str, roi: str, doubtful: dict[str, int]) -> str:
     return f"{image}, {roi}: few or very many gray levels ({counts}); another bin width or a bin count suits."
 
 
-def _images(records: list[StepRecord]) -> list[dict[str, Any]]:
+def _images(records: list[StepRecord], wanted: list[str], record: StepRecord) -> list[dict[str, Any]]:
     """Images and maps of a visit in the spaces that it was measured in, projections left out."""
-    found = [item for record in records for role in ("image", "map") for item in record.find(role)]
-    return [item for item in found if item.get("suffix") not in ("minIP", "S0map", "T2starmap")]
-
-
-def _rois(records: list[StepRecord]) -> list[dict[str, Any]]:
-    """Regions of a visit: the brain, and every label of every segmentation.
-
-    The shape of a region is measured once, on the grid of the reference; where the visit has no
-    reference, on the grid that there is.
-    """
-    rois = [
-        {"path": item["path"], "name": item["name"], "space": item["space"], "value": 1}
-        for record in records
-        for item in record.find("mask")
-        if item["name"] != "qsm"
-    ]
-    for record in records:
-        for item in record.find("labels"):
-            for value, name in item["names"].items():
-                label = name if len(item["names"]) == 1 and name == item["name"] else f"{item['name']}-{name}"
-                rois.append(
-                    {"path": item["path"], "name": label, "space": item["space"], "value": int(value)}
-                )
-    seen: set[str] = set()
-    for roi in rois:
-        roi["shape"] = roi["name"] not in seen
-        seen.add(roi["name"])
-    return rois
+    found = [item for one in records for role in ("image", "map") for item in one.find(role)]
+    found = [item for item in found if item.get("suffix") not in ("minIP", "S0map", "T2starmap")]
+    chosen = [item for item in found if any(fnmatchcase(item["image"], pattern) for pattern in wanted)]
+    if found and not chosen:
+        names = ", ".join(item["image"] for item in found)
+        record.skip("features", f"no image is named {' or '.join(wanted)}; there are: {names}")
+    return chosen
 
 
 def _table(entities: dict[str, str], rows: list[tuple[str, str, FeatureValue]]) -> str:
