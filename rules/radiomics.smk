@@ -24,6 +24,7 @@ rule radiomics:
         bin_width=config["radiomics"]["bin_width"],
         minimum_voxels=config["radiomics"]["minimum_voxels"],
         regions=json.dumps(config["radiomics"]["regions"]),
+        histogram=json.dumps(config["radiomics"]["histogram"]),
         rois=config["radiomics"]["rois"],
         images=config["radiomics"]["images"],
         parameters=[file_digest(path) for path in RADIOMICS_FILES],
@@ -32,5 +33,6 @@ rule radiomics:
     shell:
         "extract_radiomics.py --unit {wildcards.unit} --records {input.records}"
         " --bin-count {params.bin_count} --bin-width {params.bin_width} --minimum-voxels {params.minimum_voxels}"
+        " --histogram {params.histogram:q}"
         " --regions {params.regions:q} --rois {params.rois:q} --images {params.images:q} {params.given:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -40,6 +40,10 @@ class DataError(Exception):
         self.problem = problem
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, ...]]:
+        """Let the error pass from one process to another."""
+        return type(self), (self.problem, self.remedy)
+
 
 class InputError(DataError):
     """Bad input: the file (or option), what is wrong with it, what to do.
@@ -50,6 +54,10 @@ class InputError(DataError):
     def __init__(self, source: Path | str, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy)
         self.source = str(source)
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, ...]]:
+        """Let the error pass from one process to another."""
+        return type(self), (self.source, self.problem, self.remedy)
 
     def __str__(self) -> str:
         return f"{self.source}: {self.problem}; {self.remedy}"

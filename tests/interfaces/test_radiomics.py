@@ -58,8 +58,8 @@ def extract(folder, paths, **settings):
     ).run()
 
 
-def rows_of(folder):
-    table = (folder / "sub-01_desc-radiomics_features.tsv").read_text().splitlines()
+def rows_of(folder, desc="radiomics"):
+    table = (folder / f"sub-01_desc-{desc}_features.tsv").read_text().splitlines()
     return list(csv.DictReader(table, delimiter="\t"))
 
 
@@ -109,7 +109,11 @@ def test_the_group_has_one_row_a_visit_and_one_column_a_feature(visit):
     (row,) = csv.DictReader((folder / "group" / "features.tsv").read_text().splitlines(), delimiter="\t")
     assert row["participant_id"] == "sub-01"
     assert row["session_id"] == "n/a"
+    rows += rows_of(folder, "histogram")
     assert len(row) == 2 + len({(r["image"], r["roi"], r["class"], r["feature"]) for r in rows})
+    assert float(row["T1w__brain__original__histogram__Percentile50"]) == pytest.approx(
+        np.median(data[brain]), rel=1e-5
+    )
     assert float(row["T1w__brain__original__firstorder__Mean"]) == pytest.approx(data[brain].mean(), rel=1e-5)
 
 
@@ -153,6 +157,57 @@ def test_the_registration_to_the_template_tells_left_from_right(visit):
     assert volumes == [6 * 12 * 12 * 8, 6 * 12 * 12 * 8]
     known = [r for r in rows if (r["image"], r["feature"]) == ("Chimap", "Mean")]
     assert {row["roi"]: row["value"] == "n/a" for row in known} == {"l": True, "r": False}
+
+
+def test_histograms_relative_to_a_region_are_divided_by_its_median(visit):
+    folder, data, brain, _ = visit
+    recipes = [{"name": "half", "left": "brain"}]
+    registered = StepRecord.load(folder / "register.json")
+    centre = np.eye(4)
+    centre[0, 3] = 19.0
+    registered.add(folder / "warp.nii.gz", "warp", space="MNI152NLin2009aSym", matrix=centre.tolist())
+    registered.save(folder / "register.json")
+    left = brain.copy()
+    left[10:] = False
+    for reference, normal in (("half", left), ("contralateral", brain & ~left)):
+        histogram = {"reference": reference, "thresholds": {"T1*": [10.5], "ADC": [3]}}
+        again(folder, regions=json.dumps(recipes), histogram=json.dumps(histogram), rois=["half"])
+        rows = [row for row in rows_of(folder, "histogram") if row["image"] == "T1w"]
+        of = {(row["class"], row["feature"]): row for row in rows}
+        assert ("histogram", "FractionBelow3") not in of
+        assert float(of["histogram", "FractionBelow10.5"]["value"]) == np.mean(data[left] < 10.5)
+        median = np.median(data[left]) / np.median(data[normal])
+        found = of["relativehistogram", "Percentile50"]
+        assert float(found["value"]) == pytest.approx(median, rel=1e-5)
+        assert found["unit"] == "1"
+
+
+def test_without_a_reference_relative_histograms_have_a_reason(visit):
+    again(visit[0], histogram='{"reference": "white-matter"}')
+    rows = [row for row in rows_of(visit[0], "histogram") if row["class"] == "relativehistogram"]
+    assert {(row["value"], row["reason"]) for row in rows if row["roi"] == "brain"} == {
+        ("n/a", "There is no region white-matter.")
+    }
+
+
+def test_histograms_are_left_out_where_they_are_not_wanted(visit):
+    again(visit[0], histogram='{"wanted": false}')
+    assert not (visit[0] / "sub-01_desc-histogram_features.tsv").exists()
+
+
+def test_two_threads_give_the_same_tables_as_one(visit):
+    folder = visit[0]
+    names = ["sub-01_desc-radiomics_features.tsv", "sub-01_desc-histogram_features.tsv"]
+    before = [(folder / name).read_bytes() for name in names]
+    again(folder, num_threads=2)
+    assert [(folder / name).read_bytes() for name in names] == before
+
+
+def test_a_broken_image_is_told_by_name_also_with_threads(visit):
+    folder, data, _, _ = visit
+    save_volume(folder / "map.nii.gz", data[1:], AFFINE)
+    with pytest.raises(InputError, match=r"map.nii.gz: lies on another grid"):
+        again(folder, num_threads=2)
 
 
 def test_only_the_images_and_regions_that_are_named_are_measured(visit):

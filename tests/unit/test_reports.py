@@ -23,7 +23,7 @@ from voxelome.reports.model import (
     SubjectReport,
     SubjectRow,
 )
-from voxelome.reports.plots import bars, roc_curve, strip
+from voxelome.reports.plots import bars, densities, roc_curve, strip
 from voxelome.reports.render import natural, render_group, render_subject
 from voxelome.reports.wording import analysis_caution, analysis_verdict, show_seconds, show_value
 
@@ -411,6 +411,7 @@ def test_the_same_report_gives_the_same_page_and_no_time_is_in_it_unless_given()
         strip({"a": [(f"s{i}", float(i % 7)) for i in range(300)], "b": [], "c": [("x", 1.0)]}, "T", "ml"),
         bars({"a": -2.0, "b": 3.0, "c": float("nan")}, "T"),
         bars({}, "nothing"),
+        densities({HOSTILE: (0.0, 2.0, [0.0, 1.0, 0.5, 0.0]), "flat": (1.0, 3.0, [0.0, 0.0])}, "T", "ppm"),
         strip({}, "nothing"),
     ],
 )

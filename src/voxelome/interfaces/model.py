@@ -37,7 +37,7 @@ class AssembleFeatures(SimpleInterface):
         with recording("features", spec.unit, spec.record) as record:
             units = Path(spec.cohort).read_text(encoding="utf-8").split()
             records = [StepRecord.load(Path(spec.steps_dir) / unit / "radiomics.json") for unit in units]
-            paths = [path for item in records if (path := item.path("features"))]
+            paths = [output["path"] for item in records for output in item.find("features")]
             tables = [pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False) for path in paths]
             tables = [table for table in tables if len(table)]
             if not tables:

@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from voxelome.imageio import MaskArray, Volume, load_volume
+from voxelome.imageio import MaskArray, Volume, load_json, load_volume, sidecar_path
 from voxelome.orientation import reorder_like, to_canonical
 from voxelome.reports.figures import Plane, mosaic
 from voxelome.reports.model import Figure
+from voxelome.reports.plots import densities
 from voxelome.step import StepRecord
 
 Records = Mapping[str, list[StepRecord]]
@@ -62,6 +63,7 @@ def figures_of(records: Records) -> list[Figure]:
         _gradient_echo_masks,
         _maps,
         _labels,
+        _histograms,
     )
     return [figure for make in makers for figure in make(records)]
 
@@ -233,3 +235,16 @@ def _labels(records: Records) -> Iterator[Figure]:
         yield Figure(
             f"{item['name']} in {item['space']}", "Masks that were given with the data.", png=picture
         )
+
+
+def _histograms(records: Records) -> Iterator[Figure]:
+    for item in _found(records, "radiomics", "features"):
+        if item.get("desc") == "histogram":
+            for image, regions in load_json(sidecar_path(item["path"]))["Densities"].items():
+                curves = {name: (*curve["values"], curve["density"]) for name, curve in regions.items()}
+                if curves:
+                    caption = (
+                        "Each region's curve is as high as its row, whatever its size. Two peaks may be two "
+                        "tissues; values far out may be vessels, or a mask that reaches over an edge."
+                    )
+                    yield Figure(f"Histograms of {image}", caption, svg=densities(curves, image))

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from nipype.interfaces.base import Directory, File, SimpleInterface, isdefined, traits
 
 from voxelome.bids.names import bids_name, unit_entities
-from voxelome.errors import InputError, blame
-from voxelome.imageio import load_volume, load_yaml, save_json, save_text, sidecar_path
+from voxelome.errors import blame
+from voxelome.imageio import load_yaml, save_json, save_text, sidecar_path
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.step import StepRecord, recording, use_threads
 
 if TYPE_CHECKING:
-    from voxelome.interfaces.roi import Region
-    from voxelome.radiomics.extract import FeatureValue
+    from voxelome.interfaces.measure import HistogramSettings, Row
     from voxelome.radiomics.settings import RadiomicsSettings
 
 COLUMNS = (
@@ -50,6 +49,7 @@ class RadiomicsInputs(StepInputs):
     images = traits.List(
         traits.Str(), value=["*"], usedefault=True, desc="names or patterns of the images to measure"
     )
+    histogram = traits.Str("{}", usedefault=True, desc="settings of the histograms, as JSON (docs/steps.md)")
     parameters = File(exists=True, desc="parameter file of PyRadiomics; replaces the three settings above")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
@@ -61,7 +61,8 @@ class ExtractRadiomics(SimpleInterface):
     output_spec = StepOutputs
 
     def _run_interface(self, runtime: Any) -> Any:
-        from voxelome.interfaces.roi import regions_of
+        from voxelome.interfaces.measure import HistogramSettings, measure_images, measure_shapes
+        from voxelome.interfaces.roi import midplane_of, regions_of
         from voxelome.radiomics.algebra import parse_recipes
         from voxelome.radiomics.selfcheck import check_engine
         from voxelome.radiomics.settings import unused_parameters
@@ -77,28 +78,42 @@ class ExtractRadiomics(SimpleInterface):
             with blame("radiomics: regions"):
                 recipes = parse_recipes(json.loads(spec.regions))
             regions = regions_of(inputs, recipes, spec.rois, record)
-            rows = _features(_images(inputs, spec.images, record), regions, settings, record)
-            entities = unit_entities(spec.unit)
-            path = Path(spec.out_dir) / bids_name({**entities, "desc": "radiomics"}, "features", ".tsv")
-            save_text(path, _table(entities, rows))
-            save_json(sidecar_path(path), self._dictionary(settings, given))
-            record.add(path, "features")
+            histogram = HistogramSettings(**json.loads(spec.histogram))
+            rows, histograms, densities = measure_shapes(regions, settings), [], {}
+            planes = {space: midplane_of(inputs, space) for space in {region.space for region in regions}}
+            images = _images(inputs, spec.images, record)
+            for name, found in measure_images(images, regions, planes, settings, histogram, spec.num_threads):
+                rows += found.features
+                histograms += found.histograms
+                densities[name] = found.densities
+                record.warnings += found.warnings
+            self._save("radiomics", rows, self._dictionary(settings, given), record)
+            if histogram.wanted:
+                self._save("histogram", histograms, _about_histograms(histogram, densities), record)
             record.parameters = {
                 "bins": settings.bin_width or settings.bin_count,
                 "filter": ", ".join(settings.image_types),
             }
-            missing = sum(value.reason != "" for *_, value in rows)
+            missing = sum(row.value.reason != "" for row in rows)
             record.quality |= {
                 "features": len(rows),
                 "features not available": missing,
                 "features of the self-check": checked,
             }
             if rows:
-                record.done.append(f"{len(rows)} features of {len({roi for _, roi, _ in rows})} region(s).")
+                record.done.append(f"{len(rows)} features of {len({row.roi for row in rows})} region(s).")
             else:
                 record.skip("features", "there is no pair of an image and a region on one grid")
         self._results["record"] = spec.record
         return runtime
+
+    def _save(self, desc: str, rows: list[Row], about: dict[str, Any], record: StepRecord) -> None:
+        """Write a long table and its dictionary."""
+        entities = unit_entities(self.inputs.unit)
+        path = Path(self.inputs.out_dir) / bids_name({**entities, "desc": desc}, "features", ".tsv")
+        save_text(path, _table(entities, rows))
+        save_json(sidecar_path(path), about)
+        record.add(path, "features", desc=desc)
 
     def _settings(self) -> tuple[RadiomicsSettings, dict[str, Any]]:
         """How features are computed, and what the parameter file holds, where there is one."""
@@ -131,46 +146,14 @@ class ExtractRadiomics(SimpleInterface):
         }
 
 
-def _features(
-    images: list[dict[str, Any]], regions: list[Region], settings: RadiomicsSettings, record: StepRecord
-) -> list[tuple[str, str, FeatureValue]]:
-    """Return image, region and feature: the shape of each region, then every image with all regions on it."""
-    from voxelome.radiomics.extract import extract_regions, shape_features
-    from voxelome.segmentation.carry import same_grid
-
-    rows: list[tuple[str, str, FeatureValue]] = []
-    for region in regions:
-        if region.shape:
-            with blame(region.path):
-                values = shape_features(region.mask, region.affine, settings)
-            rows += [(region.space, region.name, value) for value in values]
-    for image in images:
-        here = [region for region in regions if region.space == image["space"]]
-        if not here:
-            continue
-        volume = load_volume(image["path"])
-        for region in here:
-            if not same_grid(volume.data.shape, volume.affine, region.mask.shape, region.affine):
-                problem = f"lies on another grid than the region {region.name} ({region.path})"
-                raise InputError(image["path"], problem, "resample one to the grid of the other")
-        # Images and maps are exactly 0 where they are not known: outside of what the field of
-        # view, the background removal or the mask of the maps leave.
-        known = volume.data != 0
-        with blame(image["path"]):
-            found = extract_regions(
-                volume.data, {region.name: region.mask & known for region in here}, volume.affine, settings
-            )
-        for name, features in found.items():
-            rows += [(image["image"], name, value) for value in features.values]
-            if doubtful := features.doubtful_levels():
-                record.warnings.append(_levels(image["image"], name, doubtful))
-    return rows
-
-
-def _levels(image: str, roi: str, doubtful: dict[str, int]) -> str:
-    """Sentence on numbers of gray levels that say little about texture."""
-    counts = ", ".join(f"{name} {count}" for name, count in doubtful.items())
-    return f"{image}, {roi}: few or very many gray levels ({counts}); another bin width or a bin count suits."
+def _about_histograms(histogram: HistogramSettings, densities: dict[str, Any]) -> dict[str, Any]:
+    """Dictionary of the table of histograms, with the curves for plots."""
+    return {
+        "Description": "Histograms of regions, one value a row",
+        "Reference": histogram.reference or "n/a",
+        "Thresholds": histogram.thresholds,
+        "Densities": densities,
+    }
 
 
 def _images(records: list[StepRecord], wanted: list[str], record: StepRecord) -> list[dict[str, Any]]:
@@ -184,7 +167,7 @@ def _images(records: list[StepRecord], wanted: list[str], record: StepRecord) ->
     return chosen
 
 
-def _table(entities: dict[str, str], rows: list[tuple[str, str, FeatureValue]]) -> str:
+def _table(entities: dict[str, str], rows: list[Row]) -> str:
     """Long table as TSV; a value that could not be computed is n/a."""
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")

@@ -15,12 +15,17 @@ from voxelome.step import StepRecord
 
 
 class Region(NamedTuple):
-    """A region on the grid of its space; `shape` says whether its shape is measured there."""
+    """A region on the grid of its space.
+
+    `shape` says whether its shape is measured there, `measured` whether its intensities are; the others
+    serve as references.
+    """
 
     path: str
     name: str
     space: str
     shape: bool
+    measured: bool
     mask: MaskArray
     affine: Affine
 
@@ -28,7 +33,7 @@ class Region(NamedTuple):
 def regions_of(
     records: list[StepRecord], recipes: Sequence[Recipe], wanted: Sequence[str], record: StepRecord
 ) -> list[Region]:
-    """Return the regions of a visit whose names match one of the patterns wanted.
+    """Return the regions of a visit; those whose names match one of the patterns wanted are measured.
 
     The shape of a region is measured once, on the grid of the reference; where the visit has no reference,
     on the grid that there is. What could not be made is noted in the record.
@@ -37,16 +42,15 @@ def regions_of(
     if recipes:
         spaces = dict.fromkeys(region.space for region in regions)
         regions += [new for space in spaces for new in _made(space, regions, records, recipes, record)]
-    chosen = [item for item in regions if any(fnmatchcase(item.name, pattern) for pattern in wanted)]
-    if regions and not chosen:
-        names = ", ".join(dict.fromkeys(region.name for region in regions))
-        record.skip("features", f"no region is named {' or '.join(wanted)}; there are: {names}")
-    seen: set[str] = set()
-    measured = []
-    for region in chosen:
-        measured.append(region._replace(shape=region.name not in seen))
-        seen.add(region.name)
-    return measured
+    seen: dict[str, None] = {}
+    marked = []
+    for region in regions:
+        measured = any(fnmatchcase(region.name, pattern) for pattern in wanted)
+        marked.append(region._replace(measured=measured, shape=measured and region.name not in seen))
+        seen[region.name] = None
+    if marked and not any(region.measured for region in marked):
+        record.skip("features", f"no region is named {' or '.join(wanted)}; there are: {', '.join(seen)}")
+    return marked
 
 
 def midplane_of(records: list[StepRecord], space: str) -> Affine | None:
@@ -76,7 +80,7 @@ def _given(records: list[StepRecord], record: StepRecord) -> list[Region]:
         volume = volumes[path]
         mask = volume.data == value
         if mask.any():
-            regions.append(Region(path, name, space, True, mask, volume.affine))
+            regions.append(Region(path, name, space, True, True, mask, volume.affine))
         else:
             record.skip(f"features of {name} in the space of {space}", "the region has no voxel there")
     return regions
@@ -118,6 +122,6 @@ def _made(
     for what, why in made.skipped:
         record.skip(f"region {what} in the space of {space}", why)
     return [
-        Region("radiomics: regions", name, space, True, mask, first.affine)
+        Region("radiomics: regions", name, space, True, True, mask, first.affine)
         for name, mask in made.masks.items()
     ]

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pywt
 import SimpleITK
 
 from voxelome.imageio import Array, MaskArray
+from voxelome.radiomics.checks import Box
 from voxelome.radiomics.itk import Spacing, to_itk
 from voxelome.radiomics.settings import RadiomicsSettings
 
-Box: TypeAlias = tuple[slice, slice, slice]
 # Central differences reach one voxel.
 _GRADIENT_REACH = 1
 

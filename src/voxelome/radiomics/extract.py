@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK
 from radiomics import imageoperations
-from scipy import ndimage
 
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
-from voxelome.radiomics.derived import Box, DerivedImage, derived_images, derived_names
+from voxelome.radiomics.checks import NOWHERE, Box, box_of, unusable_region, unusable_values
+from voxelome.radiomics.derived import DerivedImage, derived_images, derived_names
 from voxelome.radiomics.engine import RegionValues, class_features, feature_names
 from voxelome.radiomics.itk import Spacing, to_itk
-from voxelome.radiomics.settings import MAXIMUM_LEVELS, TEXTURES, RadiomicsSettings
+from voxelome.radiomics.results import FeatureValue, RegionFeatures
+from voxelome.radiomics.settings import TEXTURES, RadiomicsSettings
 
 FILTER = "original"
-# A cube of one voxel has no texture; a line or a plane has none in three dimensions.
-DIMENSIONS = 3
-_NOWHERE: Box = (slice(0, 0), slice(0, 0), slice(0, 0))
 # Where voxel sizes do not count.
 _ANY_SPACING: Spacing = (1.0, 1.0, 1.0)
 _SHAPE_OF_ANY_SIZE = RadiomicsSettings(None, 32, minimum_voxels=1)
 # What PyRadiomics gives for a neighborhood matrix of zeros; its other features are then placeholders too.
 _NO_COARSENESS = 1e6
-# Fewer or more gray levels than these say little about texture.
-USEFUL_LEVELS = (4, 1000)
 
 _INTENSITY = (
     "10Percentile",
@@ -69,39 +64,6 @@ UNITS: dict[tuple[str, str], str] = {
     ("shape2D", "PixelSurface"): "mm2",
     ("shape2D", "PerimeterSurfaceRatio"): "mm-1",
 }
-
-
-@dataclass(frozen=True)
-class FeatureValue:
-    """One feature; `value` is None where it cannot be computed, and `reason` then says why."""
-
-    filter: str
-    feature_class: str
-    feature: str
-    value: float | None
-    unit: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class RegionFeatures:
-    """Features of one region of one image.
-
-    Attributes
-    ----------
-    values : list of FeatureValue
-        Every feature of every class and derived image, also those that the region does not allow.
-    levels : dict
-        Gray levels between the extremes of the region, for every derived image that has any.
-    """
-
-    values: list[FeatureValue] = field(default_factory=list)
-    levels: dict[str, int] = field(default_factory=dict)
-
-    def doubtful_levels(self) -> dict[str, int]:
-        """Return the derived images whose number of gray levels is under 4 or over 1,000."""
-        low, high = USEFUL_LEVELS
-        return {name: count for name, count in self.levels.items() if not low <= count <= high}
 
 
 @dataclass(frozen=True)
@@ -188,8 +150,8 @@ def shape_features(
     region, spacing, reason = mask.transpose(), (third, second, first), ""
     if settings.resamples:
         _, region, spacing, reason = _own_grid(region.astype(np.uint8), region, spacing, settings)
-    box = _box(region)
-    reason = reason or _unusable(region, box, settings)
+    box = box_of(region)
+    reason = reason or unusable_region(region, box, settings)
     part = RegionValues(region[box].astype(np.float64), region[box], spacing, settings.options)
     values: list[FeatureValue] = []
     for name in settings.shapes:
@@ -222,7 +184,7 @@ def _own_grid(
 
     There the part is cut out before the filters, so that every region has derived images of its own.
     """
-    if _unusable(mask, _box(mask), settings):
+    if unusable_region(mask, box_of(mask), settings):
         return whole, mask, spacing, ""
     image, region = to_itk(whole, spacing), to_itk(mask, spacing)
     options = {"interpolator": "sitkBSpline", "padDistance": 5, **settings.options, "label": 1}
@@ -240,8 +202,8 @@ def _own_grid(
 
 def _region(whole: Array, mask: MaskArray, settings: RadiomicsSettings, reason: str = "") -> _Region:
     """Return a region on the grid of its image, resegmented where asked, and why it has no features."""
-    box = _box(mask)
-    reason = reason or _unusable(mask, box, settings)
+    box = box_of(mask)
+    reason = reason or unusable_region(mask, box, settings)
     if not reason and settings.options.get("resegmentRange") is not None:
         try:
             kept = imageoperations.resegmentMask(
@@ -253,8 +215,8 @@ def _region(whole: Array, mask: MaskArray, settings: RadiomicsSettings, reason: 
             return _Region(mask, box, f"Resegmentation left nothing: {error}.")
         mask = np.zeros_like(mask)
         mask[box] = SimpleITK.GetArrayFromImage(kept) == 1
-        box = _box(mask)
-        reason = _unusable(mask, box, settings)
+        box = box_of(mask)
+        reason = unusable_region(mask, box, settings)
     return _Region(mask, box, reason)
 
 
@@ -269,7 +231,7 @@ def _extracted(
         together = np.logical_or.reduce([region.mask for region in usable])
         images = derived_images(whole, together, spacing, box, settings)
     else:
-        box = _NOWHERE
+        box = NOWHERE
         images = iter(DerivedImage(name, None, options) for name, options in derived_names(settings))
     for derived in images:
         for name, region in regions.items():
@@ -292,7 +254,7 @@ def _add(
             slice(a.start - b.start, a.stop - b.start) for a, b in zip(region.box, box, strict=True)
         )
         part = RegionValues(derived.values[inner], region.mask[region.box], spacing, derived.options)
-        reason, levels = _unusable_values(part.values[part.mask], derived.options)
+        reason, levels = unusable_values(part.values[part.mask], derived.options)
         if levels:
             found.levels[derived.name] = levels
         if levels == 1:
@@ -308,52 +270,6 @@ def _around(boxes: list[Box]) -> Box:
     low = [min(box[axis].start for box in boxes) for axis in range(3)]
     high = [max(box[axis].stop for box in boxes) for axis in range(3)]
     return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
-
-
-def _box(mask: MaskArray) -> Box:
-    """Return the smallest box around the region; one without voxels where the region is empty."""
-    if mask.ndim != DIMENSIONS:
-        raise DataError(f"the region has {mask.ndim} dimensions", "give an image of three")
-    (found,) = ndimage.find_objects(mask.astype(np.uint8), 1)
-    return found or _NOWHERE
-
-
-def _unusable(mask: MaskArray, box: Box, settings: RadiomicsSettings) -> str:
-    """Say why a region has no features; empty where it has."""
-    count = int(np.count_nonzero(mask[box]))
-    if count == 0:
-        return "The region is empty."
-    if count < settings.minimum_voxels:
-        return f"The region has {count} voxels, fewer than {settings.minimum_voxels}."
-    thick = sum(part.stop - part.start > 1 for part in box)
-    needed = settings.options.get(
-        "minimumROIDimensions", 2 if settings.options.get("force2D") else DIMENSIONS
-    )
-    if thick == 0:
-        return "The region is one voxel."
-    if thick < needed:
-        wanted = "three" if needed == DIMENSIONS else "two"
-        return f"The region is one voxel thick: features in {wanted} dimensions are not defined."
-    return ""
-
-
-def _unusable_values(inside: Array, options: Mapping[str, Any]) -> tuple[str, int]:
-    """Say why intensities have no features, empty where they have, and how many gray levels they span."""
-    if wrong := int(np.sum(~np.isfinite(inside))):
-        return f"{wrong} of the region's {inside.size} voxels are not finite.", 0
-    low, high = float(inside.min()), float(inside.max())
-    if low == high:
-        return f"The image is constant in the region ({low:g}).", 0
-    count = options.get("binCount")
-    width = (high - low) / count if count else options["binWidth"]
-    if width <= np.spacing(max(abs(low), abs(high))):
-        return f"Intensities differ by rounding only (from {low!r} to {high!r}).", 0
-    # PyRadiomics puts the edges at multiples of a width.
-    levels = count or int(np.floor(high / width) - np.floor(low / width)) + 1
-    if levels > MAXIMUM_LEVELS:
-        span = f"Intensities from {low:g} to {high:g}"
-        return f"{span} make {levels}, more than {MAXIMUM_LEVELS} gray levels of width {width:g}.", levels
-    return "", levels
 
 
 def _computed(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,6 @@ MAXIMUM_LEVELS = 1024
 DEFAULT_BIN_WIDTH = 25.0
 # The caller decides these: which region, on which grid, and what is logged.
 NOT_USED = ("label", "label_channel", "geometryTolerance", "correctMask", "additionalInfo")
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-_ORIGINAL: Mapping[str, Mapping[str, Any]] = MappingProxyType({"Original": _NOTHING})
 
 
 @dataclass(frozen=True)
@@ -64,10 +61,10 @@ class RadiomicsSettings:
     bin_count: int | None
     classes: tuple[str, ...] = CLASSES
     minimum_voxels: int = 10
-    image_types: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: _ORIGINAL)
+    image_types: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"Original": {}})
     shapes: tuple[str, ...] = ("shape",)
-    features: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
-    options: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.bin_width is None) == (self.bin_count is None):

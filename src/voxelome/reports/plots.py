@@ -89,6 +89,37 @@ def strip(groups: Mapping[str, Sequence[tuple[str, float]]], title: str, unit: s
     return _svg(_WIDTH, bottom + 44, words, parts)
 
 
+def densities(curves: Mapping[str, tuple[float, float, Sequence[float]]], title: str, unit: str = "") -> str:
+    """Smooth histograms of several regions as SVG, one above the other on one axis, each as high as its row.
+
+    Parameters
+    ----------
+    curves : mapping of str to (float, float, sequence of float)
+        By region: first and last value of the curve, and the curve at even steps between them.
+    title, unit : str
+        What the values are.
+    """
+    axis = _Axis(min(low for low, _, _ in curves.values()), max(high for _, high, _ in curves.values()))
+    row_height = 64
+    parts: list[str] = []
+    for row, (name, (low, high, curve)) in enumerate(curves.items()):
+        bottom = 12 + row_height * (row + 1)
+        top = max(curve) or 1.0
+        places = zip(np.linspace(low, high, len(curve)), curve, strict=True)
+        points = [(axis.at(float(x)), bottom - 52 * float(y) / top) for x, y in places]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        area = f"{points[0][0]:.1f},{bottom:g} {line} {points[-1][0]:.1f},{bottom:g}"
+        parts += [
+            f'<polygon points="{area}" fill="{ACCENT}" fill-opacity=".25"/>',
+            f'<polyline points="{line}" fill="none" stroke="{ACCENT}" stroke-width="1.6"/>',
+            _label(bottom - 12, name),
+        ]
+    bottom = 12 + row_height * len(curves)
+    words = f"{title} ({unit})" if unit else title
+    parts += axis.draw(bottom, words)
+    return _svg(_WIDTH, bottom + 44, words, parts)
+
+
 def bars(values: Mapping[str, float], title: str, unit: str = "") -> str:
     """Horizontal bars as SVG, one a value, in the order given; each is labelled with its value.
 

@@ -1,0 +1,196 @@
+"""Measure every region on one image after another, or on several at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from voxelome.errors import InputError, blame
+from voxelome.imageio import MaskArray, load_volume
+from voxelome.interfaces.roi import Region
+from voxelome.radiomics.algebra import BRAIN, mirrored
+from voxelome.radiomics.extract import extract_regions, shape_features
+from voxelome.radiomics.histogram import (
+    RELATIVE,
+    histogram_features,
+    reference_level,
+    smooth_density,
+)
+from voxelome.radiomics.results import FeatureValue
+from voxelome.radiomics.settings import RadiomicsSettings
+from voxelome.segmentation.carry import same_grid
+from voxelome.step import use_threads
+
+CONTRALATERAL = "contralateral"
+
+
+class Row(NamedTuple):
+    """One feature of one region of one image."""
+
+    image: str
+    roi: str
+    value: FeatureValue
+
+
+@dataclass(frozen=True)
+class HistogramSettings:
+    """How histograms are made.
+
+    Attributes
+    ----------
+    wanted : bool
+        Whether they are made.
+    reference : str
+        Region whose median becomes 1 in the class of relative features; ``contralateral`` is the mirror image
+        of each region. Empty: no relative features.
+    thresholds : mapping
+        By name or pattern of images: where fractions below and above are told.
+    """
+
+    wanted: bool = True
+    reference: str = ""
+    thresholds: dict[str, list[float]] = field(default_factory=dict)
+
+    def of(self, image: str) -> list[float]:
+        """Thresholds of an image, ascending."""
+        found = (values for pattern, values in self.thresholds.items() if fnmatchcase(image, pattern))
+        return sorted({float(value) for values in found for value in values})
+
+
+@dataclass
+class Measured:
+    """What was measured on one image.
+
+    Attributes
+    ----------
+    features, histograms : list of Row
+        Rows of the two tables.
+    densities : dict
+        By region: first and last value of the curve, and the curve.
+    warnings : list of str
+        Sentences.
+    """
+
+    features: list[Row] = field(default_factory=list)
+    histograms: list[Row] = field(default_factory=list)
+    densities: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+class _Job(NamedTuple):
+    image: str
+    path: str
+    regions: list[Region]
+    to_midplane: Any
+    settings: RadiomicsSettings
+    histogram: HistogramSettings
+
+
+def measure_shapes(regions: Sequence[Region], settings: RadiomicsSettings) -> list[Row]:
+    """Return the shape features of regions; their image is the space in which they were measured."""
+    rows = []
+    for region in regions:
+        if region.shape:
+            with blame(region.path):
+                values = shape_features(region.mask, region.affine, settings)
+            rows += [Row(region.space, region.name, value) for value in values]
+    return rows
+
+
+def measure_images(
+    images: Sequence[dict[str, Any]],
+    regions: Sequence[Region],
+    midplanes: dict[str, Any],
+    settings: RadiomicsSettings,
+    histogram: HistogramSettings,
+    threads: int,
+) -> Iterator[tuple[str, Measured]]:
+    """Measure all regions on each image of their space, on several images at once where there are threads.
+
+    Yields
+    ------
+    name, measured : str, Measured
+        In the order of the images; an image without a region in its space is left out.
+    """
+    jobs = []
+    for image in images:
+        here = [region for region in regions if region.space == image["space"]]
+        if any(region.measured for region in here):
+            plane = midplanes.get(image["space"])
+            jobs.append(_Job(image["image"], image["path"], here, plane, settings, histogram))
+    if min(threads, len(jobs)) < 2:
+        for job in jobs:
+            yield job.image, _measure(job)
+        return
+    # Processes, because PyRadiomics holds the interpreter's lock; none is forked off a process with threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(threads, len(jobs)), context, use_threads, (1,)) as pool:
+        for job, measured in zip(jobs, pool.map(_measure, jobs), strict=True):
+            yield job.image, measured
+
+
+def _measure(job: _Job) -> Measured:
+    volume = load_volume(job.path)
+    for region in job.regions:
+        if not same_grid(volume.data.shape, volume.affine, region.mask.shape, region.affine):
+            problem = f"lies on another grid than the region {region.name} ({region.path})"
+            raise InputError(job.path, problem, "resample one to the grid of the other")
+    # Images and maps are exactly 0 where they are not known: outside of what the field of
+    # view, the background removal or the mask of the maps leave.
+    known = volume.data != 0
+    masks = {region.name: region.mask & known for region in job.regions if region.measured}
+    result = Measured()
+    with blame(job.path):
+        found = extract_regions(volume.data, masks, volume.affine, job.settings)
+    for name, features in found.items():
+        result.features += [Row(job.image, name, value) for value in features.values]
+        if doubtful := features.doubtful_levels():
+            counts = ", ".join(f"{name} {count}" for name, count in doubtful.items())
+            result.warnings.append(
+                f"{job.image}, {name}: few or very many gray levels ({counts}); another bin width or a bin "
+                "count suits."
+            )
+    if job.histogram.wanted:
+        for name, mask in masks.items():
+            _add_histogram(result, job, name, volume.data, mask, known)
+    return result
+
+
+def _add_histogram(
+    result: Measured, job: _Job, name: str, data: Any, mask: MaskArray, known: MaskArray
+) -> None:
+    """Append the histogram of one region, and that relative to its reference."""
+    inside, thresholds = data[mask], job.histogram.of(job.image)
+    rows = histogram_features(inside, thresholds)
+    if rows[0].value is not None:
+        curve = smooth_density(inside)
+        ends = [float(curve.values[0]), float(curve.values[-1])]
+        result.densities[name] = {"values": ends, "density": [float(f"{y:.4g}") for y in curve.density[::2]]}
+    if job.histogram.reference:
+        normal, reason = _reference(job, name, known)
+        level = float("nan")
+        if normal is not None:
+            level, reason = reference_level(data[normal])
+        relative = inside / level if not reason else inside
+        rows += histogram_features(relative, thresholds, feature_class=RELATIVE, unit="1", reason=reason)
+    result.histograms += [Row(job.image, name, value) for value in rows]
+
+
+def _reference(job: _Job, name: str, known: MaskArray) -> tuple[MaskArray | None, str]:
+    """Return what is normal for a region, or None and why it is not known."""
+    masks = {region.name: region.mask for region in job.regions}
+    wanted = job.histogram.reference
+    if wanted != CONTRALATERAL:
+        return (masks[wanted] & known, "") if wanted in masks else (None, f"There is no region {wanted}.")
+    if job.to_midplane is None or BRAIN not in masks:
+        return None, "The other hemisphere is not known without a template space and a brain mask."
+    region = next(region for region in job.regions if region.name == name)
+    other = mirrored(region.mask, region.affine, job.to_midplane)
+    normal: MaskArray = np.logical_and.reduce([other, masks[BRAIN], ~region.mask, known])
+    return normal, ""
