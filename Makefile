@@ -5,7 +5,7 @@ BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
 .PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features lock
-.PHONY: format clean
+.PHONY: format clean test-mirp
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -32,6 +32,16 @@ lint: setup
 unit: setup
 	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e
 	$(BIN)/pytest tests/workflow tests/e2e
+
+# The IBSI engine: mirp needs a newer scipy than antspyx allows, so it has an environment of its own.
+test-mirp: .venv-mirp/.ready
+	PYTHONPATH=src .venv-mirp/bin/python -m pytest --noconftest tests/numerics/test_ibsi_engine.py
+
+.venv-mirp/.ready: envs/radiomics-ibsi.txt
+	$(PYTHON) -m venv --clear .venv-mirp
+	.venv-mirp/bin/pip install -q --disable-pip-version-check --no-deps -r envs/radiomics-ibsi.txt
+	.venv-mirp/bin/pip install -q --disable-pip-version-check "pytest>=8.3"
+	touch $@
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -62,4 +72,4 @@ lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-mirp demo

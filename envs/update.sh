@@ -3,9 +3,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 compile="uv pip compile -q --universal --python-version 3.11 --no-annotate --custom-compile-command 'make lock'"
-eval "$compile" --all-extras --group dev pyproject.toml -o envs/lock.txt
-for stage in preprocess register qsm segment radiomics model report; do
-  eval "$compile" --extra $stage -c envs/lock.txt pyproject.toml -o envs/$stage.txt
+eval "$compile" --extra all --group dev pyproject.toml -o envs/lock.txt
+for stage in preprocess register qsm segment radiomics radiomics-ibsi model report; do
+  # mirp needs a newer scipy than antspyx allows: its environment has versions of its own.
+  case $stage in radiomics-ibsi) same="" ;; *) same="-c envs/lock.txt" ;; esac
+  eval "$compile" --extra $stage $same pyproject.toml -o envs/$stage.txt
   {
     echo "# Made by envs/update.sh from $stage.txt."
     echo "channels: [conda-forge, nodefaults]"

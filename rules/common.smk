@@ -61,11 +61,13 @@ CODE = {
         "register",
         "qsm",
         "segment",
-        "radiomics",
         "model",
         "report",
     )
 }
+RADIOMICS = "radiomics-ibsi" if config["radiomics"]["engine"] == "mirp" else "radiomics"
+CODE["radiomics"] = code_digest("voxelome.interfaces.radiomics", RADIOMICS)
+CODE["features"] = code_digest("voxelome.interfaces.features", "model")
 CODE["midway"] = code_digest("voxelome.interfaces.midway", "register")
 
 # The steps' scripts are found by their names. Without images or conda environments they run with the

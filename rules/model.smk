@@ -28,7 +28,7 @@ rule features:
         mem_mb=memory(4000),
         runtime=60,
     params:
-        code=CODE["model"],
+        code=CODE["features"],
         out_dir=OUT_DIR / "group",
     shell:
         "assemble_features.py --unit group --cohort {input.cohort} --steps-dir steps"

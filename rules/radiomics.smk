@@ -11,15 +11,16 @@ rule radiomics:
     benchmark:
         "benchmarks/{unit}/radiomics.tsv"
     conda:
-        "../envs/radiomics.yaml"
+        f"../envs/{RADIOMICS}.yaml"
     container:
-        CONTAINERS["radiomics"]
+        CONTAINERS[RADIOMICS]
     threads: config["omp_nthreads"]
     resources:
         mem_mb=memory(4000),
         runtime=120,
     params:
         code=CODE["radiomics"],
+        engine=config["radiomics"]["engine"],
         bin_count=config["radiomics"]["bin_count"],
         bin_width=config["radiomics"]["bin_width"],
         minimum_voxels=config["radiomics"]["minimum_voxels"],
@@ -32,7 +33,7 @@ rule radiomics:
         out_dir=anat_of,
     shell:
         "extract_radiomics.py --unit {wildcards.unit} --records {input.records}"
-        " --bin-count {params.bin_count} --bin-width {params.bin_width} --minimum-voxels {params.minimum_voxels}"
+        " --engine {params.engine} --bin-count {params.bin_count} --bin-width {params.bin_width} --minimum-voxels {params.minimum_voxels}"
         " --histogram {params.histogram:q}"
         " --regions {params.regions:q} --rois {params.rois:q} --images {params.images:q} {params.given:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

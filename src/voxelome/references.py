@@ -152,6 +152,17 @@ REFERENCES = (
         "10.1158/0008-5472.CAN-17-0339",
     ),
     Reference(
+        "ibsi",
+        ("radiomics",),
+        "definitions of radiomic features",
+        "Zwanenburg, A. and others",
+        "The image biomarker standardization initiative: standardized quantitative radiomics for "
+        "high-throughput image-based phenotyping",
+        "Radiology 295:328-338",
+        2020,
+        "10.1148/radiol.2020191145",
+    ),
+    Reference(
         "sklearn",
         ("model",),
         "models",

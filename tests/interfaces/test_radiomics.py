@@ -2,12 +2,14 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from voxelome.errors import InputError
-from voxelome.imageio import save_volume
+from voxelome.imageio import save_volume, sidecar_path
 from voxelome.interfaces import AssembleFeatures, ExtractRadiomics
 from voxelome.step import StepRecord
 
@@ -22,7 +24,7 @@ def visit(tmp_path):
     brain[4:16, 4:16, 4:16] = True
     registered = StepRecord("register", "sub-01")
     registered.add(save_volume(tmp_path / "mask.nii.gz", brain, AFFINE), "mask", space="T1w", name="brain")
-    data = rng.normal(10, 2, brain.shape)
+    data = rng.normal(10, 2, brain.shape).clip(1)
     registered.add(save_volume(tmp_path / "t1.nii.gz", data, AFFINE), "image", image="T1w", space="T1w")
     half = data.copy()
     half[:10] = 0
@@ -93,28 +95,78 @@ def test_the_shape_of_a_region_is_measured_once(visit):
     assert float(value(rows, "T1w", "brain", "VoxelVolume")["value"]) == 12**3 * 8
 
 
-def test_the_group_has_one_row_a_visit_and_one_column_a_feature(visit):
+@pytest.fixture
+def group(visit):
+    """The group's folder of two visits with the same features, and a function that assembles it."""
+    folder = visit[0]
+    for unit in ("sub-01", "sub-02"):
+        (folder / "steps" / unit).mkdir(parents=True)
+        record = StepRecord.load(folder / "radiomics.json")
+        for output in record.outputs:
+            found = Path(output["path"])
+            output["path"] = str(found.with_name(found.name.replace("sub-01", unit)))
+            Path(output["path"]).write_text(found.read_text().replace("sub-01", unit))
+            sidecar_path(output["path"]).write_bytes(sidecar_path(found).read_bytes())
+        record.save(folder / "steps" / unit / "radiomics.json")
+    (folder / "cohort.txt").write_text("sub-01\nsub-02\n")
+
+    def assemble():
+        AssembleFeatures(
+            unit="group",
+            cohort=str(folder / "cohort.txt"),
+            steps_dir=str(folder / "steps"),
+            out_dir=str(folder / "group"),
+            record=str(folder / "features.json"),
+        ).run()
+        return folder / "group"
+
+    return assemble
+
+
+def test_the_group_has_one_row_a_visit_and_one_column_a_feature(visit, group):
     folder, data, brain, rows = visit
-    (folder / "steps" / "sub-01").mkdir(parents=True)
-    record = StepRecord.load(folder / "radiomics.json")
-    record.save(folder / "steps" / "sub-01" / "radiomics.json")
-    (folder / "cohort.txt").write_text("sub-01\n")
-    AssembleFeatures(
-        unit="group",
-        cohort=str(folder / "cohort.txt"),
-        steps_dir=str(folder / "steps"),
-        out_dir=str(folder / "group"),
-        record=str(folder / "features.json"),
-    ).run()
-    (row,) = csv.DictReader((folder / "group" / "features.tsv").read_text().splitlines(), delimiter="\t")
-    assert row["participant_id"] == "sub-01"
+    row, other = csv.DictReader((group() / "features.tsv").read_text().splitlines(), delimiter="\t")
+    assert (row.pop("participant_id"), other.pop("participant_id")) == ("sub-01", "sub-02")
+    assert row == other
     assert row["session_id"] == "n/a"
     rows += rows_of(folder, "histogram")
-    assert len(row) == 2 + len({(r["image"], r["roi"], r["class"], r["feature"]) for r in rows})
-    assert float(row["T1w__brain__original__histogram__Percentile50"]) == pytest.approx(
-        np.median(data[brain]), rel=1e-5
-    )
-    assert float(row["T1w__brain__original__firstorder__Mean"]) == pytest.approx(data[brain].mean(), rel=1e-5)
+    assert len(row) == 1 + len({(r["image"], r["roi"], r["class"], r["feature"]) for r in rows})
+    mean = float(row["T1w__brain__original__firstorder__Mean"])
+    assert mean == pytest.approx(data[brain].mean(), rel=1e-5)
+    median = float(row["T1w__brain__original__histogram__Percentile50"])
+    assert median == pytest.approx(np.median(data[brain]), rel=1e-5)
+
+
+def test_the_group_has_the_same_values_long_and_wide_as_text_and_as_parquet(visit, group):
+    folder = group()
+    wide, long = (pd.read_parquet(folder / f"features{kind}.parquet") for kind in ("", "-long"))
+    options = {"sep": "\t", "na_values": "n/a", "keep_default_na": False}
+    for name, table in (("features", wide), ("features-long", long)):
+        text = pd.read_csv(folder / f"{name}.tsv", **options)
+        pd.testing.assert_frame_equal(text.fillna(-1), table.fillna(-1), check_dtype=False)
+    assert len(long) == 2 * len(rows_of(visit[0]) + rows_of(visit[0], "histogram"))
+    first = long.iloc[0]
+    name = "__".join(first[["image", "roi", "filter", "class", "feature"]])
+    assert wide.loc[0, name] == first["value"]
+
+
+def test_the_dictionary_of_the_group_explains_every_feature(visit, group):
+    folder = group()
+    about = json.loads((folder / "features.json").read_text())
+    for name in about["Names"]:
+        _, _, filtered, feature_class, feature = name.split("__")
+        assert about["Filters"][filtered]["Description"]
+        assert about["Features"][feature_class][feature]["Description"]
+    assert about["Features"]["firstorder"]["Mean"]["IBSI"] == "Q4LE"
+    assert about["Settings"]["Radiomic features, one value a row"]["bin_count"] == 32
+
+
+def test_visits_that_were_measured_with_other_settings_do_not_share_a_table(visit, group):
+    path = visit[0] / "sub-02_desc-radiomics_features.json"
+    path.write_text(path.read_text().replace('"bin_count": 32', '"bin_count": 64'))
+    with pytest.raises(InputError, match=r"sub-02.*was made with other settings than .*sub-01"):
+        group()
+    assert not (visit[0] / "group" / "features.json").exists()
 
 
 def again(folder, **settings):

@@ -7,6 +7,7 @@ from sklearn.mixture import GaussianMixture
 
 from voxelome.radiomics.histogram import (
     RELATIVE,
+    descriptions,
     fit_mixture,
     histogram_features,
     reference_level,
@@ -62,6 +63,10 @@ def test_fractions_below_and_above_a_threshold_are_counted():
     assert found["FractionAbove19.5"].value == 0.8
     assert found["FractionBelow80"].value == 0.8
     assert found["FractionAbove80"].value == 0.19
+
+
+def test_every_feature_is_described():
+    assert descriptions([2.5]).keys() == by_name(draw((100, 1, 0.2)), [2.5]).keys()
 
 
 def test_two_tissues_are_found_again_in_their_mixture():
@@ -138,10 +143,13 @@ def test_whole_numbers_with_few_values_have_a_histogram():
 
 
 def test_the_reference_is_a_median_and_refused_where_dividing_by_it_means_nothing():
-    assert reference_level(draw((101, 5, 1)))[0] == np.median(draw((101, 5, 1)))
-    assert "means nothing" not in reference_level(draw((101, 5, 1)))[1]
-    assert "is -5" in reference_level(np.linspace(-6, -4, 101))[1]
-    assert reference_level(np.ones(3))[1] == "Reference: The region has 3 voxels, fewer than 10."
+    normal, inside = draw((101, 50, 5)), draw((200, 80, 10))
+    assert reference_level(normal, inside) == (np.median(normal), "")
+    for values in ((normal - 50, inside), (normal, inside - 80), (-normal, inside)):
+        level, reason = reference_level(*values)
+        assert np.isnan(level)
+        assert "negative values" in reason
+    assert reference_level(np.ones(3), inside)[1] == "Reference: The region has 3 voxels, fewer than 10."
     rows = histogram_features(np.ones(20), feature_class=RELATIVE, unit="1", reason="no reference")
     assert {(item.feature_class, item.value, item.reason) for item in rows} == {
         (RELATIVE, None, "no reference")

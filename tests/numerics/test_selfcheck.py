@@ -14,7 +14,8 @@ from radiomics.featureextractor import RadiomicsFeatureExtractor
 from voxelome.errors import DataError
 from voxelome.radiomics import selfcheck
 
-STORED = Path(selfcheck.__file__).with_name("selfcheck.json")
+SETTINGS = selfcheck.SETTINGS["pyradiomics"]
+STORED = Path(selfcheck.__file__).with_name("selfcheck_pyradiomics.json")
 
 
 def by_pyradiomics():
@@ -25,9 +26,9 @@ def by_pyradiomics():
         item.SetSpacing(np.diag(affine)[:3].tolist())
     extractor = RadiomicsFeatureExtractor(
         {
-            "setting": {"binWidth": selfcheck.SETTINGS.bin_width},
-            "imageType": {name: dict(own) for name, own in selfcheck.SETTINGS.image_types.items()},
-            "featureClass": dict.fromkeys((*selfcheck.SETTINGS.shapes, *selfcheck.SETTINGS.classes)),
+            "setting": {"binWidth": SETTINGS.bin_width},
+            "imageType": {name: dict(own) for name, own in SETTINGS.image_types.items()},
+            "featureClass": dict.fromkeys((*SETTINGS.shapes, *SETTINGS.classes)),
         }
     )
     found = extractor.execute(*pair)
@@ -68,7 +69,7 @@ def test_a_wavelet_that_is_off_by_a_voxel_stops_the_run(monkeypatch):
 
 def test_a_feature_that_a_build_lacks_stops_the_run(monkeypatch):
     values = selfcheck.computed()
-    monkeypatch.setattr(selfcheck, "computed", lambda: {**values, "original_glcm_Idn": None})
+    monkeypatch.setattr(selfcheck, "computed", lambda engine: {**values, "original_glcm_Idn": None})
     with pytest.raises(DataError, match=r"1 of .*original_glcm_Idn is None"):
         selfcheck.check_engine()
 

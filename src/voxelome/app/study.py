@@ -81,10 +81,10 @@ def open_study(options: argparse.Namespace) -> Study:
     )
     check_config(config, "command line")
     parse_spaces(config["register"]["output_spaces"])
-    _check_parameters(config["radiomics"]["parameters"])
+    _check_parameters(config["radiomics"])
     _check_regions(config["radiomics"]["regions"])
     if "radiomics" in config["stages"]:
-        _check_engine()
+        _check_engine(config["radiomics"]["engine"])
     if options.level == "group":
         config["left_out"] = merge(_unfinished(plan, config, options.work_dir), config["left_out"])
         _check_group(config, options.bids_dir, plan)
@@ -179,17 +179,21 @@ def _check_group(config: Mapping[str, Any], bids_dir: Path, plan: Mapping[str, U
                 raise InputError(table, problem, suggest(column, columns))
 
 
-def _check_parameters(path: str) -> None:
-    """Refuse a parameter file of radiomics that every visit would refuse after its images were prepared."""
-    if not path:
-        return
-    content = load_yaml(path)
+def _check_parameters(given: Mapping[str, Any]) -> None:
+    """Refuse settings of radiomics that every visit would refuse after its images were prepared."""
+    path = given["parameters"]
+    content = load_yaml(path) if path else None
     # Where steps run in images of their own, PyRadiomics need not be here: the step then checks the file.
-    if find_spec("radiomics"):
-        from voxelome.radiomics.settings import from_parameters
+    if path and not find_spec("radiomics"):
+        return
+    from voxelome.radiomics.settings import chosen_settings
 
-        with blame(path):
-            from_parameters(content)
+    with blame(path or "radiomics"):
+        settings = chosen_settings(content, given["bin_width"], given["bin_count"], given["minimum_voxels"])
+        if given["engine"] == "mirp":
+            from voxelome.radiomics.ibsi_engine import check_settings
+
+            check_settings(settings)
 
 
 def _check_regions(items: list[dict[str, Any]]) -> None:
@@ -201,16 +205,16 @@ def _check_regions(items: list[dict[str, Any]]) -> None:
             parse_recipes(items)
 
 
-def _check_engine() -> None:
-    """Refuse to start with a build of PyRadiomics that computes something else.
+def _check_engine(engine: str) -> None:
+    """Refuse to start with a build of an engine that computes something else.
 
     Each step asks again, in the environment that it runs in.
     """
-    if find_spec("radiomics"):
+    if find_spec({"pyradiomics": "radiomics"}.get(engine, engine)):
         from voxelome.radiomics.selfcheck import check_engine
 
         with blame("radiomics"):
-            check_engine()
+            check_engine(engine)
 
 
 def _check_models(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:

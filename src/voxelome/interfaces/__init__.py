@@ -16,7 +16,7 @@ _HOMES = {
     "ReconstructQSM": "qsm",
     "CarryMasks": "segment",
     "ExtractRadiomics": "radiomics",
-    "AssembleFeatures": "model",
+    "AssembleFeatures": "features",
     "FitModel": "model",
     "ReportSubject": "report",
     "ReportGroup": "report",

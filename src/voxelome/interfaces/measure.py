@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from voxelome.errors import InputError, blame
 from voxelome.imageio import MaskArray, load_volume
+from voxelome.interfaces.measurable import Measurable
 from voxelome.interfaces.roi import Region
 from voxelome.radiomics.algebra import BRAIN, mirrored
-from voxelome.radiomics.extract import extract_regions, shape_features
 from voxelome.radiomics.histogram import (
     RELATIVE,
     histogram_features,
     reference_level,
     smooth_density,
 )
-from voxelome.radiomics.results import FeatureValue
+from voxelome.radiomics.results import FeatureValue, RegionFeatures
 from voxelome.radiomics.settings import RadiomicsSettings
 from voxelome.segmentation.carry import same_grid
 from voxelome.step import use_threads
@@ -83,33 +81,51 @@ class Measured:
     warnings: list[str] = field(default_factory=list)
 
 
+# What is normal for each region, or why that is not known.
+_Normals = dict[str, tuple[MaskArray | None, str]]
+
+
 class _Job(NamedTuple):
     image: str
     path: str
     regions: list[Region]
-    to_midplane: Any
+    normals: _Normals
+    engine: str
     settings: RadiomicsSettings
     histogram: HistogramSettings
 
 
-def measure_shapes(regions: Sequence[Region], settings: RadiomicsSettings) -> list[Row]:
+class Engine(NamedTuple):
+    """What computes features: functions as those of :mod:`voxelome.radiomics.extract`."""
+
+    extract_regions: Callable[..., dict[str, RegionFeatures]]
+    shape_features: Callable[..., list[FeatureValue]]
+
+
+def engine_of(name: str) -> Engine:
+    """Return the engine of that name, ``pyradiomics`` or ``mirp``; each stands in its own environment."""
+    if name == "mirp":
+        from voxelome.radiomics import ibsi_engine
+
+        return Engine(ibsi_engine.extract_regions, ibsi_engine.shape_features)
+    from voxelome.radiomics import extract
+
+    return Engine(extract.extract_regions, extract.shape_features)
+
+
+def measure_shapes(visit: Measurable) -> list[Row]:
     """Return the shape features of regions; their image is the space in which they were measured."""
     rows = []
-    for region in regions:
+    for region in visit.regions:
         if region.shape:
             with blame(region.path):
-                values = shape_features(region.mask, region.affine, settings)
+                values = engine_of(visit.engine).shape_features(region.mask, region.affine, visit.settings)
             rows += [Row(region.space, region.name, value) for value in values]
     return rows
 
 
 def measure_images(
-    images: Sequence[dict[str, Any]],
-    regions: Sequence[Region],
-    midplanes: dict[str, Any],
-    settings: RadiomicsSettings,
-    histogram: HistogramSettings,
-    threads: int,
+    visit: Measurable, histogram: HistogramSettings, threads: int
 ) -> Iterator[tuple[str, Measured]]:
     """Measure all regions on each image of their space, on several images at once where there are threads.
 
@@ -119,11 +135,24 @@ def measure_images(
         In the order of the images; an image without a region in its space is left out.
     """
     jobs = []
-    for image in images:
-        here = [region for region in regions if region.space == image["space"]]
+    normals: dict[str, _Normals] = {}
+    for image in visit.images:
+        space = image["space"]
+        here = [region for region in visit.regions if region.space == space]
         if any(region.measured for region in here):
-            plane = midplanes.get(image["space"])
-            jobs.append(_Job(image["image"], image["path"], here, plane, settings, histogram))
+            if space not in normals:
+                normals[space] = _normals(here, visit.midplanes.get(space), histogram)
+            jobs.append(
+                _Job(
+                    image["image"],
+                    image["path"],
+                    here,
+                    normals[space],
+                    visit.engine,
+                    visit.settings,
+                    histogram,
+                )
+            )
     if min(threads, len(jobs)) < 2:
         for job in jobs:
             yield job.image, _measure(job)
@@ -147,7 +176,7 @@ def _measure(job: _Job) -> Measured:
     masks = {region.name: region.mask & known for region in job.regions if region.measured}
     result = Measured()
     with blame(job.path):
-        found = extract_regions(volume.data, masks, volume.affine, job.settings)
+        found = engine_of(job.engine).extract_regions(volume.data, masks, volume.affine, job.settings)
     for name, features in found.items():
         result.features += [Row(job.image, name, value) for value in features.values]
         if doubtful := features.doubtful_levels():
@@ -173,24 +202,32 @@ def _add_histogram(
         ends = [float(curve.values[0]), float(curve.values[-1])]
         result.densities[name] = {"values": ends, "density": [float(f"{y:.4g}") for y in curve.density[::2]]}
     if job.histogram.reference:
-        normal, reason = _reference(job, name, known)
+        normal, reason = job.normals[name]
         level = float("nan")
         if normal is not None:
-            level, reason = reference_level(data[normal])
-        relative = inside / level if not reason else inside
+            level, reason = reference_level(data[normal & known], inside)
+        relative = inside if reason else inside / level
         rows += histogram_features(relative, thresholds, feature_class=RELATIVE, unit="1", reason=reason)
     result.histograms += [Row(job.image, name, value) for value in rows]
 
 
-def _reference(job: _Job, name: str, known: MaskArray) -> tuple[MaskArray | None, str]:
-    """Return what is normal for a region, or None and why it is not known."""
-    masks = {region.name: region.mask for region in job.regions}
-    wanted = job.histogram.reference
+def _normals(regions: list[Region], to_midplane: Any, histogram: HistogramSettings) -> _Normals:
+    """Return what is normal for each region that is measured, in one space."""
+    measured = [region for region in regions if region.measured]
+    masks = {region.name: region.mask for region in regions}
+    wanted = histogram.reference
+    if not histogram.wanted or not wanted:
+        return {}
     if wanted != CONTRALATERAL:
-        return (masks[wanted] & known, "") if wanted in masks else (None, f"There is no region {wanted}.")
-    if job.to_midplane is None or BRAIN not in masks:
-        return None, "The other hemisphere is not known without a template space and a brain mask."
-    region = next(region for region in job.regions if region.name == name)
-    other = mirrored(region.mask, region.affine, job.to_midplane)
-    normal: MaskArray = np.logical_and.reduce([other, masks[BRAIN], ~region.mask, known])
-    return normal, ""
+        found = masks.get(wanted)
+        return dict.fromkeys(masks, (found, "" if found is not None else f"There is no region {wanted}."))
+    if to_midplane is None or BRAIN not in masks:
+        reason = "The other hemisphere is not known without a template space and a brain mask."
+        return dict.fromkeys(masks, (None, reason))
+    return {
+        region.name: (
+            mirrored(region.mask, region.affine, to_midplane) & masks[BRAIN] & ~region.mask,
+            "",
+        )
+        for region in measured
+    }

@@ -1,4 +1,4 @@
-"""Assemble the group's feature table, and fit and validate one analysis."""
+"""Fit and validate one analysis."""
 
 from __future__ import annotations
 
@@ -12,62 +12,6 @@ from voxelome.errors import InputError, blame
 from voxelome.imageio import replacing, save_json
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.step import StepRecord, recording, use_threads
-
-
-class AssembleInputs(StepInputs):
-    """Inputs of :class:`AssembleFeatures`."""
-
-    cohort = File(mandatory=True, desc="text file with the visits to take, one a line")
-    steps_dir = Directory(mandatory=True, desc="folder with the records, <visit>/radiomics.json")
-    out_dir = Directory(mandatory=True, desc="group folder of the output dataset")
-
-
-class AssembleFeatures(SimpleInterface):
-    """Assemble the feature table of the group: one row a participant and visit."""
-
-    input_spec = AssembleInputs
-    output_spec = StepOutputs
-
-    def _run_interface(self, runtime: Any) -> Any:
-        import pandas as pd
-
-        from voxelome.modelling.table import widen
-
-        spec = self.inputs
-        with recording("features", spec.unit, spec.record) as record:
-            units = Path(spec.cohort).read_text(encoding="utf-8").split()
-            records = [StepRecord.load(Path(spec.steps_dir) / unit / "radiomics.json") for unit in units]
-            paths = [output["path"] for item in records for output in item.find("features")]
-            tables = [pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False) for path in paths]
-            tables = [table for table in tables if len(table)]
-            if not tables:
-                raise InputError(spec.out_dir, "no visit has features", "run the participant level first")
-            wide = widen(pd.concat(tables, ignore_index=True))
-            out = Path(spec.out_dir)
-            with replacing(out / "features.tsv") as temporary:
-                wide.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
-            with replacing(out / "features.parquet") as temporary:
-                wide.to_parquet(temporary, index=False)
-            save_json(out / "features.json", _dictionary(wide))
-            record.add(out / "features.tsv", "features")
-            values = wide.drop(columns=["participant_id", "session_id"])
-            record.quality = {
-                "rows": len(wide),
-                "features": values.shape[1],
-                "values not available (%)": round(100 * float(values.isna().to_numpy().mean()), 2),
-            }
-            record.done.append(f"{len(wide)} rows of {values.shape[1]} features.")
-        self._results["record"] = spec.record
-        return runtime
-
-
-def _dictionary(wide: Any) -> dict[str, Any]:
-    """Explain the columns of the wide table."""
-    return {
-        "Description": "One row a participant and visit",
-        "Columns": "<image>__<roi>__<filter>__<class>__<feature>",
-        "Features": [str(column) for column in wide.columns if "__" in str(column)],
-    }
 
 
 class FitInputs(StepInputs):

@@ -127,8 +127,8 @@ METHODS = {
     "relative to. R2* was fitted to the magnitudes.",
     "segment": "Masks that came with the data were carried to the grids of the images with the rigid "
     "transforms.",
-    "radiomics": "Features of pyradiomics (van Griethuysen 2017) and histograms were computed for every region "
-    "on every image. The settings of the step say on which derived images and with which gray levels.",
+    "radiomics": "Features of pyradiomics (van Griethuysen 2017) and histograms were computed for every "
+    "region on every image. The settings of the step say on which derived images and with which gray levels.",
 }
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
 import pandas as pd
 
 from voxelome.errors import DataError
@@ -55,3 +58,42 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
     wide.columns.name = None
     wide["session_id"] = wide["session_id"].astype(object).where(wide["session_id"] != "", None)
     return wide
+
+
+def assemble(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return one wide table of the long tables of visits, which are read one after the other.
+
+    Parameters
+    ----------
+    tables : iterable of DataFrame
+        Long tables as :func:`widen` takes; a visit may have several, with different features.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`widen` gives.
+
+    Raises
+    ------
+    DataError
+        A column is absent, or a visit has a feature twice.
+    """
+    visits: dict[tuple[str, str], list[pd.Series]] = {}
+    for table in tables:
+        wide = widen(table)
+        for _, row in wide.iterrows():
+            key = (str(row["participant_id"]), str(row["session_id"] or ""))
+            values = row.drop(list(IDENTIFIERS)).astype(np.float64)
+            visits.setdefault(key, []).append(values)
+    names = sorted({str(name) for parts in visits.values() for part in parts for name in part.index})
+    place = {name: index for index, name in enumerate(names)}
+    numbers = np.full((len(visits), len(names)), np.nan)
+    for line, key in enumerate(sorted(visits)):
+        joined = pd.concat(visits[key])
+        if (twice := joined.index.duplicated()).any():
+            problem = f"{joined.index[twice][0]} of {' '.join(key).strip()} is there twice"
+            raise DataError(problem, "give every visit once")
+        numbers[line, [place[str(name)] for name in joined.index]] = joined.to_numpy()
+    keys = pd.DataFrame(sorted(visits), columns=list(IDENTIFIERS), dtype=object)
+    keys["session_id"] = keys["session_id"].where(keys["session_id"] != "", None)
+    return pd.concat([keys, pd.DataFrame(numbers, columns=names)], axis=1)

@@ -136,11 +136,22 @@ def mirrored(mask: MaskArray, affine: Affine, to_midplane: Affine) -> MaskArray:
     affine, to_midplane : ndarray, shape (4, 4)
         As in :func:`make_regions`.
     """
+    result = np.zeros_like(mask)
+    (box,) = ndimage.find_objects(mask.astype(np.uint8), 1)
+    if box is None:
+        return result
     to_plane = to_midplane @ affine
     # A mirror is its own inverse: it takes a voxel to where it is looked up.
     lookup = np.linalg.inv(to_plane) @ _FLIP @ to_plane
-    flipped = ndimage.affine_transform(mask.astype(np.uint8), lookup[:3, :3], lookup[:3, 3], order=0)
-    result: MaskArray = flipped.astype(bool)
+    corners = np.array(np.meshgrid(*[(part.start - 1, part.stop) for part in box])).reshape(3, -1)
+    reached = lookup[:3, :3] @ corners + lookup[:3, 3:]
+    low = np.clip(np.floor(reached.min(axis=1)).astype(int), 0, mask.shape)
+    high = np.clip(np.ceil(reached.max(axis=1)).astype(int) + 1, low, mask.shape)
+    offset = lookup[:3, :3] @ low + lookup[:3, 3]
+    flipped = ndimage.affine_transform(
+        mask.view(np.uint8), lookup[:3, :3], offset, output_shape=tuple(high - low), order=0
+    )
+    result[tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))] = flipped.astype(bool)
     return result
 
 

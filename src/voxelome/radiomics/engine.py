@@ -18,6 +18,12 @@ from radiomics import getFeatureClasses
 from radiomics.imageoperations import binImage
 
 from voxelome.imageio import Array, MaskArray
+from voxelome.radiomics.glcm import (
+    cluster_prominence,
+    cluster_shade,
+    coefficients_for_pyradiomics,
+    maximal_correlation,
+)
 from voxelome.radiomics.itk import Spacing, to_itk
 from voxelome.radiomics.shape import measure_for_pyradiomics
 
@@ -86,7 +92,15 @@ def _feature_classes() -> dict[str, Any]:
     shape = _with(kinds.pop("shape"), _initSegmentBasedCalculation=measure_for_pyradiomics)
     flat = kinds.pop("shape2D")
     shared = {"_initSegmentBasedCalculation": _take_mask, "_applyBinning": _take_levels}
-    return {"shape": shape, "shape2D": flat, **{name: _with(kind, **shared) for name, kind in kinds.items()}}
+    glcm = {
+        "_calculateCoefficients": coefficients_for_pyradiomics,
+        "getClusterProminenceFeatureValue": cluster_prominence,
+        "getClusterShadeFeatureValue": cluster_shade,
+        "getMCCFeatureValue": maximal_correlation,
+    }
+    own = {name: {**shared, **(glcm if name == "glcm" else {})} for name in kinds}
+    textures = {name: _with(kind, **own[name]) for name, kind in kinds.items()}
+    return {"shape": shape, "shape2D": flat, **textures}
 
 
 _CLASSES = _feature_classes()

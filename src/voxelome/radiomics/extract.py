@@ -17,6 +17,7 @@ from voxelome.radiomics.engine import RegionValues, class_features, feature_name
 from voxelome.radiomics.itk import Spacing, to_itk
 from voxelome.radiomics.results import FeatureValue, RegionFeatures
 from voxelome.radiomics.settings import TEXTURES, RadiomicsSettings
+from voxelome.radiomics.units import UNITS
 
 FILTER = "original"
 # Where voxel sizes do not count.
@@ -24,46 +25,6 @@ _ANY_SPACING: Spacing = (1.0, 1.0, 1.0)
 _SHAPE_OF_ANY_SIZE = RadiomicsSettings(None, 32, minimum_voxels=1)
 # What PyRadiomics gives for a neighborhood matrix of zeros; its other features are then placeholders too.
 _NO_COARSENESS = 1e6
-
-_INTENSITY = (
-    "10Percentile",
-    "90Percentile",
-    "InterquartileRange",
-    "Maximum",
-    "Mean",
-    "MeanAbsoluteDeviation",
-    "Median",
-    "Minimum",
-    "Range",
-    "RobustMeanAbsoluteDeviation",
-    "RootMeanSquared",
-)
-_LENGTHS = (
-    "LeastAxisLength",
-    "MajorAxisLength",
-    "MinorAxisLength",
-    "Maximum2DDiameterColumn",
-    "Maximum2DDiameterRow",
-    "Maximum2DDiameterSlice",
-    "Maximum3DDiameter",
-)
-_FLAT_LENGTHS = ("MajorAxisLength", "MinorAxisLength", "MaximumDiameter", "Perimeter")
-UNITS: dict[tuple[str, str], str] = {
-    **{("firstorder", name): "intensity" for name in _INTENSITY},
-    ("firstorder", "Energy"): "intensity2",
-    ("firstorder", "Variance"): "intensity2",
-    ("firstorder", "TotalEnergy"): "intensity2 mm3",
-    ("firstorder", "Entropy"): "bit",
-    **{("shape", name): "mm" for name in _LENGTHS},
-    **{("shape2D", name): "mm" for name in _FLAT_LENGTHS},
-    ("shape", "MeshVolume"): "mm3",
-    ("shape", "VoxelVolume"): "mm3",
-    ("shape", "SurfaceArea"): "mm2",
-    ("shape", "SurfaceVolumeRatio"): "mm-1",
-    ("shape2D", "MeshSurface"): "mm2",
-    ("shape2D", "PixelSurface"): "mm2",
-    ("shape2D", "PerimeterSurfaceRatio"): "mm-1",
-}
 
 
 @dataclass(frozen=True)

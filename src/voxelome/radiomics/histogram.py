@@ -151,19 +151,22 @@ def histogram_features(
     return results
 
 
-def reference_level(values: FloatArray) -> tuple[float, str]:
+def reference_level(values: FloatArray, inside: FloatArray) -> tuple[float, str]:
     """Return the median of normal tissue that other values are divided by, or why there is none.
 
     Parameters
     ----------
     values : ndarray, shape (n,)
         Intensities of the normal tissue.
+    inside : ndarray, shape (m,)
+        Intensities to be divided. Where more than a hundredth of either is negative (z-scores,
+        susceptibility) a ratio means nothing.
     """
     if reason := _unusable(values):
         return np.nan, f"Reference: {reason}"
     level = float(np.median(values))
-    if level <= 0:
-        return np.nan, f"The median of the reference is {level:g}: values relative to it mean nothing."
+    if level <= 0 or min(np.percentile(values, 1), np.percentile(inside, 1) if inside.size else 0) < 0:
+        return np.nan, "The image has negative values, such as z-scores: a ratio of them means nothing."
     return level, ""
 
 
@@ -247,6 +250,32 @@ def fit_mixture(values: FloatArray) -> Mixture | None:
         float(shares[first]),
         2 * (likelihood - single) - 3 * float(np.log(total)),
     )
+
+
+def descriptions(thresholds: Sequence[float] = ()) -> dict[str, str]:
+    """Return what each feature is, by name."""
+    texts = {
+        "Mean": "Mean of the intensities.",
+        "StandardDeviation": "Their standard deviation, divided by the number of voxels less one.",
+        "Skewness": "Third standardised moment.",
+        "ExcessKurtosis": "Fourth standardised moment less 3.",
+        "Entropy": f"Entropy of {ENTROPY_BINS} equal bins between percentiles 1 and 99, in bits.",
+        "PeakPosition": "Intensity at the highest point of the kernel density.",
+        "PeakHeight": "Kernel density at its highest point.",
+        "PeakWidth": "Full width of the highest peak at half of its height.",
+        "MixtureLowerMean": "Mean of the lower of two normal distributions fitted to the intensities.",
+        "MixtureLowerStandardDeviation": "Standard deviation of the lower distribution.",
+        "MixtureUpperMean": "Mean of the upper distribution.",
+        "MixtureUpperStandardDeviation": "Standard deviation of the upper distribution.",
+        "MixtureLowerFraction": "Share of the lower distribution.",
+        "MixtureBicGain": "Bayes' information criterion of one distribution less that of two.",
+    }
+    found = {_percentile(percent): f"Percentile {percent} of the intensities." for percent in PERCENTILES}
+    for threshold in thresholds:
+        for side in ("Below", "Above"):
+            name = f"Fraction{side}{threshold:g}"
+            found[name] = f"Fraction of the region with intensities {side.lower()} {threshold:g}."
+    return found | texts
 
 
 def _unusable(values: FloatArray) -> str:

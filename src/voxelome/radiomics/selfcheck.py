@@ -10,15 +10,17 @@ import numpy as np
 
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray
-from voxelome.radiomics.extract import extract_features, shape_features
 from voxelome.radiomics.settings import RadiomicsSettings
 
-SETTINGS = RadiomicsSettings(
-    bin_width=25.0,
-    bin_count=None,
-    image_types={"Original": {}, "LoG": {"sigma": [1.5]}, "Wavelet": {}},
-)
-# Compilers differ in the last digits; what PyRadiomics' own builds were seen to get wrong is far beyond.
+SETTINGS = {
+    "pyradiomics": RadiomicsSettings(
+        bin_width=25.0,
+        bin_count=None,
+        image_types={"Original": {}, "LoG": {"sigma": [1.5]}, "Wavelet": {}},
+    ),
+    "mirp": RadiomicsSettings(bin_width=None, bin_count=16),
+}
+# Compilers differ in the last digits; a wrong build is far beyond.
 TOLERANCE = 1e-6
 _SHAPE = (17, 16, 14)
 _AFFINE: Affine = np.diag([1.0, 1.25, 2.0, 1.0])
@@ -32,24 +34,36 @@ def phantom() -> tuple[Array, MaskArray, Affine]:
     return image.astype(np.float32), region, _AFFINE
 
 
-def computed() -> dict[str, float | None]:
+def computed(engine: str = "pyradiomics") -> dict[str, float | None]:
     """Return every feature of the phantom, by ``<filter>_<class>_<feature>`` as PyRadiomics writes it."""
+    if engine == "mirp":
+        from voxelome.radiomics.ibsi_engine import extract_regions, shape_features
+    else:
+        from voxelome.radiomics.extract import extract_regions, shape_features
     image, region, affine = phantom()
-    values = [*shape_features(region, affine), *extract_features(image, region, affine, SETTINGS)]
+    settings = SETTINGS[engine]
+    values = shape_features(region, affine, settings)
+    values += extract_regions(image, {"phantom": region}, affine, settings)["phantom"].values
     return {f"{item.filter}_{item.feature_class}_{item.feature}": item.value for item in values}
 
 
-@lru_cache(maxsize=1)
-def check_engine() -> int:
+@lru_cache(maxsize=2)
+def check_engine(engine: str = "pyradiomics") -> int:
     """Compare the features of the phantom with those of a known good build; return how many.
+
+    Parameters
+    ----------
+    engine : {'pyradiomics', 'mirp'}
+        Which engine.
 
     Raises
     ------
     DataError
-        A feature is missing or differs: PyRadiomics, or a library that it stands on, is not as it should be.
+        A feature is missing or differs: the engine, or a library that it stands on, is not as it should be.
     """
-    stored = json.loads(files("voxelome.radiomics").joinpath("selfcheck.json").read_text(encoding="utf-8"))
-    found = computed()
+    folder = files("voxelome.radiomics")
+    stored = json.loads(folder.joinpath(f"selfcheck_{engine}.json").read_text(encoding="utf-8"))
+    found = computed(engine)
     wrong = [
         name
         for name, value in stored.items()
@@ -58,8 +72,8 @@ def check_engine() -> int:
     if wrong:
         first = wrong[0]
         raise DataError(
-            f"the radiomics engine gets {len(wrong)} of {len(stored)} features of its test image wrong "
+            f"the engine {engine} gets {len(wrong)} of {len(stored)} features of its test image wrong "
             f"({first} is {found.get(first)} and should be {stored[first]})",
-            "install voxelome's pinned environment again (pyradiomics-bhklab, SimpleITK, PyWavelets, numpy)",
+            "install voxelome's pinned environment again (the engine, SimpleITK, PyWavelets, numpy)",
         )
     return len(stored)

@@ -143,6 +143,32 @@ def from_parameters(content: Any) -> RadiomicsSettings:
     )
 
 
+def chosen_settings(
+    content: Mapping[str, Any] | None, bin_width: float, bin_count: int, minimum_voxels: int
+) -> RadiomicsSettings:
+    """Return the settings of a parameter file, or where there is none those of the gray levels given.
+
+    Parameters
+    ----------
+    content : mapping, optional
+        As in :func:`from_parameters`.
+    bin_width, bin_count : float, int
+        Gray levels; a width of 0 leaves the choice to the count.
+    minimum_voxels : int
+        A region with fewer voxels has no features.
+
+    Raises
+    ------
+    DataError
+        As :func:`from_parameters` does.
+    """
+    if content is not None:
+        return from_parameters(content)
+    return RadiomicsSettings(
+        bin_width or None, None if bin_width else bin_count, minimum_voxels=minimum_voxels
+    )
+
+
 def unused_parameters(content: Mapping[str, Any]) -> list[str]:
     """Return what a parameter file sets and voxelome decides by itself."""
     unused = [key for key in NOT_USED if key in (content.get("setting") or {})]

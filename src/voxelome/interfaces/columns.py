@@ -1,0 +1,14 @@
+"""Columns of the tables of features, one value a row."""
+
+COLUMNS = {
+    "participant_id": "Participant",
+    "session_id": "Visit; n/a where the dataset has no sessions",
+    "image": "Image or map; for the class shape the space in which the region was measured",
+    "roi": "Region of interest",
+    "filter": "Derived image, by the name that PyRadiomics gives it (see Filters)",
+    "class": "Class of the feature",
+    "feature": "Feature (see Features)",
+    "value": "Value; n/a where it cannot be computed",
+    "unit": "Unit of the value; intensity is the unit of the image, empty a pure number",
+    "reason": "Why a value is n/a",
+}
