@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,30 @@ Values = dict[str, float]
 
 @dataclass(frozen=True)
 class Case:
-    """Images (x, y, z) and regions of one subject, on one grid."""
+    """Images (x, y, z) and regions of one subject, on one grid.
+
+    Where there are chains of perturbations, `perturbed` holds image and region after each.
+    """
 
     images: dict[str, np.ndarray]
     masks: dict[str, np.ndarray]
     spacing: tuple[float, float, float]
     parameters: dict[str, Any]
+    chains: list[Any] = field(default_factory=list)
+    perturbed: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Voxel to world."""
+        return np.diag([*self.spacing, 1.0])
+
+    def pairs(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Every image with every region, or after every chain."""
+        return self.perturbed or {
+            f"{image} {name}": (data, mask)
+            for image, data in self.images.items()
+            for name, mask in self.masks.items()
+        }
 
 
 def read(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
@@ -73,7 +91,27 @@ def large() -> Case:
     return Case({"image": image}, {"ball": mask}, (1.0, 1.0, 1.0), parameters({"Original": {}}))
 
 
-CASES: dict[str, Callable[[], Case]] = {"brain1": brain1, "sub-du7294": glioma, "200,000 voxels": large}
+def perturbed() -> Case:
+    """The tumour of brain1 after 50 chains of perturbations, original image.
+
+    PyRadiomics is given the perturbed images; voxelome perturbs within the time measured.
+    """
+    from voxelome.radiomics.perturbation import perturb, perturbations
+
+    found = brain1()
+    case = Case(found.images, found.masks, found.spacing, parameters({"Original": {}}), perturbations(50, 0))
+    (image, data), (region, mask) = *case.images.items(), *case.masks.items()
+    for number, chain in enumerate(case.chains):
+        case.perturbed[f"{image} {region} {number}"] = perturb(data, mask, case.affine, chain)
+    return case
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "brain1": brain1,
+    "sub-du7294": glioma,
+    "200,000 voxels": large,
+    "50 perturbations": perturbed,
+}
 
 
 def parameters(types: dict[str, Any]) -> dict[str, Any]:
@@ -84,17 +122,28 @@ def parameters(types: dict[str, Any]) -> dict[str, Any]:
 def ours(case: Case) -> Values:
     """Every feature by voxelome."""
     from voxelome.radiomics.extract import extract_regions, shape_features
+    from voxelome.radiomics.perturbation import perturbed_features
     from voxelome.radiomics.settings import from_parameters
 
-    settings, affine = from_parameters(case.parameters), np.diag([*case.spacing, 1.0])
-    values: Values = {}
+    settings, affine = from_parameters(case.parameters), case.affine
+    found: dict[str, list[Any]] = {}
     shapes = {name: shape_features(mask, affine, settings) for name, mask in case.masks.items()}
     for image, data in case.images.items():
-        for name, found in extract_regions(data, case.masks, affine, settings).items():
-            for item in [*shapes[name], *found.values]:
-                key = f"{image} {name} {item.filter}_{item.feature_class}_{item.feature}"
-                values[key] = np.nan if item.value is None else item.value
-    return values
+        if case.chains:
+            measured = perturbed_features(data, case.masks, affine, settings, case.chains)
+            found |= {
+                f"{image} {n} {i}": m.values for n, all_m in measured.items() for i, m in enumerate(all_m)
+            }
+        else:
+            measured = extract_regions(data, case.masks, affine, settings)
+            found |= {f"{image} {name}": [*shapes[name], *m.values] for name, m in measured.items()}
+    return {
+        f"{key} {item.filter}_{item.feature_class}_{item.feature}": np.nan
+        if item.value is None
+        else item.value
+        for key, items in found.items()
+        for item in items
+    }
 
 
 def theirs(case: Case) -> Values:
@@ -104,14 +153,13 @@ def theirs(case: Case) -> Values:
     logging.getLogger("radiomics").setLevel(logging.CRITICAL + 1)
     extractor = RadiomicsFeatureExtractor(case.parameters)
     values: Values = {}
-    for image, data in case.images.items():
-        for name, mask in case.masks.items():
-            pair = [SimpleITK.GetImageFromArray(item.transpose()) for item in (data, mask.astype(np.uint8))]
-            for item in pair:
-                item.SetSpacing(case.spacing)
-            for key, value in extractor.execute(*pair).items():
-                if not key.startswith("diagnostics"):
-                    values[f"{image} {name} {key}"] = float(value)
+    for name, (data, mask) in case.pairs().items():
+        pair = [SimpleITK.GetImageFromArray(item.transpose()) for item in (data, mask.astype(np.uint8))]
+        for item in pair:
+            item.SetSpacing(case.spacing)
+        for key, value in extractor.execute(*pair).items():
+            if not key.startswith("diagnostics"):
+                values[f"{name} {key}"] = float(value)
     return values
 
 

@@ -150,12 +150,18 @@ def _planar_diameter(vertices: Any, axis: int, scale: FloatArray) -> float:
     """Return the largest distance between two vertices in one plane across `axis`."""
     row, column = (other for other in range(3) if other != axis)
     points = _ends(vertices, (row, axis), column)
-    planes = np.split(points, np.flatnonzero(np.diff(points[:, axis])) + 1)
+    flat = points[:, [row, column]] * scale[[row, column]]
+    starts = np.r_[0, np.flatnonzero(np.diff(points[:, axis])) + 1]
+    sides = np.maximum.reduceat(flat, starts) - np.minimum.reduceat(flat, starts)
+    diagonals = np.linalg.norm(sides, axis=1)
+    planes = np.split(flat, starts[1:])
     largest = 0.0
-    for plane in planes:
-        flat = plane[:, [row, column]] * scale[[row, column]]
-        if len(flat) > 1 and np.linalg.norm(np.ptp(flat, axis=0)) > largest:
-            largest = max(largest, float(pdist(flat).max()))
+    # No two points of a plane are farther apart than its box: the largest boxes first, others perhaps never.
+    for index in np.argsort(-diagonals):
+        if diagonals[index] <= largest:
+            break
+        if len(planes[index]) > 1:
+            largest = max(largest, float(pdist(planes[index]).max()))
     return largest
 
 
