@@ -20,6 +20,7 @@ from voxelome.bids.targets import (
     records_of,
     subject_records,
     unit_records,
+    wanted_stages,
 )
 from voxelome.provenance import code_digest, file_digest
 
@@ -43,8 +44,9 @@ ANALYSES = {
     item["name"]: {"random_seed": config["random_seed"], **item}
     for item in config["analyses"]
 }
-PARTICIPANT_TARGETS = participant_targets(PLAN, config["stages"], OUT_DIR)
-GROUP_TARGETS = group_targets(ANALYSES, config["stages"], OUT_DIR)
+WANTED = wanted_stages(config)
+PARTICIPANT_TARGETS = participant_targets(PLAN, WANTED, OUT_DIR)
+GROUP_TARGETS = group_targets(ANALYSES, WANTED, OUT_DIR)
 
 TEMPLATE_FILES = [
     path
@@ -52,6 +54,18 @@ TEMPLATE_FILES = [
     for path in space.files
 ]
 
+# What is measured, and how, for radiomics and robustness alike.
+MEASURED = shlex.join(
+    [
+        f"--engine={config['radiomics']['engine']}",
+        f"--bin-count={config['radiomics']['bin_count']}",
+        f"--bin-width={config['radiomics']['bin_width']}",
+        f"--minimum-voxels={config['radiomics']['minimum_voxels']}",
+        f"--regions={json.dumps(config['radiomics']['regions'])}",
+        *("--rois", *config["radiomics"]["rois"]),
+        *("--images", *config["radiomics"]["images"]),
+    ]
+)
 RADIOMICS_FILES = [Path(path) for path in [config["radiomics"]["parameters"]] if path]
 
 CODE = {
@@ -67,6 +81,8 @@ CODE = {
 }
 RADIOMICS = "radiomics-ibsi" if config["radiomics"]["engine"] == "mirp" else "radiomics"
 CODE["radiomics"] = code_digest("voxelome.interfaces.radiomics", RADIOMICS)
+CODE["robustness"] = code_digest("voxelome.interfaces.robustness", "radiomics")
+CODE["reliability"] = code_digest("voxelome.interfaces.reliability", "model")
 CODE["features"] = code_digest("voxelome.interfaces.features", "model")
 CODE["midway"] = code_digest("voxelome.interfaces.midway", "register")
 

@@ -35,6 +35,38 @@ rule features:
         " --out-dir {params.out_dir:q} --record {output.record} > {log} 2>&1"
 
 
+rule reliability:
+    input:
+        records=records_of(
+            (PLAN[name] for name in COHORT),
+            [stage for stage in WANTED if stage == "robustness"],
+        ),
+        cohort="steps/group/cohort.txt",
+        features="steps/group/features.json",
+    output:
+        record="steps/group/reliability.json",
+    log:
+        "logs/group/reliability.log",
+    benchmark:
+        "benchmarks/group/reliability.tsv"
+    conda:
+        "../envs/model.yaml"
+    container:
+        CONTAINERS["model"]
+    resources:
+        mem_mb=memory(4000),
+        runtime=60,
+    params:
+        code=CODE["reliability"],
+        raters=json.dumps(config["radiomics"]["raters"]),
+        repeats=config["radiomics"]["repeats"],
+        out_dir=OUT_DIR / "group",
+    shell:
+        "assess_reliability.py --unit group --cohort {input.cohort} --steps-dir steps"
+        " --features {input.features} --raters {params.raters:q} --repeats {params.repeats:q}"
+        " --out-dir {params.out_dir:q} --record {output.record} > {log} 2>&1"
+
+
 rule model:
     input:
         features="steps/group/features.json",

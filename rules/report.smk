@@ -1,8 +1,6 @@
 rule report_subject:
     input:
-        records=lambda wildcards: subject_records(
-            visits_of(wildcards), config["stages"]
-        ),
+        records=lambda wildcards: subject_records(visits_of(wildcards), WANTED),
     output:
         report=OUT_DIR / "sub-{subject}.html",
     log:
@@ -27,8 +25,8 @@ rule report_subject:
 
 rule report_group:
     input:
-        records=records_of((PLAN[name] for name in COHORT), config["stages"]),
-        models=model_records(ANALYSES, config["stages"]),
+        records=records_of((PLAN[name] for name in COHORT), WANTED),
+        models=model_records(ANALYSES, WANTED),
         cohort="steps/group/cohort.txt",
     output:
         report=OUT_DIR / "group.html",

@@ -32,7 +32,7 @@ from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
 from voxelome.app.study import Study, available_cores, open_study
 from voxelome.app.validate import validate
 from voxelome.bids.description import write_description
-from voxelome.bids.targets import midway_visits
+from voxelome.bids.targets import midway_visits, wanted_stages
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
 from voxelome.references import write_citations
@@ -235,7 +235,7 @@ class _Run:
         """Stages whose methods this run rests on."""
         study = self.study
         together = any(midway_visits(study.visits(subject)) for subject in study.subjects)
-        return [*study.config["stages"], *(["midway"] if together else [])]
+        return [*wanted_stages(study.config), *(["midway"] if together else [])]
 
     def _show_failures(self) -> None:
         table = Table(title=f"{len(self.failures)} failure(s)", title_style="bold red", title_justify="left")

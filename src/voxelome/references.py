@@ -163,6 +163,16 @@ REFERENCES = (
         "10.1148/radiol.2020191145",
     ),
     Reference(
+        "perturbation",
+        ("robustness",),
+        "robustness of features",
+        "Zwanenburg, A. and others",
+        "Assessing robustness of radiomic features by image perturbation",
+        "Scientific Reports 9:614",
+        2019,
+        "10.1038/s41598-018-36938-4",
+    ),
+    Reference(
         "sklearn",
         ("model",),
         "models",

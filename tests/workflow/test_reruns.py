@@ -83,6 +83,24 @@ def test_an_edited_parameter_file_of_radiomics_runs_the_steps_that_read_it(study
     assert study.planned("participant", *own) == later
 
 
+def test_perturbations_add_their_steps_and_leave_the_features_as_they_are(study: Study, tmp_path: Path):
+    settings = tmp_path / "study.yaml"
+    settings.write_text("radiomics: {perturbations: 2, images: [T1w], regions: [{name: half, left: brain}]}\n")
+    own = ("--config-file", str(settings))
+    assert study.call("participant", *own).returncode == 0
+    settings.write_text(settings.read_text().replace("perturbations: 2", "perturbations: 3"))
+    later = {step for subject in ("sub-01", "sub-02") for step in steps_of(subject, "robustness", "report")}
+    assert study.planned("participant", *own) == later
+    assert study.call("participant", *own).returncode == 0
+    assert study.planned("group") == {*GROUP, "group reliability"}
+    done = study.call("group")
+    assert done.returncode == 0, done.stdout
+    rows = (study.out / "group" / "reliability.tsv").read_text().splitlines()
+    assert rows[0].startswith("source\timage\troi")
+    assert {line.split("\t")[2] for line in rows[1:]} >= {"brain", "half"}
+    assert study.planned("group") == set()
+
+
 def test_a_misspelt_parameter_file_of_radiomics_stops_the_run_at_its_start(study: Study, tmp_path: Path):
     (tmp_path / "features.yaml").write_text("setting: {binWidht: 5}\n")
     (tmp_path / "study.yaml").write_text("radiomics: {parameters: features.yaml}\n")

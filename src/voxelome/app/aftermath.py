@@ -11,7 +11,7 @@ from pathlib import Path
 from voxelome.app.failures import Failure
 from voxelome.app.study import Study
 from voxelome.bids.description import dataset_name
-from voxelome.bids.targets import describe_visits, model_records, subject_records
+from voxelome.bids.targets import describe_visits, model_records, subject_records, wanted_stages
 from voxelome.provenance import workflow_root
 
 
@@ -20,7 +20,7 @@ def write_reports(study: Study, subjects: Sequence[str], failures: Sequence[Fail
     broken = []
     for subject in subjects:
         visits = study.visits(subject)
-        paths = [study.work_dir / record for record in subject_records(visits, study.config["stages"])]
+        paths = [study.work_dir / record for record in subject_records(visits, wanted_stages(study.config))]
         own = [failure for failure in failures if failure.participant_id == f"sub-{subject}"]
         broken += _write(
             "report_subject.py",
@@ -43,7 +43,7 @@ def write_group_report(study: Study, failures: Sequence[Failure]) -> list[str]:
     if not cohort.is_file():
         return ["the group's report could not be written: there is no list of visits"]
     names = [analysis["name"] for analysis in study.config["analyses"]]
-    paths = [study.work_dir / record for record in model_records(names, study.config["stages"])]
+    paths = [study.work_dir / record for record in model_records(names, wanted_stages(study.config))]
     return _write(
         "report_group.py",
         study.work_dir / "logs" / "group" / "report.log",

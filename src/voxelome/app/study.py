@@ -16,8 +16,8 @@ from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
 from voxelome.bids.plan import Unit, load_plan
 from voxelome.bids.spaces import absolute_space, parse_spaces
-from voxelome.bids.targets import unit_records
-from voxelome.errors import InputError, blame, suggest
+from voxelome.bids.targets import unit_records, wanted_stages
+from voxelome.errors import DataError, InputError, blame, suggest
 from voxelome.imageio import load_json, load_yaml
 
 
@@ -147,10 +147,9 @@ def _remembered(options: argparse.Namespace) -> dict[str, Any]:
 def _unfinished(plan: Mapping[str, Unit], config: Mapping[str, Any], work_dir: Path) -> dict[str, str]:
     """Visits that the participant level has not finished, and why."""
     left: dict[str, str] = {}
+    stages = wanted_stages(config)
     for name, unit in plan.items():
-        missing = [
-            record for record in unit_records(unit, config["stages"]) if not (work_dir / record).is_file()
-        ]
+        missing = [record for record in unit_records(unit, stages) if not (work_dir / record).is_file()]
         if missing:
             step = Path(missing[0]).stem
             log = work_dir / "logs" / name / f"{step}.log"
@@ -190,6 +189,8 @@ def _check_parameters(given: Mapping[str, Any]) -> None:
 
     with blame(path or "radiomics"):
         settings = chosen_settings(content, given["bin_width"], given["bin_count"], given["minimum_voxels"])
+        if given["engine"] == "mirp" and given["perturbations"]:
+            raise DataError("mirp does not perturb", "choose the engine pyradiomics, or no perturbations")
         if given["engine"] == "mirp":
             from voxelome.radiomics.ibsi_engine import check_settings
 

@@ -20,7 +20,7 @@ BIDSIGNORE = """\
 /sub-*/**/*_swi.json
 /sub-*/**/*_minIP.nii.gz
 /sub-*/**/*_minIP.json
-/sub-*/**/*_features.tsv
+/sub-*/**/*_features.tsv*
 /sub-*/**/*_features.json
 /sub-*/**/*_xfm.*
 /sub-*/**/*_quality.tsv

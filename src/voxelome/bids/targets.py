@@ -8,11 +8,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from voxelome.bids.plan import Unit
 
-UNIT_STAGES = ("preprocess", "register", "qsm", "segment", "radiomics")
-STAGES = (*UNIT_STAGES, "model", "report")
+_VISIT_STAGES = ("preprocess", "register", "qsm", "segment", "radiomics")
+# What a user asks for, and what a visit may have: robustness comes with the settings of radiomics.
+STAGES = (*_VISIT_STAGES, "model", "report")
+UNIT_STAGES = (*_VISIT_STAGES, "robustness")
+
+
+def wanted_stages(config: Mapping[str, Any]) -> list[str]:
+    """Return the stages of a run: those asked for, and what the settings of radiomics add to them."""
+    stages, radiomics = list(config["stages"]), config["radiomics"]
+    if "radiomics" in stages:
+        if radiomics["perturbations"]:
+            stages.append("robustness")
+        if radiomics["perturbations"] or radiomics["raters"] or radiomics["repeats"]:
+            stages.append("reliability")
+    return stages
 
 
 def unit_records(unit: Unit, stages: Iterable[str]) -> list[str]:
@@ -63,7 +77,12 @@ def model_records(analyses: Iterable[str], stages: Sequence[str]) -> list[str]:
     """Records of the feature table and of the analyses."""
     if "model" not in stages:
         return []
-    return ["steps/group/features.json", *(f"steps/group/model-{name}.json" for name in analyses)]
+    reliability = ["steps/group/reliability.json"] if "reliability" in stages else []
+    return [
+        "steps/group/features.json",
+        *reliability,
+        *(f"steps/group/model-{name}.json" for name in analyses),
+    ]
 
 
 def group_targets(analyses: Iterable[str], stages: Sequence[str], out_dir: Path) -> list[str]:

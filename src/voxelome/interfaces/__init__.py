@@ -16,6 +16,8 @@ _HOMES = {
     "ReconstructQSM": "qsm",
     "CarryMasks": "segment",
     "ExtractRadiomics": "radiomics",
+    "MeasureRobustness": "robustness",
+    "AssessReliability": "reliability",
     "AssembleFeatures": "features",
     "FitModel": "model",
     "ReportSubject": "report",

@@ -1,5 +1,7 @@
 """Columns of the tables of features, one value a row."""
 
+# What tells one feature of a visit from the others; joined by two underscores, the columns of the wide table.
+FEATURE_KEYS = ("image", "roi", "filter", "class", "feature")
 COLUMNS = {
     "participant_id": "Participant",
     "session_id": "Visit; n/a where the dataset has no sessions",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from voxelome.errors import InputError, blame
+from voxelome.errors import blame
 from voxelome.imageio import MaskArray, load_volume
 from voxelome.interfaces.measurable import Measurable
-from voxelome.interfaces.roi import Region
+from voxelome.interfaces.pool import each
+from voxelome.interfaces.roi import Region, check_grids
 from voxelome.radiomics.algebra import BRAIN, mirrored
 from voxelome.radiomics.histogram import (
     RELATIVE,
@@ -22,8 +21,6 @@ from voxelome.radiomics.histogram import (
 )
 from voxelome.radiomics.results import FeatureValue, RegionFeatures
 from voxelome.radiomics.settings import RadiomicsSettings
-from voxelome.segmentation.carry import same_grid
-from voxelome.step import use_threads
 
 CONTRALATERAL = "contralateral"
 
@@ -134,7 +131,7 @@ def measure_images(
     name, measured : str, Measured
         In the order of the images; an image without a region in its space is left out.
     """
-    jobs = []
+    jobs: list[_Job] = []
     normals: dict[str, _Normals] = {}
     for image in visit.images:
         space = image["space"]
@@ -153,23 +150,12 @@ def measure_images(
                     histogram,
                 )
             )
-    if min(threads, len(jobs)) < 2:
-        for job in jobs:
-            yield job.image, _measure(job)
-        return
-    # Processes, because PyRadiomics holds the interpreter's lock; none is forked off a process with threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(threads, len(jobs)), context, use_threads, (1,)) as pool:
-        for job, measured in zip(jobs, pool.map(_measure, jobs), strict=True):
-            yield job.image, measured
+    yield from zip([job.image for job in jobs], each(_measure, jobs, threads), strict=True)
 
 
 def _measure(job: _Job) -> Measured:
     volume = load_volume(job.path)
-    for region in job.regions:
-        if not same_grid(volume.data.shape, volume.affine, region.mask.shape, region.affine):
-            problem = f"lies on another grid than the region {region.name} ({region.path})"
-            raise InputError(job.path, problem, "resample one to the grid of the other")
+    check_grids(job.path, volume, job.regions)
     # Images and maps are exactly 0 where they are not known: outside of what the field of
     # view, the background removal or the mask of the maps leave.
     known = volume.data != 0

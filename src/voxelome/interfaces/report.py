@@ -153,7 +153,10 @@ class ReportGroup(SimpleInterface):
             figures=quality_figures(visits),
             analyses=[summarise_analysis(record) for record in models if record.step == "model"],
             features=[
-                item for record in models if record.step == "features" for item in record.quality.items()
+                item
+                for record in models
+                if record.step in ("features", "reliability")
+                for item in record.quality.items()
             ],
             methods=methods(record for records in visits.values() for record in records),
             software=software_versions(*SOFTWARE),

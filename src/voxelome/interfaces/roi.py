@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from voxelome.imageio import Affine, MaskArray, load_volume
+from voxelome.errors import InputError
+from voxelome.imageio import Affine, MaskArray, Volume, load_volume
 from voxelome.radiomics.algebra import Recipe, make_regions
 from voxelome.segmentation.carry import same_grid
 from voxelome.step import StepRecord
@@ -68,6 +69,14 @@ def midplane_of(records: list[StepRecord], space: str) -> Affine | None:
                 between: Affine = to_template @ np.linalg.inv(np.array(found["matrix"]))
                 return between
     return None
+
+
+def check_grids(path: str, volume: Volume, regions: Sequence[Region]) -> None:
+    """Raise an InputError where an image lies on another grid than a region."""
+    for region in regions:
+        if not same_grid(volume.data.shape, volume.affine, region.mask.shape, region.affine):
+            problem = f"lies on another grid than the region {region.name} ({region.path})"
+            raise InputError(path, problem, "resample one to the grid of the other")
 
 
 def _given(records: list[StepRecord], record: StepRecord) -> list[Region]:

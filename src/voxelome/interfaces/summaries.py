@@ -129,6 +129,8 @@ METHODS = {
     "transforms.",
     "radiomics": "Features of pyradiomics (van Griethuysen 2017) and histograms were computed for every "
     "region on every image. The settings of the step say on which derived images and with which gray levels.",
+    "robustness": "Each region was measured again after chains of small rotations, shifts, noise, and "
+    "changes of the volume and of the outline (Zwanenburg 2019).",
 }
 
 
