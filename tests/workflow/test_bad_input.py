@@ -178,6 +178,26 @@ def test_a_misspelt_setting_is_refused_with_the_nearest(finished, tmp_path):
     assert "study.yaml: there is no setting 'radiomics.bin_cuont'; did you mean bin_count" in line
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            "{regions: [{name: ring, shel: tumor}]}",
+            "region ring has an unknown setting 'shel'; did you mean",
+        ),
+        ("{regions: [{name: ring, shell: tumor}]}", "region ring has no positive distance"),
+        ("{engine: pyradiomic}", "radiomics.engine"),
+        ("{engine: mirp, bin_width: 5}", "resegmentRange"),
+        ("{engine: mirp, perturbations: 5}", "mirp does not perturb"),
+        ("{perturbations: -1}", "radiomics.perturbations"),
+        ("{histogram: {threshold: {ADC: [1]}}}", "did you mean thresholds"),
+    ],
+)
+def test_radiomics_that_no_visit_could_measure_are_refused_at_the_start(finished, tmp_path, settings, says):
+    (tmp_path / "study.yaml").write_text(f"radiomics: {settings}\n")
+    assert says in refused(finished, "participant", "--config-file", str(tmp_path / "study.yaml"))
+
+
 def test_an_outcome_that_does_not_exist_is_refused_with_the_nearest(finished, tmp_path):
     (tmp_path / "study.yaml").write_text("analyses: [{name: a, outcome: mutaton}]\n")
     line = refused(finished, "group", "--config-file", str(tmp_path / "study.yaml"))

@@ -85,9 +85,11 @@ def test_an_edited_parameter_file_of_radiomics_runs_the_steps_that_read_it(study
 
 def test_perturbations_add_their_steps_and_leave_the_features_as_they_are(study: Study, tmp_path: Path):
     settings = tmp_path / "study.yaml"
-    settings.write_text("radiomics: {perturbations: 2, images: [T1w], regions: [{name: half, left: brain}]}\n")
+    regions = "[{name: half, left: brain}]"
+    settings.write_text(f"radiomics: {{perturbations: 2, images: [T1w], regions: {regions}}}\n")
     own = ("--config-file", str(settings))
-    assert study.call("participant", *own).returncode == 0
+    done = study.call("participant", *own)
+    assert done.returncode == 0, done.stdout
     settings.write_text(settings.read_text().replace("perturbations: 2", "perturbations: 3"))
     later = {step for subject in ("sub-01", "sub-02") for step in steps_of(subject, "robustness", "report")}
     assert study.planned("participant", *own) == later

@@ -30,9 +30,7 @@ Rows = dict[tuple[str, ...], list[float | None]]
 class RobustnessInputs(MeasureInputs):
     """Inputs of :class:`MeasureRobustness`."""
 
-    perturbations = traits.Range(
-        low=1, value=50, usedefault=True, desc="how often each region is measured again"
-    )
+    perturbations = traits.Int(50, usedefault=True, desc="how often each region is measured again")
     random_seed = traits.Int(0, usedefault=True, desc="of what is perturbed; the same for all visits")
 
 
