@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from voxelome.errors import InputError
-from voxelome.imageio import save_volume, sidecar_path
+from voxelome.imageio import load_volume, save_volume, sidecar_path
 from voxelome.interfaces import AssembleFeatures, ExtractRadiomics
 from voxelome.step import StepRecord
 
@@ -190,6 +190,9 @@ def test_regions_that_the_study_makes_are_measured_like_those_that_were_drawn(vi
     assert float(value(rows, "T1w", "rest", "Mean")["value"]) == pytest.approx(data[rest].mean(), rel=1e-5)
     # Two voxels of 2 mm reach 4 mm: a ball of 33 voxels without its centre.
     assert float(value(rows, "T1w", "around", "VoxelVolume")["value"]) == 32 * 8
+    made = {item["name"]: load_volume(item["path"], dtype=None).data > 0 for item in record.find("made")}
+    assert made.keys() == {"rest", "around"}
+    assert np.array_equal(made["rest"], rest)
     skipped = {item["what"]: item["why"] for item in record.skipped}
     assert skipped["region cyst-ring in the space of T1w"] == "there is no region cyst"
     assert "template" in skipped["region left in the space of T1w"]
@@ -260,6 +263,24 @@ def test_a_broken_image_is_told_by_name_also_with_threads(visit):
     save_volume(folder / "map.nii.gz", data[1:], AFFINE)
     with pytest.raises(InputError, match=r"map.nii.gz: lies on another grid"):
         again(folder, num_threads=2)
+
+
+def test_a_feature_map_is_an_image_of_its_own_with_what_it_shows_beside_it(visit):
+    folder, data, brain, _ = visit
+    _, record = again(folder, maps=["firstorder_Mean", "glcm_Contrast"], rois=["brain"], images=["T1w"])
+    names = {item["feature"]: item["path"] for item in record.find("feature-map")}
+    assert names.keys() == {"original_firstorder_Mean", "original_glcm_Contrast"}
+    path = Path(names["original_firstorder_Mean"])
+    assert path.name == "desc-brainFirstorderMean_t1.nii.gz"
+    volume = load_volume(path)
+    assert volume.data[8, 8, 8] == pytest.approx(data[7:10, 7:10, 7:10].mean(), rel=1e-5)
+    assert np.array_equal(np.isfinite(volume.data), brain)
+    assert json.loads(sidecar_path(path).read_text())["KernelRadiusVoxels"] == 1
+
+
+def test_a_map_that_does_not_exist_is_an_error_that_names_the_nearest(visit):
+    with pytest.raises(InputError, match="there is no glcm feature 'Kontrast'; did you mean Contrast"):
+        again(visit[0], maps=["glcm_Kontrast"])
 
 
 def test_only_the_images_and_regions_that_are_named_are_measured(visit):

@@ -217,6 +217,6 @@ def test_a_parameter_file_that_cannot_be_followed_is_refused_with_the_key(conten
 
 
 def test_settings_that_the_caller_decides_are_told() -> None:
-    content = {"setting": {"label": 2, "binWidth": 5}, "voxelSetting": {"kernelRadius": 2}}
-    assert unused_parameters(content) == ["label", "voxelSetting"]
+    content = {"setting": {"label": 2, "binWidth": 5}, "voxelSetting": {"kernelRadius": 2, "initValue": 0}}
+    assert unused_parameters(content) == ["label", "initValue"]
     assert from_parameters(content).options == {}

@@ -12,7 +12,7 @@ from nipype.interfaces.base import Directory, File, isdefined, traits
 from voxelome.errors import blame
 from voxelome.imageio import load_yaml
 from voxelome.interfaces.base import StepInputs
-from voxelome.interfaces.roi import Region, midplane_of, regions_of
+from voxelome.interfaces.roi import MADE, Region, midplane_of, regions_of
 from voxelome.radiomics.algebra import Recipe, parse_recipes
 from voxelome.radiomics.settings import RadiomicsSettings, chosen_settings, unused_parameters
 from voxelome.step import StepRecord
@@ -85,7 +85,7 @@ def open_visit(spec: Any, record: StepRecord) -> Measurable:
         settings = chosen_settings(given, spec.bin_width, spec.bin_count, spec.minimum_voxels)
     if unused := unused_parameters(given or {}):
         record.warnings.append(f"{path}: {', '.join(unused)} is decided by voxelome.")
-    with blame("radiomics: regions"):
+    with blame(MADE):
         recipes = parse_recipes(json.loads(spec.regions))
     records = [StepRecord.load(path) for path in spec.records]
     regions = regions_of(records, recipes, spec.rois, record)

@@ -50,6 +50,8 @@ MAPS = {
         "Minimum-intensity projection of SWI", "Veins run through the slab as dark lines.", planes=("axial",)
     ),
 }
+# A report stays a page.
+MOST_MAPS = 12
 # At 7 T rates double, and the window of 3 T would be white all over.
 HIGH_FIELD_WINDOW = (0.0, 120.0)
 
@@ -63,7 +65,9 @@ def figures_of(records: Records) -> list[Figure]:
         _gradient_echo_masks,
         _maps,
         _labels,
+        _made_regions,
         _histograms,
+        _feature_maps,
     )
     return [figure for make in makers for figure in make(records)]
 
@@ -211,22 +215,10 @@ def _map(item: dict[str, Any], valid: MaskArray | None) -> Figure:
 
 
 def _labels(records: Records) -> Iterator[Figure]:
-    spaces = {item["space"]: item for item in _found(records, "register", "image")}
-    reference = next(_found(records, "preprocess", "brain"), None)
     for item in _found(records, "segment", "labels"):
-        anatomy = spaces.get(item["space"])
-        if reference is not None and anatomy is not None:
-            anatomy = next(
-                i
-                for i in _found(records, "register", "image")
-                if i["space"] == item["space"] and i["image"] == reference["image"]
-            )
-            volume = load_volume(anatomy["path"])
-        else:
-            prepared = _prepared(records, item["space"])
-            if prepared is None:
-                continue
-            volume = prepared
+        volume = _anatomy(records, item["space"])
+        if volume is None:
+            continue
         labels = load_volume(item["path"], dtype=None).data
         names = {int(value): name for value, name in item["names"].items()}
         picture = mosaic(
@@ -235,6 +227,28 @@ def _labels(records: Records) -> Iterator[Figure]:
         yield Figure(
             f"{item['name']} in {item['space']}", "Masks that were given with the data.", png=picture
         )
+
+
+def _anatomy(records: Records, space: str) -> Volume | None:
+    """Return the image that shows the anatomy of a space: the reference, or the first echo."""
+    reference = next(_found(records, "preprocess", "brain"), None)
+    for item in _found(records, "register", "image"):
+        if reference is not None and item["space"] == space and item["image"] == reference["image"]:
+            return load_volume(item["path"])
+    return _prepared(records, space)
+
+
+def _made_regions(records: Records) -> Iterator[Figure]:
+    found = list(_found(records, "radiomics", "made"))
+    for item in found[:MOST_MAPS]:
+        if (volume := _anatomy(records, item["space"])) is not None:
+            mask = load_volume(item["path"], dtype=None).data > 0
+            picture = mosaic(volume.data, volume.affine, overlay=mask, box=mask, crop=volume.data != 0)
+            left = f" The first {MOST_MAPS} of {len(found)} are shown." if len(found) > MOST_MAPS else ""
+            how = load_json(sidecar_path(item["path"]))["Method"]
+            yield Figure(
+                f"Region {item['name']} in {item['space']}", f"Made for this study: {how}.{left}", png=picture
+            )
 
 
 def _histograms(records: Records) -> Iterator[Figure]:
@@ -248,3 +262,17 @@ def _histograms(records: Records) -> Iterator[Figure]:
                         "tissues; values far out may be vessels, or a mask that reaches over an edge."
                     )
                     yield Figure(f"Histograms of {image}", caption, svg=densities(curves, image))
+
+
+def _feature_maps(records: Records) -> Iterator[Figure]:
+    found = list(_found(records, "radiomics", "feature-map"))
+    for item in found[:MOST_MAPS]:
+        volume = load_volume(item["path"])
+        data, affine = to_canonical(volume.data, volume.affine)
+        region = np.isfinite(data)
+        shown = np.where(region, data, 0)
+        window = (float(np.percentile(data[region], 1)), float(np.percentile(data[region], 99)))
+        picture = mosaic(shown, affine, window=window, box=region, crop=region, unit="")
+        left = f" The first {MOST_MAPS} of {len(found)} maps are shown." if len(found) > MOST_MAPS else ""
+        caption = f"{item['feature']} in the neighborhood of each voxel of {item['roi']}.{left}"
+        yield Figure(f"{item['feature']} of {item['roi']} on {item['image']}", caption, png=picture)

@@ -14,6 +14,9 @@ from voxelome.radiomics.algebra import Recipe, make_regions
 from voxelome.segmentation.carry import same_grid
 from voxelome.step import StepRecord
 
+# Where errors about a region that a study makes come from.
+MADE = "radiomics: regions"
+
 
 class Region(NamedTuple):
     """A region on the grid of its space.
@@ -130,7 +133,4 @@ def _made(
     made = make_regions(recipes, masks, first.affine, midplane_of(records, space))
     for what, why in made.skipped:
         record.skip(f"region {what} in the space of {space}", why)
-    return [
-        Region("radiomics: regions", name, space, True, True, mask, first.affine)
-        for name, mask in made.masks.items()
-    ]
+    return [Region(MADE, name, space, True, True, mask, first.affine) for name, mask in made.masks.items()]

@@ -80,7 +80,7 @@ def extract_regions(
             raise DataError(problem, "resample one to the other's grid")
     first, second, third = voxel_sizes(affine)
     spacing = (third, second, first)
-    whole = _normalised(image.transpose(), settings)
+    whole = normalised(image.transpose(), settings)
     if not (settings.resamples or settings.options.get("preCrop")):
         regions = {name: _region(whole, mask.transpose(), settings) for name, mask in masks.items()}
         return _extracted(whole, spacing, regions, settings)
@@ -129,7 +129,7 @@ def _not_flat(part: RegionValues, settings: RadiomicsSettings) -> str:
     return f"The region is {thick} voxels thick: it has no shape in two dimensions." if thick > 1 else ""
 
 
-def _normalised(whole: Array, settings: RadiomicsSettings) -> Array:
+def normalised(whole: Array, settings: RadiomicsSettings) -> Array:
     """Return the image with mean 0 and deviation 1 over the whole of it, where that is asked for."""
     if not settings.options.get("normalize"):
         return whole

@@ -172,7 +172,7 @@ def chosen_settings(
 def unused_parameters(content: Mapping[str, Any]) -> list[str]:
     """Return what a parameter file sets and voxelome decides by itself."""
     unused = [key for key in NOT_USED if key in (content.get("setting") or {})]
-    return unused + (["voxelSetting"] if content.get("voxelSetting") else [])
+    return unused + [key for key in ("voxelBatch", "initValue") if key in (content.get("voxelSetting") or {})]
 
 
 def _check_keys(content: Mapping[str, Any]) -> None:
