@@ -22,6 +22,7 @@ rule register:
         content=lambda wildcards: unit_of(wildcards).digest(lesions_of(wildcards)),
         gradient_echoes=lambda wildcards: unit_of(wildcards).magnitude_labels,
         affine=config["affine"],
+        other_grids=config["segment"]["other_grids"],
         transform=config["register"]["transform"],
         normalisation=config["register"]["normalisation"],
         spaces=config["register"]["output_spaces"],
@@ -30,7 +31,8 @@ rule register:
         out_dir=anat_of,
     shell:
         "register_session.py --unit {wildcards.unit} --prepared {input.prepared} --lesions {input.lesions:q}"
-        " --gradient-echoes {params.gradient_echoes:q} --affine {params.affine} --transform {params.transform}"
+        " --gradient-echoes {params.gradient_echoes:q} --affine {params.affine}"
+        " --other-grids {params.other_grids} --transform {params.transform}"
         " --normalisation {params.normalisation} --output-spaces {params.spaces:q} --random-seed {params.seed}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"
 

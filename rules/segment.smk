@@ -27,10 +27,11 @@ rule segment:
             mask.label_table or "n/a" for mask in unit_of(wildcards).masks
         ],
         affine=config["affine"],
+        other_grids=config["segment"]["other_grids"],
         gradient_echoes=lambda wildcards: unit_of(wildcards).magnitude_labels,
         out_dir=anat_of,
     shell:
         "carry_masks.py --unit {wildcards.unit} --masks {input.masks:q} --names {params.names:q}"
         " --label-tables {params.tables:q} --prepared {input.prepared} --registered {input.registered}"
-        " --affine {params.affine} --gradient-echoes {params.gradient_echoes:q}"
+        " --affine {params.affine} --other-grids {params.other_grids} --gradient-echoes {params.gradient_echoes:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -86,3 +86,20 @@ def test_a_mask_on_a_grid_of_no_image_is_refused_by_name(visit, tmp_path):
     save_volume(visit["masks"][0], np.ones((5, 5, 5), dtype=np.uint8), AFFINE)
     with pytest.raises(InputError, match=r"tumor_dseg.nii.gz: its grid .* no image of this visit"):
         CarryMasks(**visit).run()
+
+
+def test_a_mask_on_another_grid_is_resampled_by_its_header_where_that_is_asked_for(visit):
+    fine = np.zeros((40, 40, 40), dtype=np.uint8)
+    fine[16:24, 16:24, 16:24] = 1
+    # The same cube in voxels of 1 mm: their centers lie half a millimeter off those of 2 mm.
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    affine[:3, 3] = -0.5
+    save_volume(visit["masks"][0], fine, affine)
+    CarryMasks(**visit, other_grids="resample").run()
+    record = StepRecord.load(visit["record"])
+    spaces = {item["space"]: load_volume(item["path"], dtype=None).data for item in record.find("labels")}
+    expected = np.zeros((20, 20, 20), dtype=bool)
+    expected[8:12, 8:12, 8:12] = True
+    assert np.array_equal(spaces["T1w"] > 0, expected)
+    assert np.argwhere(spaces["MEGRE"]).mean(axis=0) == pytest.approx([11.5, 9.5, 9.5])
+    assert record.warnings == ["tumor: on no image's grid; resampled by its header to that of T1w."]

@@ -130,7 +130,17 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
 
 
 # What the participant level was told and the group level need not be told again.
-REMEMBERED = ("derivatives", "filters", "random_seed", "affine", "preprocess", "register", "qsm", "radiomics")
+REMEMBERED = (
+    "derivatives",
+    "filters",
+    "random_seed",
+    "affine",
+    "preprocess",
+    "register",
+    "qsm",
+    "segment",
+    "radiomics",
+)
 
 
 def _remembered(options: argparse.Namespace) -> dict[str, Any]:

@@ -28,23 +28,30 @@ def load_labels(path: Path | str, form: Form = "auto") -> tuple[Array, Affine]:
     return to_canonical(labels, volume.affine)
 
 
-def home_of(path: Path | str, labels: Array, affine: Affine, grids: dict[str, Volume]) -> str:
+def home_of(
+    path: Path | str, labels: Array, affine: Affine, grids: dict[str, Volume], resample_to: str = ""
+) -> str:
     """Label of the first image on whose grid a mask was drawn.
+
+    Where there is none it is `resample_to`, if the user says that the mask lies where its header puts it in
+    the world of that image.
 
     Raises
     ------
     InputError
-        It is on the grid of none.
+        It is on the grid of none, and no image is named instead.
     """
     from voxelome.segmentation.carry import same_grid
 
     for label, grid in grids.items():
         if same_grid(labels.shape, affine, grid.data.shape, grid.affine):
             return label
+    if resample_to:
+        return resample_to
     raise InputError(
         path,
         f"its grid {labels.shape} is that of no image of this visit ({', '.join(grids)})",
-        "resample it to the image that it was drawn on",
+        "resample it to the image that it was drawn on, or let other_grids: resample do so by its header",
     )
 
 

@@ -43,6 +43,9 @@ class RegisterInputs(StepInputs):
         File(),
         desc="masks on the grids of the visit's images: left out in the comparison with the template",
     )
+    other_grids = traits.Enum(
+        "refuse", "resample", usedefault=True, desc="what to do with masks of lesions on no image's grid"
+    )
     affine = traits.Enum(
         "auto", "sform", "qform", usedefault=True, desc="which affine of a lesion mask's header counts"
     )
@@ -277,7 +280,8 @@ class _Session:
         for path in self.spec.lesions:
             try:
                 labels, affine = load_labels(path, self.spec.affine)
-                home = home_of(path, labels, affine, grids)
+                instead = self.label if self.spec.other_grids == "resample" else ""
+                home = home_of(path, labels, affine, grids, instead)
             except InputError as error:  # segment refuses it; registration can do without
                 self.record.skip(f"leaving out the lesion of {Path(path).name}", error.problem)
                 continue

@@ -42,6 +42,12 @@ class SegmentInputs(StepInputs):
         usedefault=True,
         desc="labels of gradient-echo acquisitions: masks go there too",
     )
+    other_grids = traits.Enum(
+        "refuse",
+        "resample",
+        usedefault=True,
+        desc="masks on no image's grid: refuse them, or take them to lie where their header says",
+    )
     affine = traits.Enum("auto", "sform", "qform", usedefault=True, desc="which of a header's affines counts")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
@@ -75,10 +81,15 @@ class CarryMasks(SimpleInterface):
         registered: StepRecord,
         record: StepRecord,
     ) -> None:
-        from voxelome.segmentation.carry import carry_labels, label_volumes
+        from voxelome.segmentation.carry import carry_labels, label_volumes, same_grid
 
         labels, affine = load_labels(path, self.inputs.affine)
-        home = home_of(path, labels, affine, grids)
+        instead = self.reference if self.inputs.other_grids == "resample" else ""
+        home = home_of(path, labels, affine, grids, instead)
+        own = grids.get(home)
+        resampled = own is None or not same_grid(labels.shape, affine, own.data.shape, own.affine)
+        if resampled:
+            record.warnings.append(f"{name}: on no image's grid; resampled by its header to that of {home}.")
         mask = _Mask(name, path, labels, affine, label_names(path, name, table, labels), home)
         targets = [self.reference] if self.reference else []
         for target in dict.fromkeys([*targets, *self.inputs.gradient_echoes]):
@@ -89,6 +100,7 @@ class CarryMasks(SimpleInterface):
             matrix = matrix_between(registered, self.reference, target, home)
             carried = carry_labels(labels, affine, grid.data.shape, grid.affine, matrix)
             method = "copied" if target == home else f"carried from {home} with the visit's transforms"
+            method = f"resampled by its header, {method}" if resampled else method
             key = split_label(target)[1] if target == self.reference else target
             about = {"Method": method, "SpatialReference": f"the visit's {target}"}
             out = self._save(mask, space_label(key), carried, grid.affine, about)
