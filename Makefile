@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features lock
+.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling lock
 .PHONY: format clean test-mirp
 
 demo: setup
@@ -48,7 +48,7 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features
+bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling
 
 bench-inventory: setup
 	$(BIN)/python benchmarks/inventory.py
@@ -67,6 +67,9 @@ bench-qsm: setup
 
 bench-features: setup
 	$(BIN)/python benchmarks/features.py
+
+bench-modelling: setup
+	$(BIN)/python benchmarks/modelling.py
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh

@@ -13,13 +13,15 @@ import pytest
 import skops.io
 import yaml
 from jsonschema import Draft202012Validator
+from scipy.stats import norm
 from sklearn.feature_selection import f_classif
+from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from voxelome.errors import DataError
 from voxelome.modelling.analysis import AnalysisResult, load_model, parse_analysis, run_analysis, save_model
 from voxelome.modelling.artifact import TRUSTED_TYPES
-from voxelome.modelling.estimators import SelectUncorrelated
+from voxelome.modelling.estimators import NormalScores, SelectUncorrelated
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.table import widen
 
@@ -55,7 +57,9 @@ def cohort(
 
 
 def analyse(table: pd.DataFrame, people: pd.DataFrame, **changes: Any) -> AnalysisResult:
-    settings = {"name": "test", "outcome": "mutation", "positive": "mutated", "repeats": 2, **changes}
+    # The fastest model, where it does not matter which.
+    fast = {"positive": "mutated", "model": "elasticnet_logistic", "repeats": 2}
+    settings = {"name": "test", "outcome": "mutation", **fast, **changes}
     return run_analysis(table, people, parse_analysis(settings))
 
 
@@ -170,7 +174,7 @@ def test_an_analysis_needs_a_name_and_an_outcome() -> None:
 # --- the selection of features ----------------------------------------------------------------------
 
 
-@parametrize_with_checks([SelectUncorrelated()])
+@parametrize_with_checks([NormalScores(), SelectUncorrelated()])
 def test_the_selection_behaves_as_scikit_learn_asks(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -225,6 +229,7 @@ def test_the_order_of_rows_and_columns_and_the_number_of_threads_change_nothing(
             "name": "test",
             "outcome": "mutation",
             "positive": "mutated",
+            "model": "elasticnet_logistic",
             "repeats": 2,
             "covariates": ["age", "sex"],
         }
@@ -325,6 +330,67 @@ def test_the_model_file_predicts_as_the_model_and_holds_no_foreign_type(tmp_path
     inputs = table[list(model.feature_names_in_)]
     np.testing.assert_array_equal(model.predict_proba(inputs), result.model.predict_proba(inputs))
     assert len(model[:-1].get_feature_names_out()) <= 10
+
+
+@pytest.mark.parametrize("model", ["ensemble", "ridge_logistic", "extra_trees", "svm"])
+def test_every_model_finds_a_planted_effect_and_its_file_predicts_as_it_does(model, tmp_path: Path) -> None:
+    table, people = cohort(features=20, effect=4.0)
+    result = analyse(table, people, model=model, repeats=1, outer_folds=3)
+    assert result.metrics["auc"] > 0.85
+    if model != "svm":
+        assert result.selected.iloc[0]["feature"] == "T1w__brain__original__glcm__F000"
+    save_model(tmp_path / "model.skops", result.model)
+    inputs = table[list(result.model.feature_names_in_)]
+    again = load_model(tmp_path / "model.skops").predict_proba(inputs)
+    np.testing.assert_array_equal(again, result.model.predict_proba(inputs))
+
+
+@pytest.mark.parametrize("model", ["ensemble", "random_forest", "gradient_boosting", "svm"])
+def test_a_number_is_predicted_with_its_error(model) -> None:
+    table, people = cohort(n=60, features=20)
+    noise = np.random.default_rng(5).normal(0, 0.3, len(people))
+    people["age"] = 50 + 10 * (table["T1w__brain__original__glcm__F003"].to_numpy() + noise)
+    result = analyse(table, people, outcome="age", kind="continuous", positive=None, model=model, repeats=1)
+    metrics = result.metrics
+    assert 0.3 < metrics["r2"] < 1
+    assert metrics["r2_low"] < metrics["r2"] < metrics["r2_high"]
+    assert metrics["rmse"] < metrics["rmse_of_mean"]
+    assert metrics["rmse_low"] < metrics["rmse"] < metrics["rmse_high"]
+    assert list(result.predictions.columns[-2:]) == ["prediction", "outcome"]
+    assert result.roc is None
+
+
+def test_noise_does_not_predict_a_number() -> None:
+    found = []
+    for seed in range(4):
+        table, people = cohort(n=40, features=200, seed=seed)
+        result = analyse(table, people, outcome="age", kind="continuous", positive=None, model="ridge")
+        found.append(result.metrics["r2"])
+    assert max(found) < 0.2
+
+
+def test_a_site_is_left_out_at_a_time() -> None:
+    table, people = cohort(effect=3.0)
+    result = analyse(table, people, groups="site", validation="leave_one_group_out")
+    site = result.predictions["participant_id"].map(people.set_index("participant_id")["site"])
+    folds = result.predictions.groupby("fold")
+    assert (site.groupby(result.predictions["fold"]).nunique() == 1).all()
+    assert len(folds) == people["site"].nunique() == result.metrics["folds"]
+    assert result.metrics["repeats"] == 1
+
+
+def test_normal_scores_are_those_of_scikit_learn_but_for_the_extremes() -> None:
+    rng = np.random.default_rng(0)
+    values = np.c_[rng.normal(size=(80, 10)), rng.lognormal(size=(80, 5)), rng.integers(0, 4, (80, 3))]
+    unseen = np.r_[values, values * 1.5]
+    peer = QuantileTransformer(n_quantiles=50, output_distribution="normal").fit(values).transform(unseen)
+    scores = NormalScores().fit(values).transform(unseen)
+    inside = (unseen > values.min(axis=0)) & (unseen < values.max(axis=0))
+    end = norm.ppf(0.5 / 80)
+    np.testing.assert_allclose(scores[inside], peer[inside].clip(end, -end), atol=1e-6)
+    assert scores[:, :15].min() == end
+    # A quarter of the values is the largest whole number: it has the middle of their ranks.
+    assert scores[:80, 15:].max() < 1.6
 
 
 # --- outcomes ---------------------------------------------------------------------------------------

@@ -56,8 +56,11 @@ class FitModel(SimpleInterface):
             result.predictions.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
         with replacing(out / "selected.tsv") as temporary:
             result.selected.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
-        fpr, tpr = ([float(value) for value in axis] for axis in result.roc)
-        save_json(out / "metrics.json", {**result.metrics, "roc": {"fpr": fpr, "tpr": tpr}})
+        curve = {}
+        if result.roc is not None:
+            fpr, tpr = ([float(value) for value in axis] for axis in result.roc)
+            curve = {"roc": {"fpr": fpr, "tpr": tpr}}
+        save_json(out / "metrics.json", {**result.metrics, **curve})
         save_model(out / "model.skops", result.model)
         for name in ("predictions.tsv", "selected.tsv", "metrics.json", "model.skops"):
             record.add(out / name, name.split(".")[0])

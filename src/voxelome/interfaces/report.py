@@ -16,12 +16,12 @@ from nipype.interfaces.base import (
 )
 
 from voxelome.imageio import save_text
+from voxelome.interfaces.analysis_summary import summarise_analysis
 from voxelome.interfaces.summaries import (
     left_out_row,
     methods,
     quality_figures,
     subject_rows,
-    summarise_analysis,
     summarise_together,
     summarise_visit,
     visit_name,

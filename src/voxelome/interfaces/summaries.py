@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from voxelome.bids.names import unit_entities
-from voxelome.imageio import load_json
 from voxelome.quality import MEASURES, interval
 from voxelome.reports.model import (
-    AnalysisSummary,
     Check,
     Failure,
     Figure,
@@ -198,54 +196,3 @@ def quality_figures(visits: dict[str, list[StepRecord]]) -> list[Figure]:
                 Figure(title, "A dot a visit; those far from the others are named: look at them.", svg=plot)
             )
     return figures
-
-
-def summarise_analysis(record: StepRecord) -> AnalysisSummary:
-    """Result of one analysis for the group's report."""
-    from voxelome.reports.plots import roc_curve
-
-    metrics_path = record.path("metrics")
-    assert metrics_path is not None  # every analysis writes its metrics
-    metrics = load_json(metrics_path)
-    auc, low, high = (float(metrics[key]) for key in ("auc", "auc_low", "auc_high"))
-    roc = metrics["roc"]
-    plot = roc_curve(roc["fpr"], roc["tpr"], auc, low, high)
-    caption = "Each participant is predicted by models that have not seen it."
-    outcome = str(metrics["outcome"])
-    return AnalysisSummary(
-        name=metrics["name"],
-        outcome=outcome,
-        n=metrics["n"],
-        n_positive=metrics["n_positive"],
-        positive=f"{outcome} {metrics['positive']}",
-        auc=auc,
-        low=low,
-        high=high,
-        validation=f"nested cross-validation, {metrics['folds']} folds, {metrics['repeats']} times",
-        sentences=[metrics["auc_method"]],
-        notes=record.warnings,
-        figures=[Figure(f"ROC curve of {metrics['name']}", caption, svg=plot)],
-        selected_columns=("feature", "chosen in folds (%)"),
-        selected=_selected(record),
-        metrics=[(name, metrics[key]) for key, name in SHOWN_METRICS.items()],
-    )
-
-
-SHOWN_METRICS = {
-    "n_features": "features offered",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "balanced_accuracy": "balanced accuracy",
-    "brier": "Brier score",
-    "brier_of_prevalence": "Brier score of always saying the prevalence",
-}
-
-
-def _selected(record: StepRecord, most: int = 15) -> list[tuple[Any, ...]]:
-    import pandas as pd
-
-    path = record.path("selected")
-    if path is None:
-        return []
-    table = pd.read_csv(path, sep="\t").head(most)
-    return [(row["feature"], round(100 * float(row["frequency"]))) for _, row in table.iterrows()]

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 
 from voxelome.errors import DataError
 from voxelome.modelling.artifact import load_model, save_model
-from voxelome.modelling.cohort import Assembled, assemble
-from voxelome.modelling.crossval import FoldResult, fit_model, validate
-from voxelome.modelling.estimators import chosen_features
-from voxelome.modelling.metrics import (
-    auc_interval,
-    cross_validated_auc,
-    decision_metrics,
-    mean_roc,
-    pairs_of,
-)
+from voxelome.modelling.beside import alternatives, leak_probe, permutation_test
+from voxelome.modelling.cohort import Assembled, assemble, listed
+from voxelome.modelling.crossval import FoldResult, Split, fit_model, outer_splits, validate
+from voxelome.modelling.importance import importance_of
+from voxelome.modelling.judge import has_pairs, headline, judge, sample_size_of
+from voxelome.modelling.metrics import mean_roc
+from voxelome.modelling.problems import BINARY, strata
+from voxelome.modelling.scoring import Scored, score_fold
 from voxelome.modelling.settings import AnalysisSettings, parse_analysis
+from voxelome.modelling.suspicions import giveaways, twins
 
 __all__ = ["AnalysisResult", "AnalysisSettings", "load_model", "parse_analysis", "run_analysis", "save_model"]
-
-LEVEL = 0.95
-AUC_METHOD = (
-    "Share of pairs of a positive and a negative participant, held out in one fold, that the fold's model"
-    " orders rightly, over all repeats. 95% interval: Newcombe (2006), method 5, with the number of"
-    " participants; it does not include the variation between models trained on other participants."
-)
 
 
 @dataclass(frozen=True)
@@ -41,16 +32,18 @@ class AnalysisResult:
     Attributes
     ----------
     predictions : DataFrame
-        participant_id, session_id, repeat, fold, probability (of the positive class, held out), outcome.
+        participant_id, session_id, repeat, fold, probability (of the positive class, held out) or
+        prediction, outcome.
     metrics : dict
         Numbers and texts that JSON can hold.
     selected : DataFrame
-        feature, frequency (share of the folds' models that use it), coefficient (mean over these, in
-        standard deviations), model_coefficient (in the final model, NaN where it is not used).
-    model : Pipeline
+        feature, frequency (share of the folds in which it is among the `selected_features` that the model
+        makes most of), importance (mean share), coefficient (mean over the linear models that use it, in
+        standard deviations), model_importance and model_coefficient (in the final model).
+    model : Pipeline, VotingClassifier or VotingRegressor
         Fitted on everybody; takes a DataFrame with the columns `model.feature_names_in_`.
-    roc : tuple of ndarray
-        False and true positive rates, averaged over folds.
+    roc : tuple of ndarray, or None
+        False and true positive rates, averaged over folds; None where the outcome has no two classes.
     notes : list of str
         What the reader should know.
     """
@@ -58,8 +51,8 @@ class AnalysisResult:
     predictions: pd.DataFrame
     metrics: dict[str, Any]
     selected: pd.DataFrame
-    model: Pipeline
-    roc: tuple[NDArray[np.float64], NDArray[np.float64]]
+    model: Any
+    roc: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     notes: list[str]
 
 
@@ -87,32 +80,80 @@ def run_analysis(
     data = assemble(features, participants, settings)
     notes = list(data.notes)
     folds = _fold_count(data, settings, notes)
-    results = validate(data.cohort, settings, folds, threads)
-    _check_complete(results, data, settings)
+    splits = outer_splits(data.cohort, settings, folds)
+    results = validate(data.cohort, settings, splits, threads)
+    scored = [score_fold(data.cohort, result) for result in results]
+    _check_complete(results, scored, data, settings)
     everyone = np.arange(len(data.participants))
     model = fit_model(data.cohort, settings, everyone, data.features)
-    scored = [_by_participant(result, data) for result in results]
-    pairs = [(positive, score) for positive, score, _ in scored]
-    metrics = _metrics(data, settings, folds, scored)
+    metrics = _about(data, settings, splits) | judge(
+        settings.kind, scored, data.cohort.target, settings.random_seed
+    )
+    metrics |= _beside(data, settings, splits, scored, threads)
+    notes += _suspicions(data)
     return AnalysisResult(
         _predictions(results, data),
         metrics,
-        _selected(results, model, data.features),
+        _selected(results, model, data.features, settings.selected_features),
         model,
-        mean_roc(pairs),
+        _roc(data.cohort.kind, scored),
         notes,
     )
 
 
+def _beside(
+    data: Assembled, settings: AnalysisSettings, splits: list[Split], scored: list[Scored], threads: int
+) -> dict[str, Any]:
+    """Return what belongs beside the model, as JSON holds it."""
+    cohort = data.cohort
+    others = alternatives(cohort, data.features, settings, splits, scored, threads)
+    folds = max(split.fold for split in splits)
+    permuted = permutation_test(cohort, settings, folds, scored, threads)
+    probe = leak_probe(cohort, settings, splits)
+    return {
+        "alternatives": [_plain(asdict(other)) for other in others],
+        "permutations": None
+        if permuted is None
+        else {"p": permuted.p, "null": [float(value) for value in permuted.null]},
+        "leak_probe": {"inside": probe.inside, "outside": probe.outside, "gap": probe.outside - probe.inside},
+        "sample_size": sample_size_of(cohort, len(data.features), headline(cohort.kind, scored)),
+    }
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a dictionary in which what is not a number is None."""
+    return {
+        key: None if isinstance(value, float) and np.isnan(value) else value for key, value in values.items()
+    }
+
+
+def _suspicions(data: Assembled) -> list[str]:
+    """Return sentences on what looks like a mistake in the tables."""
+    notes = []
+    if pairs := twins(data.cohort, data.participants):
+        told = listed(f"{one} and {other}" for one, other in pairs)
+        notes.append(f"The features of {told} are identical: is it one participant under two names?")
+    if names := giveaways(data.cohort, data.features):
+        notes.append(f"{listed(names)} alone tells the outcome without an error: is it the outcome itself?")
+    return notes
+
+
+def _roc(kind: str, scored: list[Scored]) -> Any:
+    """Return the ROC curve; None where the outcome has no two classes."""
+    return mean_roc([(fold.target, fold.prediction) for fold in scored]) if kind == BINARY else None
+
+
 def _fold_count(data: Assembled, settings: AnalysisSettings, notes: list[str]) -> int:
     """Return the number of outer folds: two participants of each class in each, where there are so many."""
-    fewest = min(int(data.cohort.positive.sum()), int((~data.cohort.positive).sum()))
+    fewest = int(np.bincount(strata(data.cohort.kind, data.cohort.target)).min())
     groups = len(np.unique(data.cohort.group))
-    folds = min(settings.outer_folds, fewest // 2, groups)
-    if folds < 2:
+    if groups < 2:
         raise DataError(
             f"all participants have one {settings.groups}", "choose other groups, or leave them out"
         )
+    if settings.validation == "leave_one_group_out":
+        return groups
+    folds = max(2, min(settings.outer_folds, fewest // 2, groups))
     if folds < settings.outer_folds:
         notes.append(
             f"{folds} instead of {settings.outer_folds} folds: the smaller class has {fewest} participants"
@@ -121,72 +162,51 @@ def _fold_count(data: Assembled, settings: AnalysisSettings, notes: list[str]) -
     return folds
 
 
-def _check_complete(results: list[FoldResult], data: Assembled, settings: AnalysisSettings) -> None:
+def _check_complete(
+    results: list[FoldResult], scored: list[Scored], data: Assembled, settings: AnalysisSettings
+) -> None:
     """Raise a DataError where groups are so uneven that the folds cannot hold out everybody."""
     held_out = sum(len(result.visits) for result in results)
-    together = any(pairs_of(_by_participant(result, data)[0]) for result in results)
-    if held_out != settings.repeats * len(data.visits) or not together:
+    repeats = len({result.split.repeat for result in results})
+    if not results or held_out != repeats * len(data.visits) or not has_pairs(data.cohort.kind, scored):
         raise DataError(
             f"the groups of {settings.groups} cannot be split into folds with both classes",
             "choose other groups, or fewer outer_folds",
         )
 
 
-def _by_participant(result: FoldResult, data: Assembled) -> tuple[Any, Any, Any]:
-    """Return outcome, mean probability and decision of the participants held out in a fold."""
-    who, inverse = np.unique(data.cohort.participant[result.visits], return_inverse=True)
-    probability = np.bincount(inverse, weights=result.probability) / np.bincount(inverse)
-    # Where one class is rare no probability may pass 1/2: the cut is the prevalence in training.
-    return data.cohort.positive[who], probability, probability > result.prevalence
-
-
-def _metrics(
-    data: Assembled, settings: AnalysisSettings, folds: int, scored: list[tuple[Any, Any, Any]]
-) -> dict[str, Any]:
-    """Return the metrics of the held-out predictions."""
-    truth = data.cohort.positive
-    n_positive, n_negative = int(truth.sum()), int((~truth).sum())
-    value = cross_validated_auc([(positive, score) for positive, score, _ in scored])
-    low, high = auc_interval(value, n_positive, n_negative, LEVEL)
-    prevalence = n_positive / len(truth)
-    # All folds of all repeats hold every participant out equally often.
-    positive, probability, decided = (np.concatenate(column) for column in zip(*scored, strict=True))
-    chance = "includes" if low <= 0.5 <= high else "does not include"
+def _about(data: Assembled, settings: AnalysisSettings, splits: list[Split]) -> dict[str, Any]:
+    """Return what the analysis was."""
+    classes = {"positive": data.positive, "negative": data.negative} if data.positive else {}
     return {
         "name": settings.name,
         "outcome": settings.outcome,
         "kind": settings.kind,
         "model": settings.model,
-        "positive": data.positive,
-        "negative": data.negative,
-        "n": len(truth),
-        "n_positive": n_positive,
-        "n_negative": n_negative,
+        "validation": settings.validation,
+        "groups": settings.groups,
+        **classes,
+        "n": len(data.participants),
         "n_visits": len(data.visits),
         "n_features": len(data.features),
-        "folds": folds,
-        "repeats": settings.repeats,
+        "folds": max(split.fold for split in splits),
+        "repeats": max(split.repeat for split in splits),
         "random_seed": settings.random_seed,
-        "auc": value,
-        "auc_low": low,
-        "auc_high": high,
-        "auc_level": LEVEL,
-        "auc_method": AUC_METHOD,
-        **decision_metrics(positive, probability, decided),
-        "brier_of_prevalence": prevalence * (1 - prevalence),
-        "chance": f"The interval of the AUC {chance} 0.5, which is chance.",
     }
 
 
 def _predictions(results: list[FoldResult], data: Assembled) -> pd.DataFrame:
     """Return every held-out prediction, in the order of repeats and visits."""
-    labels = np.where(data.cohort.positive, data.positive, data.negative)
+    if data.cohort.kind == BINARY:
+        name, outcome = "probability", np.where(data.cohort.target, data.positive, data.negative)
+    else:
+        name, outcome = "prediction", data.cohort.target
     parts = [
         data.visits.iloc[result.visits].assign(
-            repeat=result.repeat,
-            fold=result.fold,
-            probability=result.probability,
-            outcome=labels[data.cohort.participant[result.visits]],
+            repeat=result.split.repeat,
+            fold=result.split.fold,
+            **{name: result.prediction},
+            outcome=outcome[data.cohort.participant[result.visits]],
             _row=result.visits,
         )
         for result in results
@@ -195,24 +215,29 @@ def _predictions(results: list[FoldResult], data: Assembled) -> pd.DataFrame:
     return table.drop(columns="_row").reset_index(drop=True)
 
 
-def _selected(results: list[FoldResult], model: Pipeline, names: list[str]) -> pd.DataFrame:
-    """Return how often the folds' models use each feature, the most frequent first."""
-    weights = np.zeros((len(results), len(names)))
-    for row, result in zip(weights, results, strict=True):
-        row[result.features] = result.coefficients
-    final = np.zeros(len(names))
-    final[chosen_features(model)] = model.named_steps["classify"].coef_[0]
-    used = (weights != 0).sum(axis=0)
+def _selected(results: list[FoldResult], model: Any, names: list[str], most: int) -> pd.DataFrame:
+    """Return how often each feature is among those that a fold's model makes most of."""
+    shares = np.array([result.importance.share for result in results])
+    # The least share that is among the `most` largest of its fold.
+    least = np.sort(shares, axis=1)[:, ::-1][:, : min(most, shares.shape[1])][:, -1:]
+    chosen = (shares > 0) & (shares >= least)
+    coefficients = np.array([result.importance.coefficient for result in results])
+    known = np.isfinite(coefficients).sum(axis=0)
+    final = importance_of(model, len(names))
     table = pd.DataFrame(
         {
             "feature": names,
-            "frequency": used / len(results),
-            "coefficient": weights.sum(axis=0) / np.maximum(used, 1),
-            "model_coefficient": np.where(final != 0, final, np.nan),
+            "frequency": chosen.mean(axis=0),
+            "importance": shares.mean(axis=0),
+            "coefficient": np.where(
+                known > 0, np.nansum(coefficients, axis=0) / np.maximum(known, 1), np.nan
+            ),
+            "model_importance": final.share,
+            "model_coefficient": final.coefficient,
         }
     )
-    table = table[(used > 0) | (final != 0)]
-    table = table.assign(_size=-table["coefficient"].abs(), _rank=-table["frequency"])
+    table = table[(table["frequency"] > 0) | (final.share > 0)]
+    table = table.assign(_rank=-table["frequency"], _size=-table["importance"])
     return (
         table.sort_values(["_rank", "_size", "feature"])
         .drop(columns=["_size", "_rank"])

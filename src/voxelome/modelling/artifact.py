@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import skops.io
-from sklearn.pipeline import Pipeline
 
 from voxelome.imageio import replacing
 
-# What a model file of voxelome holds beyond what skops trusts by itself: the selection of features, and
-# the number type that scikit-learn's imputer keeps, which is plain data.
-TRUSTED_TYPES = ("numpy.dtype", "voxelome.modelling.estimators.SelectUncorrelated")
+# What a model file of voxelome holds beyond what skops trusts by itself: its own estimators, trees and the
+# dictionaries of names of an average, and the number type that scikit-learn's imputer keeps: plain data.
+TRUSTED_TYPES = (
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+    "voxelome.modelling.estimators.NormalScores",
+    "voxelome.modelling.estimators.SelectUncorrelated",
+)
 
 
-def save_model(path: Path | str, model: Pipeline) -> None:
+def save_model(path: Path | str, model: Any) -> None:
     """Write a fitted model in the format of skops, whole or not at all."""
     with replacing(path) as temporary:
         skops.io.dump(model, temporary)
 
 
-def load_model(path: Path | str) -> Pipeline:
+def load_model(path: Path | str) -> Any:
     """Return the model in a file of :func:`save_model`.
 
     Raises

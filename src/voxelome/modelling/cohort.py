@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from voxelome.errors import DataError, suggest
+from voxelome.modelling import problems
 from voxelome.modelling.crossval import Cohort
 from voxelome.modelling.settings import AnalysisSettings, label_of
 from voxelome.modelling.table import IDENTIFIERS
 
+COVARIATE = "covariate__"
 MINIMUM_PER_CLASS = 4
+MINIMUM_OF_NUMBERS = 10
 CLASSES = 2
 _SHOWN = 8
 
@@ -34,7 +39,7 @@ class Assembled:
     participants : list of str
         Names of the participants, in order.
     positive, negative : str
-        The two classes.
+        The two classes; empty where the outcome is a number.
     notes : list of str
         What was left out, and what the reader should know.
     """
@@ -72,15 +77,21 @@ def assemble(features: pd.DataFrame, participants: pd.DataFrame, settings: Analy
         table["session_id"] = None
     table = _with_outcome(table, people, settings, notes)
     people = people.loc[sorted(set(table["participant_id"]))]
-    positive, negative = _classes(people["outcome"], settings)
+    positive = negative = ""
+    if settings.kind == problems.BINARY:
+        positive, negative = _classes(people["outcome"], settings)
+        target: Any = (people["outcome"] == positive).to_numpy(dtype=bool)
+    else:
+        target = _numbers(people["outcome"], settings)
     offered = _offered(table, settings, notes)
     values = pd.concat([offered, *_covariates(table["participant_id"], participants, settings)], axis=1)
     values = _varying(values.sort_index(axis=1), notes)
     index = {name: number for number, name in enumerate(people.index)}
     cohort = Cohort(
+        kind=settings.kind,
         values=values.to_numpy(dtype=np.float64),
         participant=table["participant_id"].map(index).to_numpy(dtype=np.intp),
-        positive=(people["outcome"] == positive).to_numpy(dtype=bool),
+        target=target,
         group=np.asarray(pd.factorize(people["group"])[0], dtype=np.intp),
     )
     _note_visits(cohort, notes)
@@ -168,6 +179,22 @@ def _classes(outcome: pd.Series, settings: AnalysisSettings) -> tuple[str, str]:
     return positive, next(label for label in labels if label != positive)
 
 
+def _numbers(outcome: pd.Series, settings: AnalysisSettings) -> NDArray[np.float64]:
+    """Return the outcome as numbers, or raise a DataError."""
+    numbers = pd.to_numeric(outcome, errors="coerce")
+    if (wrong := numbers.isna() | np.isinf(numbers)).any():
+        seen = listed(outcome[wrong].unique())
+        raise DataError(
+            f"{settings.outcome} is no number where it is {seen}", "mend it, or give kind: binary"
+        )
+    if len(numbers) < MINIMUM_OF_NUMBERS or numbers.nunique() < CLASSES + 1:
+        problem = (
+            f"{settings.outcome} has {numbers.nunique()} different value(s) in {len(numbers)} participants"
+        )
+        raise DataError(problem, f"a number takes {MINIMUM_OF_NUMBERS} participants and more than two values")
+    return np.asarray(numbers, dtype=np.float64)
+
+
 def _numeric_first(label: str) -> tuple[int, float, str]:
     """Sort key: numbers by value, then texts."""
     try:
@@ -210,13 +237,13 @@ def _covariates(who: pd.Series, participants: pd.DataFrame, settings: AnalysisSe
         column.index = who.index
         number = pd.to_numeric(column, errors="coerce").astype(np.float64)
         if number.notna().equals(column.notna()):
-            columns.append(number.rename(f"covariate__{name}"))
+            columns.append(number.rename(f"{COVARIATE}{name}"))
             continue
         text = column.map(label_of, na_action="ignore")
         # The first value is where all indicators are 0.
         for value in sorted(text.dropna().unique())[1:]:
             indicator = (text == value).astype(np.float64).where(text.notna())
-            columns.append(indicator.rename(f"covariate__{name}={value}"))
+            columns.append(indicator.rename(f"{COVARIATE}{name}={value}"))
     return columns
 
 

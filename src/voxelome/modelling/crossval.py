@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 
-from voxelome.modelling.estimators import chosen_features, make_classifier, make_preparation
+from voxelome.modelling import problems
+from voxelome.modelling.families import Family, families
+from voxelome.modelling.importance import Importance, importance_of
 from voxelome.modelling.settings import AnalysisSettings
 
-# C of scikit-learn, strongest penalty first.
-STRENGTHS = (0.01, 0.1, 1.0, 10.0)
-# Where there are too few participants to choose: scikit-learn's own.
-DEFAULT_STRENGTH = 1.0
 # Within-class variance, and with it the choice of features, needs two.
 FEWEST_TO_LEARN_FROM = 2
 
@@ -31,24 +28,50 @@ class Cohort:
 
     Attributes
     ----------
+    kind : str
+        ``binary`` or ``continuous``.
     values : ndarray, shape (n_visits, n_features)
         Features, NaN where missing.
     participant : ndarray of int, shape (n_visits,)
         Index of each visit's participant.
-    positive : ndarray of bool, shape (n_participants,)
-        Outcome.
+    target : ndarray, shape (n_participants,)
+        Outcome: bool, or float.
     group : ndarray of int, shape (n_participants,)
         Participants with one number are never split between training and test.
     """
 
+    kind: str
     values: NDArray[np.float64]
     participant: NDArray[np.intp]
-    positive: NDArray[np.bool_]
+    target: NDArray[Any]
     group: NDArray[np.intp]
 
     def visits(self, participants: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the indices of the visits of some participants."""
         return np.flatnonzero(np.isin(self.participant, participants))
+
+    def of_visits(self, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Return the outcome of the participants of some visits."""
+        outcome: NDArray[Any] = self.target[self.participant[rows]]
+        return outcome
+
+    def with_columns(self, columns: NDArray[np.intp]) -> Cohort:
+        """Return the cohort with some of its features."""
+        return replace(self, values=self.values[:, columns])
+
+    def with_target(self, target: NDArray[Any]) -> Cohort:
+        """Return the cohort with another outcome."""
+        return replace(self, target=target)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Participants of training and test of one fold; `repeat` and `fold` count from 1."""
+
+    repeat: int
+    fold: int
+    train: NDArray[np.intp]
+    test: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -57,102 +80,138 @@ class FoldResult:
 
     Attributes
     ----------
-    repeat, fold : int
-        Counted from 1.
+    split : Split
+        Who was trained on and who was held out.
     visits : ndarray of int
         Visits held out.
-    probability : ndarray of float
-        Of the positive class, of each.
-    prevalence : float
-        Share of positive participants in training.
-    features, coefficients : ndarray
-        Columns in the model and their coefficients, in standard deviations.
+    prediction : ndarray of float
+        Probability of the positive class, or the number predicted, of each.
+    naive : float
+        The prediction that needs no features: prevalence or mean in training.
+    importance : Importance
+        How much the model makes of each feature.
     """
 
-    repeat: int
-    fold: int
+    split: Split
     visits: NDArray[np.intp]
-    probability: NDArray[np.float64]
-    prevalence: float
-    features: NDArray[np.intp]
-    coefficients: NDArray[np.float64]
+    prediction: NDArray[np.float64]
+    naive: float
+    importance: Importance
 
 
-def validate(cohort: Cohort, settings: AnalysisSettings, folds: int, threads: int = 1) -> list[FoldResult]:
-    """Return the held-out predictions of every fold of every repeat.
+def outer_splits(cohort: Cohort, settings: AnalysisSettings, folds: int) -> list[Split]:
+    """Return the splits of the validation; all models that are compared are given the same.
 
-    Imputation, scaling, the choice of features and the penalty are learned from the training part of each
-    fold alone (Varma and Simon 2006, BMC Bioinformatics 7:91).
+    Where a group is left out at a time, there is one repeat with as many folds as groups.
     """
-    everyone = np.arange(len(cohort.positive))
-    tasks = [
-        (repeat, fold, train, test)
+    everyone = np.arange(len(cohort.target))
+    if settings.validation == "leave_one_group_out":
+        splitter = LeaveOneGroupOut().split(everyone, groups=cohort.group)
+        return [Split(1, fold, train, test) for fold, (train, test) in enumerate(splitter, 1)]
+    return [
+        Split(repeat, fold, train, test)
         for repeat in range(1, settings.repeats + 1)
         for fold, (train, test) in enumerate(
             _splits(cohort, everyone, folds, settings.random_seed + repeat), 1
         )
     ]
+
+
+def validate(
+    cohort: Cohort, settings: AnalysisSettings, splits: list[Split], threads: int = 1
+) -> list[FoldResult]:
+    """Return the held-out predictions of every fold of every repeat.
+
+    Imputation, scaling, the choice of features, of the settings and of the models that are averaged are
+    learned from the training part of each fold alone (Varma and Simon 2006, BMC Bioinformatics 7:91).
+    """
     run = Parallel(n_jobs=threads, prefer="threads")
-    return list(run(delayed(_one_fold)(cohort, settings, *task) for task in tasks))
+    return list(run(delayed(_one_fold)(cohort, settings, split) for split in splits))
 
 
 def fit_model(
     cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp], names: Any = None
-) -> Pipeline:
-    """Return the model fitted on all visits of `participants`, the penalty chosen by inner folds.
+) -> Any:
+    """Return the model fitted on all visits of `participants`, its settings chosen by inner folds.
+
+    Of the members of an ensemble, those that predict the inner folds no better than the prevalence (or the
+    mean) are left out, unless that is all of them.
 
     Parameters
     ----------
     names : sequence of str, optional
         Names of the columns, which the model then asks for.
     """
-    strength = _choose_strength(cohort, settings, participants)
     rows = cohort.visits(participants)
-    target = cohort.positive[cohort.participant[rows]]
     values: Any = cohort.values[rows]
     if names is not None:
         values = pd.DataFrame(values, columns=names)
-    preparation = make_preparation(settings.selected_features)
-    steps = [*preparation.steps, ("classify", make_classifier(strength, settings.random_seed))]
-    return Pipeline(steps).fit(values, target)
+    return _chosen(cohort, settings, participants).fit(values, cohort.of_visits(rows))
 
 
-def _one_fold(
-    cohort: Cohort, settings: AnalysisSettings, repeat: int, fold: int, train: Any, test: Any
-) -> FoldResult:
+def _one_fold(cohort: Cohort, settings: AnalysisSettings, split: Split) -> FoldResult:
     """Fit on the training participants, predict the others."""
-    model = fit_model(cohort, settings, train)
-    rows = cohort.visits(test)
+    model = fit_model(cohort, settings, split.train)
+    rows = cohort.visits(split.test)
     return FoldResult(
-        repeat,
-        fold,
+        split,
         rows,
-        model.predict_proba(cohort.values[rows])[:, 1],
-        float(cohort.positive[train].mean()),
-        chosen_features(model),
-        model.named_steps["classify"].coef_[0],
+        problems.predicted(cohort.kind, model, cohort.values[rows]),
+        problems.naive(cohort.kind, cohort.target[split.train]),
+        importance_of(model, cohort.values.shape[1]),
     )
 
 
-def _choose_strength(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> float:
-    """Return the C with the least log loss in held-out inner folds; of equals the strongest penalty."""
-    splits = 0
-    positive = cohort.positive[participants]
-    folds = max(2, min(settings.inner_folds, int(positive.sum()), int((~positive).sum())))
-    losses = np.zeros(len(STRENGTHS))
-    for train, test in _splits(cohort, participants, folds, settings.random_seed):
-        splits += 1
+def _chosen(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> Any:
+    """Return an unfitted model with the settings that do best in the inner folds."""
+    offered = families(cohort.kind, settings.model)
+    inner = list(_inner_splits(cohort, settings, participants))
+    best: list[tuple[str, Pipeline]] = []
+    better: list[str] = []
+    reference = sum(_naive_loss(cohort, *split) for split in inner)
+    for name, family in offered.items():
+        needed = len(family.grid) > 1 or len(offered) > 1
+        losses = _losses(cohort, family, settings, inner) if needed and inner else np.zeros(len(family.grid))
+        # Of equals the first, which is the simplest; where there is nothing to choose by, the middle.
+        chosen = int(np.argmin(losses)) if inner else len(family.grid) // 2
+        made = family.build(family.grid[chosen], settings.selected_features, settings.random_seed)
+        best.append((name, made))
+        if losses[chosen] < reference:
+            better.append(name)
+    members = [(name, model) for name, model in best if name in better] or best
+    return members[0][1] if len(members) == 1 else problems.average_of(cohort.kind, members)
+
+
+def _losses(
+    cohort: Cohort, family: Family, settings: AnalysisSettings, inner: list[tuple[Any, Any]]
+) -> NDArray[np.float64]:
+    """Return the loss in the held-out inner folds for each setting of a family."""
+    losses = np.zeros(len(family.grid))
+    for train, test in inner:
         rows, held_out = cohort.visits(train), cohort.visits(test)
-        target = cohort.positive[cohort.participant[rows]]
-        truth = cohort.positive[cohort.participant[held_out]]
-        preparation = make_preparation(settings.selected_features).fit(cohort.values[rows], target)
-        ready, unseen = (preparation.transform(cohort.values[which]) for which in (rows, held_out))
-        for index, strength in enumerate(STRENGTHS):
-            model = make_classifier(strength, settings.random_seed).fit(ready, target)
-            losses[index] += log_loss(
-                truth, model.predict_proba(unseen)[:, 1], normalize=False, labels=[0, 1]
-            )
-    return STRENGTHS[int(np.argmin(losses))] if splits else DEFAULT_STRENGTH
+        known, truth = cohort.of_visits(rows), cohort.of_visits(held_out)
+        preparation = Pipeline(family.prepare(settings.selected_features))
+        ready = preparation.fit_transform(cohort.values[rows], known)
+        unseen = preparation.transform(cohort.values[held_out])
+        for index, parameters in enumerate(family.grid):
+            model = family.model(parameters, settings.random_seed).fit(ready, known)
+            prediction = problems.predicted(cohort.kind, model, unseen)
+            losses[index] += problems.loss(cohort.kind, truth, prediction)
+    return losses
+
+
+def _naive_loss(cohort: Cohort, train: NDArray[np.intp], test: NDArray[np.intp]) -> float:
+    held_out = cohort.visits(test)
+    value = problems.naive(cohort.kind, cohort.of_visits(cohort.visits(train)))
+    return problems.loss(cohort.kind, cohort.of_visits(held_out), np.full(len(held_out), value))
+
+
+def _inner_splits(
+    cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    fewest = int(np.bincount(problems.strata(cohort.kind, cohort.target[participants])).min())
+    folds = max(2, min(settings.inner_folds, fewest))
+    yield from _splits(cohort, participants, folds, settings.random_seed)
 
 
 def _splits(
@@ -162,8 +221,9 @@ def _splits(
 
     Splits that leave too few of a class to learn from are left out.
     """
-    positive, group = cohort.positive[participants], cohort.group[participants]
+    classes = problems.strata(cohort.kind, cohort.target[participants])
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    for train, test in splitter.split(np.zeros((len(participants), 1)), positive, group):
-        if len(test) and np.bincount(positive[train], minlength=2).min() >= FEWEST_TO_LEARN_FROM:
+    for train, test in splitter.split(np.zeros((len(classes), 1)), classes, cohort.group[participants]):
+        fewest = np.bincount(classes[train], minlength=classes.max() + 1).min()
+        if len(test) and fewest >= FEWEST_TO_LEARN_FROM:
             yield participants[train], participants[test]

@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.feature_selection import SelectorMixin, f_classif
-from sklearn.impute import SimpleImputer
+from scipy.special import ndtri
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.feature_selection import SelectorMixin, f_classif, f_regression
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 L1_RATIO = 0.5
 MAXIMUM_CORRELATION = 0.9
 
 
-class SelectUncorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+class SelectUncorrelated(SelectorMixin, BaseEstimator):
     """Keep the features that separate the classes best, and of correlated ones the best alone.
 
     Features are taken by descending F of a one-way analysis of variance; one that correlates with a
@@ -28,6 +26,8 @@ class SelectUncorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]  #
     ----------
     max_features : int
         Number of features to keep at most.
+    regression : bool
+        Whether the outcome is a number; features are then taken by the F of a linear regression.
     maximum_correlation : float
         Largest correlation between two features kept.
 
@@ -39,8 +39,14 @@ class SelectUncorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]  #
         Indices of the features kept, best first.
     """
 
-    def __init__(self, max_features: int = 10, maximum_correlation: float = MAXIMUM_CORRELATION) -> None:
+    def __init__(
+        self,
+        max_features: int = 10,
+        maximum_correlation: float = MAXIMUM_CORRELATION,
+        regression: bool = False,
+    ) -> None:
         self.max_features = max_features
+        self.regression = regression
         self.maximum_correlation = maximum_correlation
 
     def fit(self, X: Any, y: Any) -> SelectUncorrelated:
@@ -54,7 +60,8 @@ class SelectUncorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]  #
         self.scores_ = np.full(X.shape[1], np.nan)
         if (length > 0).any():
             with np.errstate(divide="ignore", invalid="ignore"):
-                self.scores_[length > 0] = f_classif(X[:, length > 0], y)[0]
+                score = f_regression if self.regression else f_classif
+                self.scores_[length > 0] = score(X[:, length > 0], y)[0]
         free = ~np.isnan(self.scores_)
         order = np.argsort(-np.where(free, self.scores_, -np.inf), kind="stable")
         ranking: list[int] = []
@@ -81,17 +88,6 @@ class SelectUncorrelated(SelectorMixin, BaseEstimator):  # type: ignore[misc]  #
         return tags
 
 
-def make_preparation(selected_features: int) -> Pipeline:
-    """Return what is learned before the classifier: medians, scales and the choice of features."""
-    return Pipeline(
-        [
-            ("impute", SimpleImputer(strategy="median", keep_empty_features=True)),
-            ("scale", StandardScaler()),
-            ("select", SelectUncorrelated(selected_features)),
-        ]
-    )
-
-
 def make_classifier(strength: float, seed: int) -> LogisticRegression:
     """Return a logistic regression with an elastic net (Zou and Hastie 2005); `strength` is its C."""
     return LogisticRegression(
@@ -99,6 +95,50 @@ def make_classifier(strength: float, seed: int) -> LogisticRegression:
     )
 
 
-def chosen_features(preparation: Pipeline) -> Any:
-    """Return the indices, in the columns given to a fitted preparation, of the features it keeps."""
-    return preparation.named_steps["select"].get_support(indices=True)
+class NormalScores(TransformerMixin, BaseEstimator):
+    """Give each feature the normal scores of its ranks in training, linear between them.
+
+    Like scikit-learn's QuantileTransformer with a normal output, in a twentieth of the time for many
+    features, and without its scores of 5.2 for the extremes: these have the middle of the last of n ranks.
+
+    Parameters
+    ----------
+    quantiles : int
+        Largest number of quantiles; there are no more than samples.
+
+    Attributes
+    ----------
+    quantiles_ : ndarray, shape (n_quantiles, n_features)
+        Quantiles in training, ascending.
+    n_samples_ : int
+        Samples in training.
+    """
+
+    def __init__(self, quantiles: int = 50) -> None:
+        self.quantiles = quantiles
+
+    def fit(self, X: Any, y: Any = None) -> NormalScores:
+        """Learn the quantiles of `X` (n_samples, n_features)."""
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        levels = np.linspace(0, 1, min(self.quantiles, len(X)))
+        self.n_samples_ = len(X)
+        self.quantiles_ = np.maximum.accumulate(np.quantile(X, levels, axis=0))
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Return normal scores."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        levels = np.linspace(0, 1, len(self.quantiles_))
+        ranks = np.empty_like(X)
+        for column, (values, known) in enumerate(zip(X.T, self.quantiles_.T, strict=True)):
+            # The middle of the ranks that a value repeated in training has.
+            below, above = np.interp(values, known, levels), np.interp(-values, -known[::-1], -levels[::-1])
+            ranks[:, column] = (below - above) / 2
+        end = 0.5 / self.n_samples_
+        return ndtri(np.clip(ranks, end, 1 - end))
+
+    def get_feature_names_out(self, input_features: Any = None) -> Any:
+        """Return the names of the features, which stay what they are."""
+        check_is_fitted(self)
+        return _check_feature_names_in(self, input_features)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from voxelome.errors import DataError, suggest
+from voxelome.modelling.families import ENSEMBLE, FAMILIES
 
-KINDS = ("binary",)
-MODELS = ("elasticnet_logistic",)
+KINDS = tuple(FAMILIES)
+MODELS = (ENSEMBLE, *dict.fromkeys(name for known in FAMILIES.values() for name in known))
+VALIDATIONS = ("kfold", "leave_one_group_out")
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -25,11 +27,11 @@ class AnalysisSettings:
     outcome : str
         Column of participants.tsv to predict.
     kind : str
-        Type of outcome; "binary".
+        Type of outcome: "binary" or "continuous".
     positive : str or None
         Class whose probability is predicted; None takes the last in order.
     model : str
-        "elasticnet_logistic".
+        "ensemble", or one of the families of the kind.
     features, exclude : tuple of str
         Patterns (``*``, ``?``, ``[...]``) of the features to offer, and of those not to.
     covariates : tuple of str
@@ -38,8 +40,12 @@ class AnalysisSettings:
         Folds of the validation, how often it is done with other folds, and folds that choose the penalty.
     selected_features : int
         Largest number of features in a model.
+    validation : str
+        "kfold", or "leave_one_group_out": each group of `groups` (a site, say) is held out once.
     groups : str
         Column of participants.tsv whose members are never split between training and test.
+    permutations : int
+        How often the whole pipeline is validated with the outcome dealt out at random.
     random_seed : int
         Seed of the folds and of the solver.
     """
@@ -48,7 +54,7 @@ class AnalysisSettings:
     outcome: str
     kind: str = "binary"
     positive: str | None = None
-    model: str = "elasticnet_logistic"
+    model: str = ENSEMBLE
     features: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
@@ -56,12 +62,21 @@ class AnalysisSettings:
     repeats: int = 5
     inner_folds: int = 3
     selected_features: int = 10
+    validation: str = "kfold"
     groups: str = "participant_id"
+    permutations: int = 0
     random_seed: int = 0
 
 
-_MINIMUM = {"outer_folds": 2, "repeats": 1, "inner_folds": 2, "selected_features": 1, "random_seed": 0}
-_CHOICES = {"kind": KINDS, "model": MODELS}
+_MINIMUM = {
+    "outer_folds": 2,
+    "repeats": 1,
+    "inner_folds": 2,
+    "selected_features": 1,
+    "permutations": 0,
+    "random_seed": 0,
+}
+_CHOICES = {"kind": KINDS, "model": MODELS, "validation": VALIDATIONS}
 _LISTS = ("features", "exclude", "covariates")
 
 
@@ -88,6 +103,11 @@ def parse_analysis(content: Mapping[str, Any]) -> AnalysisSettings:
     settings = AnalysisSettings(**{key: _checked(key, value) for key, value in content.items()})
     if not NAME.fullmatch(settings.name):
         raise DataError(f"the analysis is named {settings.name!r}", "use letters, digits, - and _")
+    if settings.model not in (ENSEMBLE, *FAMILIES[settings.kind]):
+        offered = ", ".join((ENSEMBLE, *FAMILIES[settings.kind]))
+        raise DataError(
+            f"{settings.model} is no model of a {settings.kind} outcome", f"choose among {offered}"
+        )
     if settings.outcome in settings.covariates:
         raise DataError(f"{settings.outcome} is the outcome and a covariate", "take it out of the covariates")
     return settings

@@ -7,7 +7,8 @@ from html import escape
 
 import numpy as np
 
-ACCENT = "var(--accent, #2b6cb0)"
+from voxelome.reports.svg import ACCENT, page, text
+
 _GOLDEN = 0.6180339887498949
 _EACH_POINT = 200
 _FEWEST_FOR_OUTLIERS = 5
@@ -47,18 +48,18 @@ def roc_curve(fpr: Sequence[float], tpr: Sequence[float], auc: float, low: float
         x, y = left + tick * side, top + (1 - tick) * side
         parts += [
             f'<path d="M{x:g} {top + side}v4M{left} {y:g}h-4" stroke="currentColor" stroke-opacity=".6"/>',
-            _text(x, top + side + 17, f"{tick:g}", "middle"),
-            _text(left - 8, y + 4, f"{tick:g}", "end"),
+            text(x, top + side + 17, f"{tick:g}", "middle"),
+            text(left - 8, y + 4, f"{tick:g}", "end"),
         ]
     parts += [
-        _text(left + side / 2, top + side + 36, "False positive rate (1 - specificity)", "middle"),
+        text(left + side / 2, top + side + 36, "False positive rate (1 - specificity)", "middle"),
         f'<g transform="translate(14 {top + side / 2:g}) rotate(-90)">'
-        + _text(0, 0, "True positive rate (sensitivity)", "middle")
+        + text(0, 0, "True positive rate (sensitivity)", "middle")
         + "</g>",
-        _text(left + side - 10, top + side - 28, f"AUC {auc:.2f}", "end", bold=True),
-        _text(left + side - 10, top + side - 11, f"95 % interval {low:.2f} to {high:.2f}", "end"),
+        text(left + side - 10, top + side - 28, f"AUC {auc:.2f}", "end", bold=True),
+        text(left + side - 10, top + side - 11, f"95 % interval {low:.2f} to {high:.2f}", "end"),
     ]
-    return _svg(left + side + 14, top + side + 46, f"ROC curve, {words}", parts)
+    return page(left + side + 14, top + side + 46, f"ROC curve, {words}", parts)
 
 
 def strip(groups: Mapping[str, Sequence[tuple[str, float]]], title: str, unit: str = "") -> str:
@@ -86,7 +87,7 @@ def strip(groups: Mapping[str, Sequence[tuple[str, float]]], title: str, unit: s
     words = f"{title} ({unit})" if unit else title
     words += f", {missing} not available" if missing else ""
     parts += axis.draw(bottom, words)
-    return _svg(_WIDTH, bottom + 44, words, parts)
+    return page(_WIDTH, bottom + 44, words, parts)
 
 
 def densities(curves: Mapping[str, tuple[float, float, Sequence[float]]], title: str, unit: str = "") -> str:
@@ -117,7 +118,7 @@ def densities(curves: Mapping[str, tuple[float, float, Sequence[float]]], title:
     bottom = 12 + row_height * len(curves)
     words = f"{title} ({unit})" if unit else title
     parts += axis.draw(bottom, words)
-    return _svg(_WIDTH, bottom + 44, words, parts)
+    return page(_WIDTH, bottom + 44, words, parts)
 
 
 def bars(values: Mapping[str, float], title: str, unit: str = "") -> str:
@@ -132,18 +133,18 @@ def bars(values: Mapping[str, float], title: str, unit: str = "") -> str:
         middle = 8 + _ROW * (row + 0.5)
         parts.append(_label(middle, name))
         if not np.isfinite(value):
-            parts.append(_text(axis.at(0) + 6, middle + 4, "not available", opacity=0.6))
+            parts.append(text(axis.at(0) + 6, middle + 4, "not available", opacity=0.6))
             continue
         start, end = sorted((axis.at(0), axis.at(value)))
         parts += [
             f'<rect x="{start:.1f}" y="{middle - 8:g}" width="{end - start:.1f}" height="16" rx="2"'
             f' fill="{ACCENT}" fill-opacity=".75"/>',
-            _text(end + 6, middle + 4, f"{value:.4g}"),
+            text(end + 6, middle + 4, f"{value:.4g}"),
         ]
     bottom = 8 + _ROW * max(1, len(values))
     words = f"{title} ({unit})" if unit else title
     parts += axis.draw(bottom, words)
-    return _svg(_WIDTH, bottom + 44, words, parts)
+    return page(_WIDTH, bottom + 44, words, parts)
 
 
 class _Axis:
@@ -168,14 +169,14 @@ class _Axis:
         grid = "".join(f"M{self.at(tick):.1f} 4V{bottom:g}" for tick in self.ticks)
         return [
             f'<path d="{grid}" stroke="currentColor" stroke-opacity=".12"/>',
-            *(_text(self.at(t), bottom + 16, f"{t:.6g}", "middle", opacity=0.75) for t in self.ticks),
-            _text((self.at(self.ticks[0]) + self.at(self.ticks[-1])) / 2, bottom + 36, words, "middle"),
+            *(text(self.at(t), bottom + 16, f"{t:.6g}", "middle", opacity=0.75) for t in self.ticks),
+            text((self.at(self.ticks[0]) + self.at(self.ticks[-1])) / 2, bottom + 36, words, "middle"),
         ]
 
 
 def _quartiles(dots: Sequence[tuple[str, float]], middle: float, axis: _Axis) -> list[str]:
     if not dots:
-        return [_text(axis.at(axis.ticks[0]) + 6, middle + 4, "not available", opacity=0.6)]
+        return [text(axis.at(axis.ticks[0]) + 6, middle + 4, "not available", opacity=0.6)]
     lower, median, upper = (axis.at(q) for q in np.percentile([value for _, value in dots], (25, 50, 75)))
     return [
         f'<rect x="{lower:.1f}" y="{middle - 10:g}" width="{upper - lower:.1f}" height="20" rx="3"'
@@ -210,7 +211,7 @@ def _dots(dots: Sequence[tuple[str, float]], middle: float, axis: _Axis) -> list
         (place for place, far in zip(places, outlying, strict=True) if far), key=lambda place: place[2]
     ):
         if x > reach:
-            parts.append(_text(x + 6, y + 4, _short(who), size=11))
+            parts.append(text(x + 6, y + 4, _short(who), size=11))
             reach = x + 14 + 6.2 * len(_short(who))
     return parts
 
@@ -224,35 +225,8 @@ def _outlying(values: Sequence[float]) -> list[bool]:
 
 
 def _label(middle: float, name: str) -> str:
-    return _text(_LABEL - 12, middle + 4, _short(name), "end", title=name)
+    return text(_LABEL - 12, middle + 4, _short(name), "end", title=name)
 
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _text(
-    x: float,
-    y: float,
-    text: str,
-    anchor: str = "start",
-    *,
-    size: int = 12,
-    bold: bool = False,
-    opacity: float = 1,
-    title: str = "",
-) -> str:
-    extra = ' font-weight="600"' if bold else ""
-    extra += f' fill-opacity="{opacity:g}"' if opacity != 1 else ""
-    inner = escape(text) + (f"<title>{escape(title)}</title>" if title and title != text else "")
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{extra}>{inner}</text>'
-
-
-def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    words = escape(title, quote=True)
-    return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}" role="img"'
-        f' aria-label="{words}" fill="currentColor" font-family="inherit"><title>{words}</title>'
-        + "".join(parts)
-        + "</svg>"
-    )

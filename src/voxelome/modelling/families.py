@@ -1,0 +1,165 @@
+"""The models that an analysis may choose among, each with what it does to the features first.
+
+No setting here was chosen on a table that a benchmark reports. Radiomic features are many, skewed and
+correlated: the ridge penalty uses all of them after a normalising transform, the elastic net few, and trees
+neither scale nor transform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, SVR
+
+from voxelome.modelling.estimators import NormalScores, SelectUncorrelated, make_classifier
+
+TREES = 300
+Parameters = Mapping[str, Any]
+NOTHING: Parameters = {}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of model.
+
+    Attributes
+    ----------
+    grid : tuple of mapping
+        Settings of the model to choose among by inner folds, the simplest first.
+    prepare : callable
+        Makes the steps before the model from the largest number of features; they depend on no setting.
+    model : callable
+        Makes an unfitted model from the settings and a seed.
+    """
+
+    grid: tuple[Parameters, ...]
+    prepare: Callable[[int], list[tuple[str, Any]]]
+    model: Callable[[Parameters, int], Any]
+
+    def build(self, parameters: Parameters, features: int, seed: int) -> Pipeline:
+        """Return the whole pipeline, unfitted."""
+        return Pipeline([*self.prepare(features), ("model", self.model(parameters, seed))])
+
+
+def _imputed(_: int) -> list[tuple[str, Any]]:
+    return [("impute", SimpleImputer(strategy="median", keep_empty_features=True))]
+
+
+def _normalised(_: int) -> list[tuple[str, Any]]:
+    # Scaled once more: a feature that is constant in training has the score of an extreme, which becomes 0.
+    return [*_imputed(_), ("normalise", NormalScores()), ("scale", StandardScaler())]
+
+
+def _few(features: int) -> list[tuple[str, Any]]:
+    return [*_imputed(features), ("scale", StandardScaler()), ("select", SelectUncorrelated(features))]
+
+
+def _few_of_number(features: int) -> list[tuple[str, Any]]:
+    select = SelectUncorrelated(features, regression=True)
+    return [*_imputed(features), ("scale", StandardScaler()), ("select", select)]
+
+
+def _of_scaled(model: Any) -> Any:
+    """Return a model of the outcome in standard deviations, so that its penalty has no unit."""
+    return TransformedTargetRegressor(model, transformer=StandardScaler())
+
+
+def _elasticnet_logistic(given: Parameters, seed: int) -> Any:
+    return make_classifier(given["C"], seed)
+
+
+def _ridge_logistic(given: Parameters, seed: int) -> Any:
+    return LogisticRegression(C=given["C"], max_iter=5000, random_state=seed)
+
+
+def _svm(given: Parameters, seed: int) -> Any:
+    return CalibratedClassifierCV(
+        SVC(C=given["C"], random_state=seed), method="sigmoid", cv=3, ensemble=False
+    )
+
+
+def _ridge(given: Parameters, seed: int) -> Any:
+    return _of_scaled(Ridge(alpha=given["alpha"], random_state=seed))
+
+
+def _elasticnet(given: Parameters, seed: int) -> Any:
+    return _of_scaled(ElasticNet(alpha=given["alpha"], l1_ratio=0.5, max_iter=20000, random_state=seed))
+
+
+def _svr(given: Parameters, _: int) -> Any:
+    return _of_scaled(SVR(C=given["C"]))
+
+
+def _trees(model: Any) -> Callable[[Parameters, int], Any]:
+    def make(given: Parameters, seed: int) -> Any:
+        return model(n_estimators=TREES, max_features="sqrt", random_state=seed, **given)
+
+    return make
+
+
+def _boosting(model: Any) -> Callable[[Parameters, int], Any]:
+    def make(given: Parameters, seed: int) -> Any:
+        shape = {"max_depth": 2, "subsample": 0.7, "max_features": "sqrt", "learning_rate": 0.05}
+        return model(random_state=seed, **shape, **given)
+
+    return make
+
+
+_LEAVES: tuple[Parameters, ...] = ({"min_samples_leaf": 2},)
+_ROUNDS: tuple[Parameters, ...] = ({"n_estimators": 50}, {"n_estimators": 150})
+FAMILIES: dict[str, dict[str, Family]] = {
+    "binary": {
+        "elasticnet_logistic": Family(
+            tuple({"C": strength} for strength in (0.01, 0.1, 1.0, 10.0)), _few, _elasticnet_logistic
+        ),
+        "ridge_logistic": Family(
+            tuple({"C": strength} for strength in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)),
+            _normalised,
+            _ridge_logistic,
+        ),
+        "extra_trees": Family(_LEAVES, _imputed, _trees(ExtraTreesClassifier)),
+        "random_forest": Family(_LEAVES, _imputed, _trees(RandomForestClassifier)),
+        "gradient_boosting": Family(_ROUNDS, _imputed, _boosting(GradientBoostingClassifier)),
+        "svm": Family(({"C": 0.3}, {"C": 3.0}), _normalised, _svm),
+    },
+    "continuous": {
+        "elasticnet": Family(
+            tuple({"alpha": alpha} for alpha in (1.0, 0.3, 0.1, 0.03)), _few_of_number, _elasticnet
+        ),
+        "ridge": Family(tuple({"alpha": alpha} for alpha in (1e5, 1e4, 1e3, 1e2, 1e1)), _normalised, _ridge),
+        "extra_trees": Family(_LEAVES, _imputed, _trees(ExtraTreesRegressor)),
+        "random_forest": Family(_LEAVES, _imputed, _trees(RandomForestRegressor)),
+        "gradient_boosting": Family(_ROUNDS, _imputed, _boosting(GradientBoostingRegressor)),
+        "svm": Family(({"C": 0.3}, {"C": 3.0}), _normalised, _svr),
+    },
+}
+# What an ensemble averages.
+MEMBERS = {
+    "binary": ("elasticnet_logistic", "ridge_logistic", "extra_trees"),
+    "continuous": ("elasticnet", "ridge", "extra_trees"),
+}
+ENSEMBLE = "ensemble"
+# What a few columns are given, beside the model.
+SIMPLE = {"binary": "ridge_logistic", "continuous": "ridge"}
+
+
+def families(kind: str, model: str) -> dict[str, Family]:
+    """Return the families of a model by name: one, or the members of the ensemble."""
+    known = FAMILIES[kind]
+    return {name: known[name] for name in (MEMBERS[kind] if model == ENSEMBLE else (model,))}

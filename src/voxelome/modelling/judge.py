@@ -1,0 +1,212 @@
+"""How good held-out predictions are, for each kind of outcome, with intervals that count participants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelome.modelling import problems
+from voxelome.modelling.calibration import recalibration
+from voxelome.modelling.calibration_curve import calibration_groups
+from voxelome.modelling.cox_snell import cox_snell_of_auc
+from voxelome.modelling.crossval import Cohort
+from voxelome.modelling.metrics import auc_interval, cross_validated_auc, decision_metrics, pairs_of
+from voxelome.modelling.net_benefit import decision_curve
+from voxelome.modelling.sample_size import events_per_variable, for_binary, for_continuous
+from voxelome.modelling.scores import average_precision_interval
+from voxelome.modelling.scoring import Scored
+
+LEVEL = 0.95
+_NOTHING_TO_SIZE = "The model predicts nothing that a sample size could be planned for."
+_RESAMPLES = 1000
+AUC_METHOD = (
+    "Share of pairs of a positive and a negative participant, held out in one fold, that the fold's model"
+    " orders rightly, over all repeats. 95% interval: Newcombe (2006), method 5, with the number of"
+    " participants; it does not include the variation between models trained on other participants."
+)
+R2_METHOD = (
+    "Share of the squared error of the mean in training that the held-out predictions do away with; below 0"
+    " the mean would have been better. 95% interval: bootstrap over participants; it does not include the"
+    " variation between models trained on other participants."
+)
+
+
+def headline(kind: str, scored: list[Scored]) -> float:
+    """Return the one number that models are compared by: AUC over folds, or R2."""
+    if kind == problems.BINARY:
+        return cross_validated_auc([(fold.target, fold.prediction) for fold in scored])
+    error, spread = _squares(scored)
+    return float(1 - error.sum() / spread.sum())
+
+
+def judge(kind: str, scored: list[Scored], target: NDArray[Any], seed: int) -> dict[str, Any]:
+    """Return the metrics of held-out predictions.
+
+    Parameters
+    ----------
+    kind : str
+        ``binary`` or ``continuous``.
+    scored : list of Scored
+        Every fold of every repeat.
+    target : ndarray, shape (n_participants,)
+        Outcome.
+    seed : int
+        Of the bootstrap.
+    """
+    return _judge_binary(scored, target, seed) if kind == problems.BINARY else _judge_number(scored, seed)
+
+
+def _judge_binary(scored: list[Scored], truth: NDArray[np.bool_], seed: int) -> dict[str, Any]:
+    n_positive, n_negative = int(truth.sum()), int((~truth).sum())
+    value = headline(problems.BINARY, scored)
+    low, high = auc_interval(value, n_positive, n_negative, LEVEL)
+    prevalence = n_positive / len(truth)
+    # All folds of all repeats hold every participant out equally often.
+    positive, probability, decided = (
+        np.concatenate(column)
+        # Where one class is rare no probability may pass 1/2: the cut is the prevalence in training.
+        for column in zip(
+            *((fold.target, fold.prediction, fold.prediction > fold.naive) for fold in scored), strict=True
+        )
+    )
+    chance = "includes" if low <= 0.5 <= high else "does not include"
+    return {
+        "n_positive": n_positive,
+        "n_negative": n_negative,
+        "auc": value,
+        "auc_low": low,
+        "auc_high": high,
+        "auc_level": LEVEL,
+        "auc_method": AUC_METHOD,
+        **decision_metrics(positive, probability, decided),
+        **_calibration(scored, truth, seed),
+        "brier_of_prevalence": prevalence * (1 - prevalence),
+        "chance": f"The interval of the AUC {chance} 0.5, which is chance.",
+    }
+
+
+def _calibration(scored: list[Scored], truth: NDArray[np.bool_], seed: int) -> dict[str, Any]:
+    """Return calibration, average precision and net benefit of participants' mean held-out probability."""
+    probability = by_participant(scored, len(truth))
+    held_out = np.isfinite(probability)
+    positive, probability = truth[held_out], probability[held_out]
+    precision = average_precision_interval(np.arange(len(positive)), positive, probability, seed=seed)
+    found = recalibration(positive, probability)
+    groups = calibration_groups(positive, probability, groups=min(10, max(2, len(positive) // 20)))
+    thresholds = np.round(np.linspace(0.05, 0.95, 19), 2)
+    curve = decision_curve(positive, probability, thresholds)
+    return {
+        "average_precision": precision.value,
+        "average_precision_low": precision.low,
+        "average_precision_high": precision.high,
+        "calibration_slope": _finite(found.slope.value),
+        "calibration_slope_low": _finite(found.slope.low),
+        "calibration_slope_high": _finite(found.slope.high),
+        "calibration_in_the_large": _finite(found.in_the_large.value),
+        "calibration": {
+            "predicted": _listed(groups.predicted),
+            "observed": _listed(groups.observed),
+            "low": _listed(groups.low),
+            "high": _listed(groups.high),
+        },
+        "decision_curve": {
+            "threshold": _listed(curve.threshold),
+            "model": _listed(curve.model),
+            "treat_all": _listed(curve.treat_all),
+        },
+    }
+
+
+def by_participant(scored: list[Scored], count: int) -> NDArray[np.float64]:
+    """Return the mean held-out prediction of each participant, shape (count,); NaN if never held out."""
+    who = np.concatenate([fold.who for fold in scored])
+    total = np.bincount(who, np.concatenate([fold.prediction for fold in scored]), count)
+    times = np.bincount(who, minlength=count)
+    return np.where(times > 0, total / np.maximum(times, 1), np.nan)
+
+
+def sample_size_of(cohort: Cohort, parameters: int, value: float) -> dict[str, Any]:
+    """Return events for each candidate feature, and how many participants Riley's criteria ask for.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Outcome.
+    parameters : int
+        Candidate features, before any selection.
+    value : float
+        AUC or R2 that was reached.
+    """
+    target = cohort.target
+    if cohort.kind == problems.BINARY:
+        prevalence = float(np.mean(target))
+        events = int(target.sum())
+        per_variable = events_per_variable(events, len(target) - events, parameters)
+        if not 0.5 < value < 1:
+            return {"events_per_variable": per_variable, "needed": None, "sentence": _NOTHING_TO_SIZE}
+        needed = for_binary(parameters, cox_snell_of_auc(value, prevalence), prevalence)
+    else:
+        per_variable = len(target) / parameters
+        if not 0 < value < 1:
+            return {"events_per_variable": per_variable, "needed": None, "sentence": _NOTHING_TO_SIZE}
+        needed = for_continuous(parameters, value, float(np.mean(target)), float(np.std(target, ddof=1)))
+    return {"events_per_variable": per_variable, "needed": needed.minimum, "sentence": needed.sentence}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _listed(values: NDArray[np.float64]) -> list[float | None]:
+    return [_finite(float(value)) for value in values]
+
+
+def _judge_number(scored: list[Scored], seed: int) -> dict[str, Any]:
+    error, spread = _squares(scored)
+    value = float(1 - error.sum() / spread.sum())
+    rng = np.random.default_rng(seed)
+    picks = rng.integers(len(error), size=(_RESAMPLES, len(error)))
+    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
+    low, high = np.percentile(1 - error[picks].sum(axis=1) / spread[picks].sum(axis=1), tails)
+    rmse = np.sqrt(np.percentile(error[picks].mean(axis=1), tails))
+    truth, found = (
+        np.concatenate(parts)
+        for parts in zip(*((fold.target, fold.prediction) for fold in scored), strict=True)
+    )
+    varies = np.ptp(found) > 0
+    includes = "includes" if low <= 0 <= high else "does not include"
+    return {
+        "r2": value,
+        "r2_low": float(low),
+        "r2_high": float(high),
+        "r2_level": LEVEL,
+        "r2_method": R2_METHOD,
+        "rmse": float(np.sqrt(error.mean())),
+        "rmse_low": float(rmse[0]),
+        "rmse_high": float(rmse[1]),
+        "rmse_of_mean": float(np.sqrt(spread.mean())),
+        "mae": float(np.mean(np.abs(truth - found))),
+        "correlation": float(np.corrcoef(truth, found)[0, 1]) if varies else None,
+        "calibration_slope": float(np.polyfit(found, truth, 1)[0]) if varies else None,
+        "chance": f"The interval of R2 {includes} 0, which the mean of the others reaches.",
+    }
+
+
+def _squares(scored: list[Scored]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return squared errors of the model and of the mean in training, averaged by participant."""
+    who = np.concatenate([fold.who for fold in scored])
+    error = np.concatenate([(fold.target - fold.prediction) ** 2 for fold in scored])
+    spread = np.concatenate([(fold.target - fold.naive) ** 2 for fold in scored])
+    times = np.bincount(who)
+    held_out = times > 0
+    return (
+        (np.bincount(who, error)[held_out] / times[held_out]),
+        (np.bincount(who, spread)[held_out] / times[held_out]),
+    )
+
+
+def has_pairs(kind: str, scored: list[Scored]) -> bool:
+    """Return whether the folds hold out anything that can be judged."""
+    return kind != problems.BINARY or any(pairs_of(fold.target) for fold in scored)

@@ -1,0 +1,49 @@
+"""What differs between outcomes: how folds are balanced, how a prediction is read and how wrong it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+
+BINARY, CONTINUOUS = "binary", "continuous"
+# Strata of a number, so that each fold holds low and high ones.
+_STRATA = 4
+# A probability of 0 that comes true would cost infinitely much.
+_LEAST = 1e-6
+
+
+def strata(kind: str, target: Any) -> NDArray[np.intp]:
+    """Return the classes that folds are balanced by, shape (n,)."""
+    if kind == BINARY:
+        return np.asarray(target, dtype=np.intp)
+    ranks = np.argsort(np.argsort(target, kind="stable"), kind="stable")
+    return np.asarray(ranks * min(_STRATA, len(ranks)) // len(ranks), dtype=np.intp)
+
+
+def predicted(kind: str, model: Any, values: Any) -> NDArray[np.float64]:
+    """Return the probability of the positive class, or the number predicted, shape (n,)."""
+    found = model.predict_proba(values)[:, 1] if kind == BINARY else model.predict(values)
+    return np.asarray(found, dtype=np.float64)
+
+
+def loss(kind: str, target: Any, prediction: NDArray[np.float64]) -> float:
+    """Return the sum over cases of the log loss, or of the squared error."""
+    if kind == BINARY:
+        clipped = np.clip(prediction, _LEAST, 1 - _LEAST)
+        return float(-np.sum(np.where(target, np.log(clipped), np.log1p(-clipped))))
+    return float(np.sum((np.asarray(target) - prediction) ** 2))
+
+
+def naive(kind: str, target: Any) -> float:
+    """Return what is predicted without looking: the prevalence, or the mean."""
+    return float(np.mean(target))
+
+
+def average_of(kind: str, members: list[tuple[str, Any]]) -> Any:
+    """Return an unfitted model that averages the predictions of others."""
+    if kind == BINARY:
+        return VotingClassifier(members, voting="soft")
+    return VotingRegressor(members)

@@ -1,0 +1,66 @@
+"""What in a table of features looks like a mistake of whoever made it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelome.modelling import problems
+from voxelome.modelling.crossval import Cohort
+from voxelome.modelling.metrics import auc
+
+# With fewer participants one of thousands of features may well part two classes by chance.
+FEWEST_FOR_PERFECT = 20
+
+
+def twins(cohort: Cohort, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return pairs of participants with the same features in all that both have: one under two names.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        All visits.
+    names : sequence of str
+        Names of the participants.
+    """
+    seen: dict[bytes, int] = {}
+    pairs = []
+    for row, who in zip(cohort.values, cohort.participant, strict=True):
+        # Adding 0 makes one zero of both.
+        key = (row + 0.0).tobytes()
+        first = seen.setdefault(key, int(who))
+        if first != who and np.isfinite(row).any():
+            pairs.append((names[first], names[who]))
+    return list(dict.fromkeys(pairs))
+
+
+def giveaways(cohort: Cohort, names: Sequence[str]) -> list[str]:
+    """Return features that alone tell the outcome without an error: they may be the outcome itself.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        All visits.
+    names : sequence of str
+        Names of the features.
+    """
+    rows = np.arange(len(cohort.values))
+    target = cohort.of_visits(rows)
+    if len(cohort.target) < FEWEST_FOR_PERFECT:
+        return []
+    found = []
+    for name, column in zip(names, cohort.values.T, strict=True):
+        known = np.isfinite(column)
+        if known.mean() > 0.5 and _tells(cohort.kind, target[known], column[known]):
+            found.append(name)
+    return found
+
+
+def _tells(kind: str, target: NDArray[np.float64], column: NDArray[np.float64]) -> bool:
+    if np.ptp(column) == 0 or len(np.unique(target)) < 2:
+        return False
+    if kind == problems.BINARY:
+        return auc(target.astype(bool), column) in (0.0, 1.0)
+    return bool(abs(np.corrcoef(target, column)[0, 1]) > 1 - 1e-9)
