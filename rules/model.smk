@@ -70,6 +70,11 @@ rule reliability:
 rule model:
     input:
         features="steps/group/features.json",
+        cohort="steps/group/cohort.txt",
+        repeated=records_of(
+            (PLAN[name] for name in COHORT),
+            [stage for stage in WANTED if stage == "robustness"],
+        ),
         participants=ancient(BIDS_DIR / "participants.tsv"),
     output:
         record="steps/group/model-{analysis}.json",
@@ -94,5 +99,6 @@ rule model:
         out_dir=lambda wildcards: OUT_DIR / "group" / wildcards.analysis,
     shell:
         "fit_model.py --unit {wildcards.analysis} --features {input.features}"
+        " --cohort {input.cohort} --steps-dir steps"
         " --participants {input.participants:q} --analysis {params.analysis:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

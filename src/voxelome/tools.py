@@ -60,7 +60,24 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("bids_dir", type=Path, metavar="BIDS_DIR")
     check.add_argument("-d", "--derivatives", nargs="+", default=[], metavar="NAME=DIR")
     check.set_defaults(action=_check)
+    predict = commands.add_parser("predict", help="apply a model to features that it has not seen")
+    predict.add_argument("model", type=Path, metavar="MODEL", help="model.skops, with model.json beside it")
+    predict.add_argument(
+        "features", type=Path, metavar="FEATURES.tsv", help="with the .json of the same name beside it"
+    )
+    predict.add_argument("--participants", type=Path, metavar="TSV", help="with covariates and sites, if any")
+    predict.add_argument("--output", type=Path, metavar="TSV", help="default: beside FEATURES.tsv")
+    predict.set_defaults(action=_predict)
     return parser
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from voxelome.interfaces.predict import predict
+
+    output = options.output or options.features.with_name("predictions.tsv")
+    rows = predict(options.model, options.features, options.participants, output)
+    CONSOLE.print(f"{rows} prediction(s): {output}", markup=False, soft_wrap=True)
+    return ExitCode.DONE
 
 
 def _demo(options: argparse.Namespace) -> int:

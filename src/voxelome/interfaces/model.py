@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import Directory, File, SimpleInterface, traits
+from nipype.interfaces.base import Directory, File, SimpleInterface, isdefined, traits
 
+from voxelome.bids.names import unit_entities
 from voxelome.errors import InputError, blame
-from voxelome.imageio import replacing, save_json
+from voxelome.imageio import load_json, replacing, save_json
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.step import StepRecord, recording, use_threads
 
@@ -20,6 +21,8 @@ class FitInputs(StepInputs):
     features = File(mandatory=True, desc="record of the feature table, one row a participant and visit")
     participants = File(mandatory=True, desc="participants.tsv of the dataset")
     analysis = traits.Str(mandatory=True, desc="the analysis, as JSON (see config/schemas/analysis.yaml)")
+    cohort = File(exists=True, desc="text file with the visits of the group, for minimum_reliability")
+    steps_dir = Directory(desc="folder with the records, <visit>/robustness.json, for minimum_reliability")
     out_dir = Directory(mandatory=True, desc="folder of this analysis in the output dataset")
 
 
@@ -37,19 +40,45 @@ class FitModel(SimpleInterface):
         spec = self.inputs
         use_threads(spec.num_threads)
         table = StepRecord.load(spec.features).path("features")
+        assert table is not None  # the step before writes it or fails
         features = pd.read_csv(table, sep="\t", na_values="n/a", keep_default_na=False)
         participants = read_participants(Path(spec.participants))
         with recording("model", spec.unit, spec.record) as record:
             wanted = json.loads(spec.analysis)
             with blame(f"analysis {wanted.get('name', '')}"):
                 settings = parse_analysis(wanted)
-                result = run_analysis(features, participants, settings, threads=spec.num_threads)
-            self._save(result, settings, record)
+                repeated = self._repeated() if settings.minimum_reliability else None
+                result = run_analysis(
+                    features, participants, settings, repeated=repeated, threads=spec.num_threads
+                )
+            self._save(result, settings, record, load_json(table.with_suffix(".json")).get("Settings", {}))
         self._results["record"] = spec.record
         return runtime
 
-    def _save(self, result: Any, settings: Any, record: StepRecord) -> None:
+    def _repeated(self) -> Any:
+        """Return the features of the visits that were measured again; None where there are none."""
+        from voxelome.interfaces.reliability import read_perturbed, stack
+        from voxelome.modelling.cohort import Repeated
+
+        spec = self.inputs
+        if not isdefined(spec.cohort) or not isdefined(spec.steps_dir):
+            return None
+        visits, tables = [], []
+        for unit in Path(spec.cohort).read_text(encoding="utf-8").split():
+            path = Path(spec.steps_dir) / unit / "robustness.json"
+            if path.is_file() and (table := StepRecord.load(path).path("perturbed")):
+                found = unit_entities(unit)
+                session = f"ses-{found['session']}" if "session" in found else ""
+                visits.append((f"sub-{found['subject']}", session))
+                tables.append(read_perturbed(table))
+        if not tables:
+            return None
+        names, values = stack(tables)
+        return Repeated(names, visits, values.astype("float32"))
+
+    def _save(self, result: Any, settings: Any, record: StepRecord, made_with: dict[str, Any]) -> None:
         from voxelome.modelling.analysis import save_model
+        from voxelome.modelling.apply import describe_model
 
         out = Path(self.inputs.out_dir)
         with replacing(out / "predictions.tsv") as temporary:
@@ -62,7 +91,8 @@ class FitModel(SimpleInterface):
             curve = {"roc": {"fpr": fpr, "tpr": tpr}}
         save_json(out / "metrics.json", {**result.metrics, **curve})
         save_model(out / "model.skops", result.model)
-        for name in ("predictions.tsv", "selected.tsv", "metrics.json", "model.skops"):
+        save_json(out / "model.json", describe_model(settings, result, made_with))
+        for name in ("predictions.tsv", "selected.tsv", "metrics.json", "model.json", "model.skops"):
             record.add(out / name, name.split(".")[0])
         record.quality = result.metrics
         record.parameters = {"name": settings.name, "outcome": settings.outcome}

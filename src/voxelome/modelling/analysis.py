@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from voxelome.errors import DataError
 from voxelome.modelling.artifact import load_model, save_model
 from voxelome.modelling.beside import alternatives, leak_probe, permutation_test
-from voxelome.modelling.cohort import Assembled, assemble, listed
+from voxelome.modelling.cohort import Assembled, Repeated, assemble, listed
 from voxelome.modelling.crossval import FoldResult, Split, fit_model, outer_splits, validate
 from voxelome.modelling.importance import importance_of
 from voxelome.modelling.judge import has_pairs, headline, judge, sample_size_of
@@ -40,6 +40,8 @@ class AnalysisResult:
         feature, frequency (share of the folds in which it is among the `selected_features` that the model
         makes most of), importance (mean share), coefficient (mean over the linear models that use it, in
         standard deviations), model_importance and model_coefficient (in the final model).
+    sites : dict
+        Number of each site in the model's column ``site``; empty where nothing is harmonised.
     model : Pipeline, VotingClassifier or VotingRegressor
         Fitted on everybody; takes a DataFrame with the columns `model.feature_names_in_`.
     roc : tuple of ndarray, or None
@@ -54,10 +56,16 @@ class AnalysisResult:
     model: Any
     roc: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     notes: list[str]
+    sites: dict[str, int]
 
 
 def run_analysis(
-    features: pd.DataFrame, participants: pd.DataFrame, settings: AnalysisSettings, *, threads: int = 1
+    features: pd.DataFrame,
+    participants: pd.DataFrame,
+    settings: AnalysisSettings,
+    *,
+    repeated: Repeated | None = None,
+    threads: int = 1,
 ) -> AnalysisResult:
     """Return a validation by repeated nested cross-validation, and the model fitted on everybody.
 
@@ -69,6 +77,8 @@ def run_analysis(
         participants.tsv: participant_id, the outcome, covariates.
     settings : AnalysisSettings
         See :func:`voxelome.modelling.settings.parse_analysis`.
+    repeated : Repeated, optional
+        The features measured again, for `minimum_reliability`.
     threads : int
         Folds fitted at a time. The result does not depend on it, nor on the order of rows and columns.
 
@@ -77,7 +87,7 @@ def run_analysis(
     DataError
         The tables do not hold what the analysis needs.
     """
-    data = assemble(features, participants, settings)
+    data = assemble(features, participants, settings, repeated)
     notes = list(data.notes)
     folds = _fold_count(data, settings, notes)
     splits = outer_splits(data.cohort, settings, folds)
@@ -98,6 +108,7 @@ def run_analysis(
         model,
         _roc(data.cohort.kind, scored),
         notes,
+        data.sites,
     )
 
 
@@ -116,7 +127,7 @@ def _beside(
         if permuted is None
         else {"p": permuted.p, "null": [float(value) for value in permuted.null]},
         "leak_probe": {"inside": probe.inside, "outside": probe.outside, "gap": probe.outside - probe.inside},
-        "sample_size": sample_size_of(cohort, len(data.features), headline(cohort.kind, scored)),
+        "sample_size": sample_size_of(cohort, cohort.features, headline(cohort.kind, scored)),
     }
 
 
@@ -188,7 +199,8 @@ def _about(data: Assembled, settings: AnalysisSettings, splits: list[Split]) -> 
         **classes,
         "n": len(data.participants),
         "n_visits": len(data.visits),
-        "n_features": len(data.features),
+        "n_features": data.cohort.features,
+        "harmonised": settings.harmonise,
         "folds": max(split.fold for split in splits),
         "repeats": max(split.repeat for split in splits),
         "random_seed": settings.random_seed,

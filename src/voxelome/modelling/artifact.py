@@ -17,8 +17,10 @@ TRUSTED_TYPES = (
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.tree._tree.Tree",
     "sklearn.utils._bunch.Bunch",
+    "voxelome.modelling.estimators.KeepColumns",
     "voxelome.modelling.estimators.NormalScores",
     "voxelome.modelling.estimators.SelectUncorrelated",
+    "voxelome.modelling.harmonise.ComBat",
 )
 
 

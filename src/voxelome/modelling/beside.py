@@ -109,6 +109,7 @@ def alternatives(
     threads : int
         Folds fitted at a time.
     """
+    names = names[: cohort.features]
     covariate = np.array([name.startswith(COVARIATE) for name in names])
     size = np.array([any(fnmatchcase(name, pattern) for pattern in SIZE) for name in names])
     simple = replace(settings, model=SIMPLE[cohort.kind])
@@ -186,6 +187,7 @@ def leak_probe(cohort: Cohort, settings: AnalysisSettings, splits: list[Split]) 
     ----------
     Ambroise and McLachlan (2002), PNAS 99:6562-6566. Demircioglu (2021), Insights into Imaging 12:172.
     """
+    cohort = cohort.with_columns(np.arange(cohort.features))
     family = FAMILIES[cohort.kind]["elasticnet_logistic" if cohort.kind == problems.BINARY else "elasticnet"]
     preparation = Pipeline(family.prepare(settings.selected_features))
     everybody = preparation.fit_transform(cohort.values, cohort.of_visits(np.arange(len(cohort.values))))

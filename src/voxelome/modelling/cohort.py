@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -20,6 +20,9 @@ from voxelome.modelling.table import IDENTIFIERS
 COVARIATE = "covariate__"
 MINIMUM_PER_CLASS = 4
 MINIMUM_OF_NUMBERS = 10
+# Name of the column with the number of the site, and the fewest participants that show its effects.
+SITE = "site"
+FEWEST_OF_A_SITE = 4
 CLASSES = 2
 _SHOWN = 8
 
@@ -42,6 +45,8 @@ class Assembled:
         The two classes; empty where the outcome is a number.
     notes : list of str
         What was left out, and what the reader should know.
+    sites : dict
+        Number of each site, where features are harmonised.
     """
 
     cohort: Cohort
@@ -51,9 +56,33 @@ class Assembled:
     positive: str
     negative: str
     notes: list[str] = field(default_factory=list)
+    sites: dict[str, int] = field(default_factory=dict)
 
 
-def assemble(features: pd.DataFrame, participants: pd.DataFrame, settings: AnalysisSettings) -> Assembled:
+@dataclass(frozen=True)
+class Repeated:
+    """Features that were measured again.
+
+    Attributes
+    ----------
+    names : list of str
+        Columns of the table of features.
+    visits : list of (str, str)
+        participant_id and session_id (empty where there is none).
+    values : ndarray, shape (n_features, n_visits, n_measurements)
+    """
+
+    names: list[str]
+    visits: list[tuple[str, str]]
+    values: NDArray[np.float32]
+
+
+def assemble(
+    features: pd.DataFrame,
+    participants: pd.DataFrame,
+    settings: AnalysisSettings,
+    repeated: Repeated | None = None,
+) -> Assembled:
     """Return the visits that have an outcome, with the features offered.
 
     Parameters
@@ -64,6 +93,8 @@ def assemble(features: pd.DataFrame, participants: pd.DataFrame, settings: Analy
         participants.tsv.
     settings : AnalysisSettings
         Outcome, features and groups.
+    repeated : Repeated, optional
+        The features measured again, where only reliable ones are wanted.
 
     Raises
     ------
@@ -86,6 +117,11 @@ def assemble(features: pd.DataFrame, participants: pd.DataFrame, settings: Analy
     offered = _offered(table, settings, notes)
     values = pd.concat([offered, *_covariates(table["participant_id"], participants, settings)], axis=1)
     values = _varying(values.sort_index(axis=1), notes)
+    sites: dict[str, int] = {}
+    if settings.harmonise:
+        code, sites = _sites(people, settings)
+        # The last column, so that the others keep their places when ComBat takes it away.
+        values[SITE] = table["participant_id"].map(code).to_numpy(dtype=np.float64)
     index = {name: number for number, name in enumerate(people.index)}
     cohort = Cohort(
         kind=settings.kind,
@@ -95,8 +131,18 @@ def assemble(features: pd.DataFrame, participants: pd.DataFrame, settings: Analy
         group=np.asarray(pd.factorize(people["group"])[0], dtype=np.intp),
     )
     _note_visits(cohort, notes)
+    kept = [name.removeprefix(COVARIATE).split("=")[0] in settings.harmonise_keep for name in values.columns]
+    keep = [
+        index
+        for index, (name, is_kept) in enumerate(zip(values.columns, kept, strict=True))
+        if is_kept and name.startswith(COVARIATE)
+    ]
+    cohort = replace(cohort, site=values.shape[1] - 1 if settings.harmonise else None, keep=tuple(keep))
     visits = table[list(IDENTIFIERS)].reset_index(drop=True)
-    return Assembled(cohort, list(values.columns), visits, list(people.index), positive, negative, notes)
+    if settings.minimum_reliability:
+        cohort = replace(cohort, repeated=_aligned(repeated, table, list(values.columns), settings))
+    found = (list(values.columns), visits, list(people.index), positive, negative, notes)
+    return Assembled(cohort, *found, sites)
 
 
 def listed(names: Iterable[object]) -> str:
@@ -123,12 +169,68 @@ def _people(participants: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFr
     outcome = _column(participants, settings.outcome, "outcome")
     text = [None if pd.isna(value) or value == "" else label_of(value) for value in outcome.tolist()]
     group = _column(participants, settings.groups, "group")
-    people = pd.DataFrame({"outcome": text, "group": group.to_numpy()}, index=names.to_numpy(), dtype=object)
+    columns = {"outcome": text, "group": group.to_numpy()}
+    if settings.harmonise:
+        columns["site"] = _column(participants, settings.harmonise, "site").to_numpy()
+    people = pd.DataFrame(columns, index=names.to_numpy(), dtype=object)
+    people = people[_wanted(participants, settings).to_numpy()]
     if (lost := people["group"].isna() & people["outcome"].notna()).any():
         raise DataError(
             f"{listed(people.index[lost])} have no {settings.groups}", "fill it in: groups must not be split"
         )
     return people
+
+
+def _wanted(participants: pd.DataFrame, settings: AnalysisSettings) -> pd.Series:
+    """Return which rows of participants.tsv the analysis is about."""
+    wanted = pd.Series(True, index=participants.index)
+    for name, rule in settings.where.items():
+        column = _column(participants, name, "column of where")
+        if isinstance(rule, Mapping):
+            if unknown := [key for key in rule if key not in ("min", "max")]:
+                raise DataError(f"where {name} has {unknown[0]!r}", "give min, max or both")
+            numbers = pd.to_numeric(column, errors="coerce")
+            wanted &= numbers.between(rule.get("min", -np.inf), rule.get("max", np.inf))
+        else:
+            allowed = [label_of(value) for value in (rule if isinstance(rule, list | tuple) else [rule])]
+            wanted &= column.map(label_of, na_action="ignore").isin(allowed)
+    if not wanted.any():
+        raise DataError(f"no participant is as where says: {dict(settings.where)}", "mend it")
+    return wanted
+
+
+def _sites(people: pd.DataFrame, settings: AnalysisSettings) -> tuple[pd.Series, dict[str, int]]:
+    """Return the number of each participant's site, and that of each site by name."""
+    if (lost := people["site"].isna()).any():
+        raise DataError(f"{listed(people.index[lost])} have no {settings.harmonise}", "fill it in")
+    names = people["site"].map(label_of)
+    counts = names.value_counts()
+    if len(few := counts[counts < FEWEST_OF_A_SITE]):
+        told = listed(f"{name} ({count})" for name, count in sorted(few.items()))
+        remedy = "take them out by where, or put sites together"
+        raise DataError(f"too few participants to harmonise have the {settings.harmonise} {told}", remedy)
+    sites = {name: number for number, name in enumerate(sorted(counts.index))}
+    return names.map(sites), sites
+
+
+def _aligned(
+    repeated: Repeated | None, table: pd.DataFrame, names: list[str], settings: AnalysisSettings
+) -> NDArray[np.float32]:
+    """Return the repeated measurements in the order of visits and features; NaN where there are none."""
+    if repeated is None:
+        problem = f"minimum_reliability is {settings.minimum_reliability}, but no feature was measured again"
+        raise DataError(problem, "set radiomics: {perturbations: 50}, and run the participant level again")
+    session = table["session_id"].astype(object).where(table["session_id"].notna(), "").astype(str)
+    visits = list(zip(table["participant_id"], session, strict=True))
+    values = np.full((len(names), len(visits), repeated.values.shape[2]), np.nan, dtype=np.float32)
+    rows = {name: index for index, name in enumerate(repeated.names)}
+    columns = {visit: index for index, visit in enumerate(repeated.visits)}
+    here = [(to, rows[name]) for to, name in enumerate(names) if name in rows]
+    seen = [(to, columns[visit]) for to, visit in enumerate(visits) if visit in columns]
+    if here and seen:
+        (to_row, from_row), (to_column, from_column) = zip(*here, strict=True), zip(*seen, strict=True)
+        values[np.ix_(to_row, to_column)] = repeated.values[np.ix_(from_row, from_column)]
+    return values
 
 
 def _with_outcome(

@@ -10,16 +10,22 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline
 
+from voxelome.errors import DataError
 from voxelome.modelling import problems
+from voxelome.modelling.estimators import KeepColumns
 from voxelome.modelling.families import Family, families
+from voxelome.modelling.harmonise import ComBat
 from voxelome.modelling.importance import Importance, importance_of
+from voxelome.modelling.reliable import reliable
 from voxelome.modelling.settings import AnalysisSettings
 
 # Within-class variance, and with it the choice of features, needs two.
 FEWEST_TO_LEARN_FROM = 2
+Steps = list[tuple[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,12 @@ class Cohort:
         Outcome: bool, or float.
     group : ndarray of int, shape (n_participants,)
         Participants with one number are never split between training and test.
+    site : int, optional
+        Column with the number of the site, the last; without it nothing is harmonised.
+    keep : tuple of int
+        Columns whose effects harmonisation keeps.
+    repeated : ndarray, shape (n_features, n_visits, n_measurements), optional
+        The features measured again; NaN in those that were not.
     """
 
     kind: str
@@ -45,6 +57,14 @@ class Cohort:
     participant: NDArray[np.intp]
     target: NDArray[Any]
     group: NDArray[np.intp]
+    site: int | None = None
+    keep: tuple[int, ...] = ()
+    repeated: NDArray[np.float32] | None = None
+
+    @property
+    def features(self) -> int:
+        """Number of features, without the column of the site."""
+        return int(self.values.shape[1]) - (self.site is not None)
 
     def visits(self, participants: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return the indices of the visits of some participants."""
@@ -57,7 +77,8 @@ class Cohort:
 
     def with_columns(self, columns: NDArray[np.intp]) -> Cohort:
         """Return the cohort with some of its features."""
-        return replace(self, values=self.values[:, columns])
+        repeated = None if self.repeated is None else self.repeated[columns]
+        return replace(self, values=self.values[:, columns], site=None, keep=(), repeated=repeated)
 
     def with_target(self, target: NDArray[Any]) -> Cohort:
         """Return the cohort with another outcome."""
@@ -151,12 +172,19 @@ def fit_model(
 
 def _one_fold(cohort: Cohort, settings: AnalysisSettings, split: Split) -> FoldResult:
     """Fit on the training participants, predict the others."""
-    model = fit_model(cohort, settings, split.train)
     rows = cohort.visits(split.test)
+    try:
+        model = fit_model(cohort, settings, split.train)
+        prediction = problems.predicted(cohort.kind, model, cohort.values[rows])
+    except ValueError as error:
+        if cohort.site is None:
+            raise
+        remedy = "put sites together, leave them out by where, or give unseen_site: keep"
+        raise DataError(f"harmonisation of fold {split.fold}: {error}", remedy) from error
     return FoldResult(
         split,
         rows,
-        problems.predicted(cohort.kind, model, cohort.values[rows]),
+        prediction,
         problems.naive(cohort.kind, cohort.target[split.train]),
         importance_of(model, cohort.values.shape[1]),
     )
@@ -165,32 +193,56 @@ def _one_fold(cohort: Cohort, settings: AnalysisSettings, split: Split) -> FoldR
 def _chosen(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> Any:
     """Return an unfitted model with the settings that do best in the inner folds."""
     offered = families(cohort.kind, settings.model)
+    first = _first_steps(cohort, settings, participants)
     inner = list(_inner_splits(cohort, settings, participants))
     best: list[tuple[str, Pipeline]] = []
     better: list[str] = []
     reference = sum(_naive_loss(cohort, *split) for split in inner)
     for name, family in offered.items():
         needed = len(family.grid) > 1 or len(offered) > 1
-        losses = _losses(cohort, family, settings, inner) if needed and inner else np.zeros(len(family.grid))
+        losses = (
+            _losses(cohort, family, settings, inner, first)
+            if needed and inner
+            else np.zeros(len(family.grid))
+        )
         # Of equals the first, which is the simplest; where there is nothing to choose by, the middle.
         chosen = int(np.argmin(losses)) if inner else len(family.grid) // 2
         made = family.build(family.grid[chosen], settings.selected_features, settings.random_seed)
-        best.append((name, made))
+        best.append((name, Pipeline([*first, *made.steps])))
         if losses[chosen] < reference:
             better.append(name)
     members = [(name, model) for name, model in best if name in better] or best
     return members[0][1] if len(members) == 1 else problems.average_of(cohort.kind, members)
 
 
+def _first_steps(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> Steps:
+    """Return what comes before a family's own steps: harmonisation, and the choice of reliable features."""
+    steps: Steps = []
+    if cohort.site is not None:
+        steps.append(("harmonise", ComBat(cohort.site, cohort.keep, unseen=settings.unseen_site)))
+    if settings.minimum_reliability and cohort.repeated is not None:
+        kept = reliable(cohort.repeated[:, cohort.visits(participants)], settings.minimum_reliability)
+        kept = kept[: cohort.features]
+        if not kept.any():
+            problem = f"no feature has a reliability of {settings.minimum_reliability} in training"
+            raise DataError(problem, "lower minimum_reliability")
+        steps.append(("reliable", KeepColumns(tuple(np.flatnonzero(kept).tolist()))))
+    return steps
+
+
 def _losses(
-    cohort: Cohort, family: Family, settings: AnalysisSettings, inner: list[tuple[Any, Any]]
+    cohort: Cohort,
+    family: Family,
+    settings: AnalysisSettings,
+    inner: list[tuple[Any, Any]],
+    first: Steps,
 ) -> NDArray[np.float64]:
     """Return the loss in the held-out inner folds for each setting of a family."""
     losses = np.zeros(len(family.grid))
     for train, test in inner:
         rows, held_out = cohort.visits(train), cohort.visits(test)
         known, truth = cohort.of_visits(rows), cohort.of_visits(held_out)
-        preparation = Pipeline(family.prepare(settings.selected_features))
+        preparation = clone(Pipeline([*first, *family.prepare(settings.selected_features)]))
         ready = preparation.fit_transform(cohort.values[rows], known)
         unseen = preparation.transform(cohort.values[held_out])
         for index, parameters in enumerate(family.grid):

@@ -95,6 +95,38 @@ def make_classifier(strength: float, seed: int) -> LogisticRegression:
     )
 
 
+class KeepColumns(SelectorMixin, BaseEstimator):
+    """Keep certain columns, which were chosen by other data than the outcome.
+
+    Parameters
+    ----------
+    columns : tuple of int
+        Indices of the columns; all where it is empty.
+    """
+
+    def __init__(self, columns: tuple[int, ...] = ()) -> None:
+        self.columns = columns
+
+    def fit(self, X: Any, y: Any = None) -> KeepColumns:
+        """Take note of the number of columns of `X`."""
+        validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
+        return self
+
+    def _get_support_mask(self) -> Any:
+        check_is_fitted(self)
+        mask = np.full(self.n_features_in_, not self.columns)
+        mask[list(self.columns)] = True
+        return mask
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "n_features_in_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
 class NormalScores(TransformerMixin, BaseEstimator):
     """Give each feature the normal scores of its ranks in training, linear between them.
 

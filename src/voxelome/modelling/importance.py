@@ -53,14 +53,17 @@ def _of_pipeline(pipeline: Pipeline, features: int) -> tuple[NDArray[np.float64]
     """Return shares, and coefficients that are NaN where the model has none."""
     last = getattr(pipeline[-1], "regressor_", pipeline[-1])
     place = np.arange(features)
-    if "select" in pipeline.named_steps:
-        place = pipeline.named_steps["select"].get_support(indices=True)
+    # The site, which harmonisation takes away, is the last column.
+    for name in ("reliable", "select"):
+        if name in pipeline.named_steps:
+            place = place[pipeline.named_steps[name].get_support(indices=True)]
     share, coefficient = np.zeros(features), np.full(features, np.nan)
     if hasattr(last, "coef_"):
         weights = np.ravel(last.coef_)
-        coefficient[place[weights != 0]] = weights[weights != 0]
-        share[place] = np.abs(weights)
+        used = np.flatnonzero(weights)
+        coefficient[place[used]] = weights[used]
+        share[place[: len(weights)]] = np.abs(weights)
     elif hasattr(last, "feature_importances_"):
-        share[place] = last.feature_importances_
+        share[place[: len(last.feature_importances_)]] = last.feature_importances_
     total = share.sum()
     return (share / total if total > 0 else share), coefficient

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from voxelome.errors import DataError, suggest
 from voxelome.modelling.families import ENSEMBLE, FAMILIES
@@ -42,6 +42,17 @@ class AnalysisSettings:
         Largest number of features in a model.
     validation : str
         "kfold", or "leave_one_group_out": each group of `groups` (a site, say) is held out once.
+    where : mapping
+        Which participants, by column of participants.tsv: a value, several values, or {min: , max: }.
+    harmonise : str or None
+        Column of participants.tsv with the site, whose effects ComBat learns and removes inside the folds.
+    harmonise_keep : tuple of str
+        Covariates whose effects ComBat keeps.
+    unseen_site : str
+        "refuse", or "keep": participants of a site that was not in training are not harmonised.
+    minimum_reliability : float
+        Features are offered whose ICC(1,1) over perturbations, in the training participants, is at least so
+        high; 0 offers all.
     groups : str
         Column of participants.tsv whose members are never split between training and test.
     permutations : int
@@ -62,6 +73,11 @@ class AnalysisSettings:
     repeats: int = 5
     inner_folds: int = 3
     selected_features: int = 10
+    where: Mapping[str, Any] = field(default_factory=dict)
+    harmonise: str | None = None
+    harmonise_keep: tuple[str, ...] = ()
+    unseen_site: Literal["refuse", "keep"] = "refuse"
+    minimum_reliability: float = 0.0
     validation: str = "kfold"
     groups: str = "participant_id"
     permutations: int = 0
@@ -76,8 +92,8 @@ _MINIMUM = {
     "permutations": 0,
     "random_seed": 0,
 }
-_CHOICES = {"kind": KINDS, "model": MODELS, "validation": VALIDATIONS}
-_LISTS = ("features", "exclude", "covariates")
+_CHOICES = {"kind": KINDS, "model": MODELS, "validation": VALIDATIONS, "unseen_site": ("refuse", "keep")}
+_LISTS = ("features", "exclude", "covariates", "harmonise_keep")
 
 
 def parse_analysis(content: Mapping[str, Any]) -> AnalysisSettings:
@@ -108,6 +124,8 @@ def parse_analysis(content: Mapping[str, Any]) -> AnalysisSettings:
         raise DataError(
             f"{settings.model} is no model of a {settings.kind} outcome", f"choose among {offered}"
         )
+    if strangers := [name for name in settings.harmonise_keep if name not in settings.covariates]:
+        raise DataError(f"harmonise_keep names {', '.join(strangers)}", "name them among the covariates too")
     if settings.outcome in settings.covariates:
         raise DataError(f"{settings.outcome} is the outcome and a covariate", "take it out of the covariates")
     return settings
@@ -122,20 +140,57 @@ def label_of(value: object) -> str:
 
 def _checked(key: str, value: Any) -> Any:
     """Return a setting in its final type, or raise a DataError."""
-    if key in _MINIMUM:
-        if isinstance(value, bool) or not isinstance(value, int) or value < _MINIMUM[key]:
-            raise DataError(f"{key} is {value!r}", f"give an integer of at least {_MINIMUM[key]}")
-        return value
-    if key in _LISTS:
-        if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
-            raise DataError(f"{key} is {value!r}", "give a list of texts")
-        return tuple(value)
-    if key == "positive":
-        if value is not None and not isinstance(value, str | int | float):
-            raise DataError(f"positive is {value!r}", "give a value of the outcome")
-        return None if value is None else label_of(value)
+    check: Callable[[str, Any], Any] = _CHECKS.get(key, _text)
+    return check(key, value)
+
+
+def _whole(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < _MINIMUM[key]:
+        raise DataError(f"{key} is {value!r}", f"give an integer of at least {_MINIMUM[key]}")
+    return value
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
+        raise DataError(f"{key} is {value!r}", "give a list of texts")
+    return tuple(value)
+
+
+def _class(key: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str | int | float):
+        raise DataError(f"{key} is {value!r}", "give a value of the outcome")
+    return None if value is None else label_of(value)
+
+
+def _rules(key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise DataError(f"{key} is {value!r}", "give columns of participants.tsv and what they must hold")
+    return dict(value)
+
+
+def _share(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise DataError(f"{key} is {value!r}", "give a number from 0, and below 1")
+    return float(value)
+
+
+def _text_or_none(key: str, value: Any) -> str | None:
+    return None if value is None else _text(key, value)
+
+
+def _text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise DataError(f"{key} is {value!r}", "give a text")
     if key in _CHOICES and value not in _CHOICES[key]:
         raise DataError(f"{key} is {value!r}", f"this version offers {', '.join(_CHOICES[key])}")
     return value
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(_MINIMUM, _whole),
+    **dict.fromkeys(_LISTS, _texts),
+    "positive": _class,
+    "where": _rules,
+    "minimum_reliability": _share,
+    "harmonise": _text_or_none,
+}

@@ -51,7 +51,7 @@ def giveaways(cohort: Cohort, names: Sequence[str]) -> list[str]:
     if len(cohort.target) < FEWEST_FOR_PERFECT:
         return []
     found = []
-    for name, column in zip(names, cohort.values.T, strict=True):
+    for name, column in zip(names[: cohort.features], cohort.values.T[: cohort.features], strict=True):
         known = np.isfinite(column)
         if known.mean() > 0.5 and _tells(cohort.kind, target[known], column[known]):
             found.append(name)
