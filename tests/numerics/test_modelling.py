@@ -144,7 +144,7 @@ def test_the_schema_and_the_settings_agree() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "survival"}, "this version offers binary"),
+        ({"kind": "ordinal"}, "this version offers binary"),
         ({"outer_fold": 3}, "did you mean outer_folds"),
         ({"name": "a b"}, "letters, digits"),
         ({"name": None}, "give a text"),

@@ -48,6 +48,13 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
         "selected": _selected(record),
         "metrics": [],
     }
+    if metrics["kind"] == "survival":
+        found = f"Concordance {metrics['c_index']:.2f}"
+        if metrics["c_index_low"] is not None:
+            found += " (95 % interval {c_index_low:.2f} to {c_index_high:.2f})".format(**metrics)
+        found += f", {metrics['n_events']} events. {metrics['chance']}"
+        sentences = [found, *_beside(metrics), metrics["c_index_method"]]
+        return AnalysisSummary(**common, sentences=sentences, figures=_survival(metrics))
     if metrics["kind"] != "binary":
         found = "R2 {r2:.2f} (95 % interval {r2_low:.2f} to {r2_high:.2f}). {chance}".format(**metrics)
         return AnalysisSummary(**common, sentences=[found, *_beside(metrics), metrics["r2_method"]])
@@ -75,7 +82,7 @@ def _metrics(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _beside(metrics: dict[str, Any]) -> list[str]:
     """Sentences on what stands beside the model."""
-    measure = "AUC" if metrics["kind"] == "binary" else "R2"
+    measure = {"binary": "AUC", "survival": "concordance"}.get(metrics["kind"], "R2")
     sentences = []
     for other in metrics["alternatives"]:
         sentence = f"{other['name'].capitalize()} ({other['features']}): {measure} {other['value']:.2f}"
@@ -93,12 +100,34 @@ def _beside(metrics: dict[str, Any]) -> list[str]:
         )
     else:
         sentences.append("No permutation test was done; permutations: 200 asks for one.")
-    probe = metrics["leak_probe"]
-    sentences.append(
-        f"A simple model has {measure} {probe['inside']:.2f} with features chosen inside the folds; had they "
-        f"been chosen on all participants, {probe['outside']:.2f} would have been reported."
-    )
+    if probe := metrics["leak_probe"]:
+        sentences.append(
+            f"A simple model has {measure} {probe['inside']:.2f} with features chosen inside the folds; had "
+            f"they been chosen on all participants, {probe['outside']:.2f} would have been reported."
+        )
     return [*sentences, metrics["sample_size"]["sentence"]]
+
+
+def _survival(metrics: dict[str, Any]) -> list[Figure]:
+    """Survival of participants with high and with low held-out risk."""
+    groups = metrics["risk_groups"]
+    if groups is None:
+        return []
+    times = groups["time"]
+    plot = curves(
+        {
+            f"risk above the median of training ({groups['n_high']})": Curve(times, groups["high"]),
+            f"risk below it ({groups['n_low']})": Curve(times, groups["low"]),
+        },
+        f"Survival by risk of {metrics['name']}",
+        ("Time", "Survival"),
+        ((0.0, times[-1]), (0.0, 1.0)),
+    )
+    caption = (
+        "Each participant's risk is that of models that have not seen it, cut at the median of their "
+        f"training. Log-rank p = {groups['log_rank_p']:.2g}, a description: several models made the groups."
+    )
+    return [Figure(f"Survival by risk of {metrics['name']}", caption, svg=plot)]
 
 
 def _figures(metrics: dict[str, Any]) -> list[Figure]:

@@ -17,7 +17,7 @@ from voxelome.modelling.crossval import FoldResult, Split, fit_model, outer_spli
 from voxelome.modelling.importance import importance_of
 from voxelome.modelling.judge import has_pairs, headline, judge, sample_size_of
 from voxelome.modelling.metrics import mean_roc
-from voxelome.modelling.problems import BINARY, strata
+from voxelome.modelling.problems import BINARY, SURVIVAL, strata
 from voxelome.modelling.scoring import Scored, score_fold
 from voxelome.modelling.settings import AnalysisSettings, parse_analysis
 from voxelome.modelling.suspicions import giveaways, twins
@@ -126,7 +126,9 @@ def _beside(
         "permutations": None
         if permuted is None
         else {"p": permuted.p, "null": [float(value) for value in permuted.null]},
-        "leak_probe": {"inside": probe.inside, "outside": probe.outside, "gap": probe.outside - probe.inside},
+        "leak_probe": None
+        if probe is None
+        else {"inside": probe.inside, "outside": probe.outside, "gap": probe.outside - probe.inside},
         "sample_size": sample_size_of(cohort, cohort.features, headline(cohort.kind, scored)),
     }
 
@@ -211,6 +213,8 @@ def _predictions(results: list[FoldResult], data: Assembled) -> pd.DataFrame:
     """Return every held-out prediction, in the order of repeats and visits."""
     if data.cohort.kind == BINARY:
         name, outcome = "probability", np.where(data.cohort.target, data.positive, data.negative)
+    elif data.cohort.kind == SURVIVAL:
+        name, outcome = "risk", np.where(data.cohort.target["event"], data.positive, data.negative)
     else:
         name, outcome = "prediction", data.cohort.target
     parts = [

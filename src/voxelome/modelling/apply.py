@@ -86,7 +86,7 @@ def apply_model(
             _of_participants(about, names, features["participant_id"].astype(str), participants)
         )
     prediction = problems.predicted(str(about["Kind"]), model, inputs[names])
-    column = "probability" if about["Kind"] == problems.BINARY else "prediction"
+    column = {problems.BINARY: "probability", problems.SURVIVAL: "risk"}.get(about["Kind"], "prediction")
     return features[list(IDENTIFIERS)].assign(**{column: prediction})
 
 

@@ -17,10 +17,19 @@ TRUSTED_TYPES = (
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.tree._tree.Tree",
     "sklearn.utils._bunch.Bunch",
+    "sksurv.ensemble.survival_loss.CoxPH",
+    "sksurv.functions.StepFunction",
+    "sksurv.linear_model.coxph.BreslowEstimator",
+    "sksurv.tree.tree.SurvivalTree",
+    "voxelome.modelling.average_risk.AverageRisk",
+    "voxelome.modelling.cox_elastic_net.CoxElasticNet",
     "voxelome.modelling.estimators.KeepColumns",
     "voxelome.modelling.estimators.NormalScores",
     "voxelome.modelling.estimators.SelectUncorrelated",
     "voxelome.modelling.harmonise.ComBat",
+    "voxelome.modelling.superpc.SupervisedPrincipalComponents",
+    "voxelome.modelling.survival.SurvivalBoosting",
+    "voxelome.modelling.survival.SurvivalForest",
 )
 
 

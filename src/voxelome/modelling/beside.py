@@ -17,7 +17,7 @@ from voxelome.modelling.cohort import COVARIATE
 from voxelome.modelling.comparison import corrected_t_test
 from voxelome.modelling.crossval import Cohort, Split, outer_splits, validate
 from voxelome.modelling.families import FAMILIES, SIMPLE
-from voxelome.modelling.judge import headline
+from voxelome.modelling.judge import has_pairs, headline
 from voxelome.modelling.scoring import Scored, score_fold, score_rows
 from voxelome.modelling.settings import AnalysisSettings
 
@@ -146,7 +146,7 @@ def _compared(
 
 def _of_fold(kind: str, fold: Scored) -> float:
     """Return the AUC or R2 of one fold; NaN where it holds one class, or one value, alone."""
-    if len(np.unique(fold.target)) < 2:
+    if not has_pairs(kind, [fold]) or (kind == problems.CONTINUOUS and np.ptp(fold.target) == 0):
         return float("nan")
     return headline(kind, [fold])
 
@@ -180,13 +180,17 @@ def permutation_test(
     return Permutation(observed, values, float((1 + np.sum(values >= observed)) / (1 + len(values))))
 
 
-def leak_probe(cohort: Cohort, settings: AnalysisSettings, splits: list[Split]) -> LeakProbe:
+def leak_probe(cohort: Cohort, settings: AnalysisSettings, splits: list[Split]) -> LeakProbe | None:
     """Return how much a selection of features outside of the folds would flatter a simple model.
+
+    None for survival.
 
     References
     ----------
     Ambroise and McLachlan (2002), PNAS 99:6562-6566. Demircioglu (2021), Insights into Imaging 12:172.
     """
+    if cohort.kind == problems.SURVIVAL:
+        return None
     cohort = cohort.with_columns(np.arange(cohort.features))
     family = FAMILIES[cohort.kind]["elasticnet_logistic" if cohort.kind == problems.BINARY else "elasticnet"]
     preparation = Pipeline(family.prepare(settings.selected_features))

@@ -15,6 +15,7 @@ from voxelome.errors import DataError, suggest
 from voxelome.modelling import problems
 from voxelome.modelling.crossval import Cohort
 from voxelome.modelling.settings import AnalysisSettings, label_of
+from voxelome.modelling.survival_outcome import survival_outcome
 from voxelome.modelling.table import IDENTIFIERS
 
 COVARIATE = "covariate__"
@@ -109,9 +110,12 @@ def assemble(
     table = _with_outcome(table, people, settings, notes)
     people = people.loc[sorted(set(table["participant_id"]))]
     positive = negative = ""
-    if settings.kind == problems.BINARY:
+    if settings.kind == problems.SURVIVAL:
         positive, negative = _classes(people["outcome"], settings)
-        target: Any = (people["outcome"] == positive).to_numpy(dtype=bool)
+        target: Any = _survival(people, positive, settings)
+    elif settings.kind == problems.BINARY:
+        positive, negative = _classes(people["outcome"], settings)
+        target = (people["outcome"] == positive).to_numpy(dtype=bool)
     else:
         target = _numbers(people["outcome"], settings)
     offered = _offered(table, settings, notes)
@@ -170,6 +174,8 @@ def _people(participants: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFr
     text = [None if pd.isna(value) or value == "" else label_of(value) for value in outcome.tolist()]
     group = _column(participants, settings.groups, "group")
     columns = {"outcome": text, "group": group.to_numpy()}
+    if settings.time:
+        columns["time"] = _column(participants, settings.time, "time").to_numpy()
     if settings.harmonise:
         columns["site"] = _column(participants, settings.harmonise, "site").to_numpy()
     people = pd.DataFrame(columns, index=names.to_numpy(), dtype=object)
@@ -295,6 +301,17 @@ def _numbers(outcome: pd.Series, settings: AnalysisSettings) -> NDArray[np.float
         )
         raise DataError(problem, f"a number takes {MINIMUM_OF_NUMBERS} participants and more than two values")
     return np.asarray(numbers, dtype=np.float64)
+
+
+def _survival(people: pd.DataFrame, positive: str, settings: AnalysisSettings) -> NDArray[Any]:
+    """Return events and times, or raise a DataError."""
+    time = pd.to_numeric(people["time"], errors="coerce")
+    if (lost := time.isna() | np.isinf(time)).any():
+        told = listed(people.index[lost])
+        raise DataError(f"{told} have no {settings.time}", "fill it in, or leave them out by where")
+    if (wrong := time < 0).any():
+        raise DataError(f"{settings.time} of {listed(people.index[wrong])} is negative", "mend it")
+    return survival_outcome((people["outcome"] == positive).to_numpy(), time.to_numpy(dtype=np.float64))
 
 
 def _numeric_first(label: str) -> tuple[int, float, str]:

@@ -35,13 +35,13 @@ class Cohort:
     Attributes
     ----------
     kind : str
-        ``binary`` or ``continuous``.
+        ``binary``, ``continuous`` or ``survival``.
     values : ndarray, shape (n_visits, n_features)
         Features, NaN where missing.
     participant : ndarray of int, shape (n_visits,)
         Index of each visit's participant.
     target : ndarray, shape (n_participants,)
-        Outcome: bool, or float.
+        Outcome: bool, float, or events and times.
     group : ndarray of int, shape (n_participants,)
         Participants with one number are never split between training and test.
     site : int, optional
@@ -106,9 +106,10 @@ class FoldResult:
     visits : ndarray of int
         Visits held out.
     prediction : ndarray of float
-        Probability of the positive class, or the number predicted, of each.
+        Probability of the positive class, the number predicted, or the risk, of each.
     naive : float
-        The prediction that needs no features: prevalence or mean in training.
+        The prediction that needs no features: prevalence or mean in training. For survival the median risk in
+        training, which parts low from high.
     importance : Importance
         How much the model makes of each feature.
     """
@@ -185,9 +186,17 @@ def _one_fold(cohort: Cohort, settings: AnalysisSettings, split: Split) -> FoldR
         split,
         rows,
         prediction,
-        problems.naive(cohort.kind, cohort.target[split.train]),
+        _cut(cohort, model, split),
         importance_of(model, cohort.values.shape[1]),
     )
+
+
+def _cut(cohort: Cohort, model: Any, split: Split) -> float:
+    """Return the prediction that needs no features, or the risk in the middle of training."""
+    if cohort.kind != problems.SURVIVAL:
+        return problems.naive(cohort.kind, cohort.target[split.train])
+    known = cohort.values[cohort.visits(split.train)]
+    return float(np.median(problems.predicted(cohort.kind, model, known)))
 
 
 def _chosen(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> Any:

@@ -28,6 +28,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
 from voxelome.modelling.estimators import NormalScores, SelectUncorrelated, make_classifier
+from voxelome.modelling.survival import (
+    CoxElasticNet,
+    SupervisedPrincipalComponents,
+    gradient_boosting,
+    random_survival_forest,
+)
 
 TREES = 300
 Parameters = Mapping[str, Any]
@@ -121,6 +127,26 @@ def _boosting(model: Any) -> Callable[[Parameters, int], Any]:
     return make
 
 
+def _scaled(features: int) -> list[tuple[str, Any]]:
+    return [*_imputed(features), ("scale", StandardScaler())]
+
+
+def _cox(_: Parameters, seed: int) -> Any:
+    return CoxElasticNet(seed=seed)
+
+
+def _superpc(given: Parameters, seed: int) -> Any:
+    return SupervisedPrincipalComponents("survival", n_components=given["n_components"], seed=seed)
+
+
+def _forest(_: Parameters, seed: int) -> Any:
+    return random_survival_forest(seed, TREES)
+
+
+def _survival_boosting(given: Parameters, seed: int) -> Any:
+    return gradient_boosting(seed, given["n_estimators"])
+
+
 _LEAVES: tuple[Parameters, ...] = ({"min_samples_leaf": 2},)
 _ROUNDS: tuple[Parameters, ...] = ({"n_estimators": 50}, {"n_estimators": 150})
 FAMILIES: dict[str, dict[str, Family]] = {
@@ -149,14 +175,22 @@ FAMILIES: dict[str, dict[str, Family]] = {
         "svm": Family(({"C": 0.3}, {"C": 3.0}), _normalised, _svr),
     },
 }
+# Its own inner folds choose what the elastic net and the principal components need.
+FAMILIES["survival"] = {
+    "cox_elasticnet": Family((NOTHING,), _scaled, _cox),
+    "superpc": Family(({"n_components": 1}, {"n_components": 2}), _scaled, _superpc),
+    "survival_forest": Family((NOTHING,), _imputed, _forest),
+    "survival_boosting": Family(_ROUNDS, _imputed, _survival_boosting),
+}
 # What an ensemble averages.
 MEMBERS = {
     "binary": ("elasticnet_logistic", "ridge_logistic", "extra_trees"),
     "continuous": ("elasticnet", "ridge", "extra_trees"),
+    "survival": ("cox_elasticnet", "survival_forest", "survival_boosting"),
 }
 ENSEMBLE = "ensemble"
 # What a few columns are given, beside the model.
-SIMPLE = {"binary": "ridge_logistic", "continuous": "ridge"}
+SIMPLE = {"binary": "ridge_logistic", "continuous": "ridge", "survival": "cox_elasticnet"}
 
 
 def families(kind: str, model: str) -> dict[str, Family]:

@@ -12,6 +12,7 @@ from voxelome.modelling.calibration import recalibration
 from voxelome.modelling.calibration_curve import calibration_groups
 from voxelome.modelling.cox_snell import cox_snell_of_auc
 from voxelome.modelling.crossval import Cohort
+from voxelome.modelling.judge_survival import concordance, judge_survival
 from voxelome.modelling.metrics import auc_interval, cross_validated_auc, decision_metrics, pairs_of
 from voxelome.modelling.net_benefit import decision_curve
 from voxelome.modelling.sample_size import events_per_variable, for_binary, for_continuous
@@ -34,9 +35,11 @@ R2_METHOD = (
 
 
 def headline(kind: str, scored: list[Scored]) -> float:
-    """Return the one number that models are compared by: AUC over folds, or R2."""
+    """Return the one number that models are compared by: AUC or concordance over folds, or R2."""
     if kind == problems.BINARY:
         return cross_validated_auc([(fold.target, fold.prediction) for fold in scored])
+    if kind == problems.SURVIVAL:
+        return concordance(scored).value
     error, spread = _squares(scored)
     return float(1 - error.sum() / spread.sum())
 
@@ -47,7 +50,7 @@ def judge(kind: str, scored: list[Scored], target: NDArray[Any], seed: int) -> d
     Parameters
     ----------
     kind : str
-        ``binary`` or ``continuous``.
+        ``binary``, ``continuous`` or ``survival``.
     scored : list of Scored
         Every fold of every repeat.
     target : ndarray, shape (n_participants,)
@@ -55,6 +58,8 @@ def judge(kind: str, scored: list[Scored], target: NDArray[Any], seed: int) -> d
     seed : int
         Of the bootstrap.
     """
+    if kind == problems.SURVIVAL:
+        return judge_survival(scored, target)
     return _judge_binary(scored, target, seed) if kind == problems.BINARY else _judge_number(scored, seed)
 
 
@@ -147,6 +152,10 @@ def sample_size_of(cohort: Cohort, parameters: int, value: float) -> dict[str, A
         if not 0.5 < value < 1:
             return {"events_per_variable": per_variable, "needed": None, "sentence": _NOTHING_TO_SIZE}
         needed = for_binary(parameters, cox_snell_of_auc(value, prevalence), prevalence)
+    elif cohort.kind == problems.SURVIVAL:
+        events = int(target["event"].sum())
+        sentence = f"{events} events for {parameters} candidate features."
+        return {"events_per_variable": events / parameters, "needed": None, "sentence": sentence}
     else:
         per_variable = len(target) / parameters
         if not 0 < value < 1:
@@ -209,4 +218,6 @@ def _squares(scored: list[Scored]) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 def has_pairs(kind: str, scored: list[Scored]) -> bool:
     """Return whether the folds hold out anything that can be judged."""
+    if kind == problems.SURVIVAL:
+        return any(fold.target["event"].any() and len(fold.target) > 1 for fold in scored)
     return kind != problems.BINARY or any(pairs_of(fold.target) for fold in scored)

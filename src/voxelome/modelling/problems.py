@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 
-BINARY, CONTINUOUS = "binary", "continuous"
+from voxelome.modelling.average_risk import AverageRisk
+from voxelome.modelling.survival_metrics import harrell_concordance
+
+BINARY, CONTINUOUS, SURVIVAL = "binary", "continuous", "survival"
 # Strata of a number, so that each fold holds low and high ones.
 _STRATA = 4
 # A probability of 0 that comes true would cost infinitely much.
@@ -19,31 +22,42 @@ def strata(kind: str, target: Any) -> NDArray[np.intp]:
     """Return the classes that folds are balanced by, shape (n,)."""
     if kind == BINARY:
         return np.asarray(target, dtype=np.intp)
+    if kind == SURVIVAL:
+        return np.asarray(target["event"], dtype=np.intp)
     ranks = np.argsort(np.argsort(target, kind="stable"), kind="stable")
     return np.asarray(ranks * min(_STRATA, len(ranks)) // len(ranks), dtype=np.intp)
 
 
 def predicted(kind: str, model: Any, values: Any) -> NDArray[np.float64]:
-    """Return the probability of the positive class, or the number predicted, shape (n,)."""
+    """Return the probability of the positive class, the number predicted, or the risk, shape (n,)."""
     found = model.predict_proba(values)[:, 1] if kind == BINARY else model.predict(values)
     return np.asarray(found, dtype=np.float64)
 
 
 def loss(kind: str, target: Any, prediction: NDArray[np.float64]) -> float:
-    """Return the sum over cases of the log loss, or of the squared error."""
+    """Return the sum over cases of the log loss or of the squared error; of risks, less than 0 is order.
+
+    For survival it is half the cases less the share of pairs in order times the cases (Harrell's C).
+    """
     if kind == BINARY:
         clipped = np.clip(prediction, _LEAST, 1 - _LEAST)
         return float(-np.sum(np.where(target, np.log(clipped), np.log1p(-clipped))))
+    if kind == SURVIVAL:
+        if np.sum(target["event"]) == 0 or np.ptp(prediction) == 0:
+            return 0.0
+        return len(target) * (0.5 - harrell_concordance(target, prediction).value)
     return float(np.sum((np.asarray(target) - prediction) ** 2))
 
 
 def naive(kind: str, target: Any) -> float:
-    """Return what is predicted without looking: the prevalence, or the mean."""
-    return float(np.mean(target))
+    """Return what is predicted without looking: the prevalence, the mean, or the same risk for all."""
+    return 0.0 if kind == SURVIVAL else float(np.mean(target))
 
 
 def average_of(kind: str, members: list[tuple[str, Any]]) -> Any:
     """Return an unfitted model that averages the predictions of others."""
     if kind == BINARY:
         return VotingClassifier(members, voting="soft")
+    if kind == SURVIVAL:
+        return AverageRisk(members)
     return VotingRegressor(members)

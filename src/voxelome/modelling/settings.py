@@ -27,7 +27,9 @@ class AnalysisSettings:
     outcome : str
         Column of participants.tsv to predict.
     kind : str
-        Type of outcome: "binary" or "continuous".
+        Type of outcome: "binary", "continuous" or "survival" (`outcome` is then whether the event was seen).
+    time : str or None
+        For survival, the column with the time to the event or to the end of the follow-up.
     positive : str or None
         Class whose probability is predicted; None takes the last in order.
     model : str
@@ -64,6 +66,7 @@ class AnalysisSettings:
     name: str
     outcome: str
     kind: str = "binary"
+    time: str | None = None
     positive: str | None = None
     model: str = ENSEMBLE
     features: tuple[str, ...] = ("*",)
@@ -123,6 +126,11 @@ def parse_analysis(content: Mapping[str, Any]) -> AnalysisSettings:
         offered = ", ".join((ENSEMBLE, *FAMILIES[settings.kind]))
         raise DataError(
             f"{settings.model} is no model of a {settings.kind} outcome", f"choose among {offered}"
+        )
+    if (settings.kind == "survival") != (settings.time is not None):
+        raise DataError(
+            f"a {settings.kind} outcome has the time {settings.time}",
+            "kind: survival takes a column as time, and no other kind does",
         )
     if strangers := [name for name in settings.harmonise_keep if name not in settings.covariates]:
         raise DataError(f"harmonise_keep names {', '.join(strangers)}", "name them among the covariates too")
@@ -193,4 +201,5 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "where": _rules,
     "minimum_reliability": _share,
     "harmonise": _text_or_none,
+    "time": _text_or_none,
 }

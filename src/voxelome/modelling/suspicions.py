@@ -48,7 +48,7 @@ def giveaways(cohort: Cohort, names: Sequence[str]) -> list[str]:
     """
     rows = np.arange(len(cohort.values))
     target = cohort.of_visits(rows)
-    if len(cohort.target) < FEWEST_FOR_PERFECT:
+    if len(cohort.target) < FEWEST_FOR_PERFECT or cohort.kind == problems.SURVIVAL:
         return []
     found = []
     for name, column in zip(names[: cohort.features], cohort.values.T[: cohort.features], strict=True):

@@ -1,0 +1,91 @@
+"""Analyses whose outcome is the time to an event."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.numerics.test_modelling import analyse, cohort
+from voxelome.errors import DataError
+from voxelome.modelling.analysis import load_model, save_model
+from voxelome.modelling.apply import apply_model, describe_model
+from voxelome.modelling.settings import parse_analysis
+
+SURVIVAL = {"outcome": "dead", "positive": "1", "kind": "survival", "time": "months", "repeats": 1}
+
+
+def followed(n=80, features=15, effect=1.2, seed=0):
+    """Times that are shorter where the first feature is larger; about a third is censored."""
+    table, people = cohort(n=n, features=features, seed=seed)
+    rng = np.random.default_rng(seed)
+    risk = effect * table.iloc[:, 2].to_numpy()
+    event, censored = rng.exponential(20 * np.exp(-risk)), rng.exponential(40, n)
+    people["months"], people["dead"] = np.minimum(event, censored).round(2), (event <= censored).astype(int)
+    return table, people
+
+
+@pytest.mark.parametrize(
+    "model", ["ensemble", "cox_elasticnet", "superpc", "survival_forest", "survival_boosting"]
+)
+def test_every_model_orders_participants_by_a_planted_risk_and_its_file_does_as_it(model, tmp_path: Path):
+    table, people = followed()
+    result = analyse(table, people, **SURVIVAL, model=model)
+    metrics = result.metrics
+    assert metrics["c_index"] > 0.6
+    assert metrics["c_index_low"] < metrics["c_index"] < metrics["c_index_high"]
+    assert metrics["n_events"] == people["dead"].sum()
+    assert list(result.predictions.columns[-2:]) == ["risk", "outcome"]
+    groups = metrics["risk_groups"]
+    assert groups["n_high"] + groups["n_low"] == 80
+    assert groups["high"][8] < groups["low"][8]
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    save_model(tmp_path / "model.skops", result.model)
+    about = describe_model(parse_analysis({"name": "a", **SURVIVAL}), result, {})
+    found = apply_model(load_model(tmp_path / "model.skops"), about, table, None)
+    risk = result.model.predict(table[list(result.model.feature_names_in_)])
+    np.testing.assert_allclose(found["risk"], risk)
+
+
+def test_noise_orders_nobody():
+    found = [
+        analyse(*followed(n=60, effect=0.0, seed=seed), **SURVIVAL, model="cox_elasticnet").metrics["c_index"]
+        for seed in range(4)
+    ]
+    assert 0.38 < np.mean(found) < 0.62
+
+
+def test_age_alone_stands_beside_the_model():
+    table, people = followed(effect=0.0)
+    people["age"] = 70 - people["months"].rank()
+    result = analyse(table, people, **SURVIVAL, model="cox_elasticnet", covariates=["age"])
+    clinical = result.metrics["alternatives"][0]
+    assert clinical["name"] == "clinical covariates alone"
+    assert clinical["value"] > 0.95
+    assert result.metrics["leak_probe"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"time": None}, "a survival outcome has the time None"),
+        ({"kind": "binary", "model": "svm"}, "a binary outcome has the time months"),
+        ({"time": "weeks"}, "no column weeks, the time"),
+        ({"model": "ridge"}, "ridge is no model of a survival outcome"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change, words):
+    with pytest.raises(DataError, match=words):
+        analyse(*followed(), **{**SURVIVAL, "model": "cox_elasticnet", **change})
+
+
+def test_negative_and_missing_times_are_named():
+    table, people = followed()
+    people.loc[4, "months"] = -1
+    with pytest.raises(DataError, match="months of sub-004 is negative"):
+        analyse(table, people, **SURVIVAL, model="cox_elasticnet")
+    people.loc[4, "months"] = np.nan
+    with pytest.raises(DataError, match="sub-004 have no months"):
+        analyse(table, people, **SURVIVAL, model="cox_elasticnet")
