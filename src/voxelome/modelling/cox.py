@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelome.imageio import Array
-from voxelome.modelling.selection import Outcome
+from voxelome.modelling.association import Outcome
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-9

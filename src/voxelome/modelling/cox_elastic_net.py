@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from sksurv.linear_model import CoxnetSurvivalAnalysis
 
 from voxelome.imageio import Array, MaskArray
+from voxelome.modelling.association import Outcome, martingale_residuals, unit_columns
 from voxelome.modelling.cox import breslow, partial_log_likelihood, survival_probability
-from voxelome.modelling.selection import Outcome, martingale_residuals, unit_columns
 from voxelome.modelling.survival_outcome import balanced_folds, read_survival, survival_outcome
 from voxelome.modelling.survival_pairs import harrell_pairs
 

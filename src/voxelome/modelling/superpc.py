@@ -14,8 +14,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from voxelome.imageio import Array, MaskArray
+from voxelome.modelling.association import Outcome, best, p_values, read_outcome, unit_columns
 from voxelome.modelling.cox import breslow, fit_cox, partial_log_likelihood, survival_probability
-from voxelome.modelling.selection import Outcome, best, p_values, read_outcome, unit_columns
 from voxelome.modelling.survival_outcome import balanced_folds, read_survival
 
 Kind = Literal["survival", "binary", "continuous"]

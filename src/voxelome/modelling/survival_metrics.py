@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelome.errors import DataError
+from voxelome.modelling.association import Outcome
 from voxelome.modelling.resampling import Estimate, require_finite
-from voxelome.modelling.selection import Outcome
 from voxelome.modelling.survival_curves import kaplan_meier, still_followed
 from voxelome.modelling.survival_outcome import read_survival
 from voxelome.modelling.survival_pairs import Pairs, harrell_pairs, later, share_in_order, weighted_pairs

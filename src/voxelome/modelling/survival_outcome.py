@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from voxelome.errors import DataError
 from voxelome.imageio import Array
-from voxelome.modelling.selection import Outcome
+from voxelome.modelling.association import Outcome
 
 
 def survival_outcome(event: Any, time: Any) -> NDArray[Any]:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from voxelome.errors import DataError
+from voxelome.modelling.association import Outcome
 from voxelome.modelling.resampling import UNKNOWN, Estimate
-from voxelome.modelling.selection import Outcome
 
 
 @dataclass(frozen=True)
