@@ -27,9 +27,14 @@ TRUSTED_TYPES = (
     "voxelome.modelling.estimators.NormalScores",
     "voxelome.modelling.estimators.SelectUncorrelated",
     "voxelome.modelling.harmonise.ComBat",
+    "voxelome.modelling.selection.MRMR",
+    "voxelome.modelling.selection.UnivariateFDR",
     "voxelome.modelling.superpc.SupervisedPrincipalComponents",
     "voxelome.modelling.survival.SurvivalBoosting",
     "voxelome.modelling.survival.SurvivalForest",
+    "voxelome.modelling.wrappers.Boruta",
+    "voxelome.modelling.wrappers.SelectByPenalty",
+    "voxelome.modelling.wrappers.StabilitySelection",
 )
 
 

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from voxelome.modelling import problems
 from voxelome.modelling.cohort import COVARIATE
 from voxelome.modelling.comparison import corrected_t_test
-from voxelome.modelling.crossval import Cohort, Split, outer_splits, validate
+from voxelome.modelling.crossval import Cohort, Split, choice_of, outer_splits, validate
 from voxelome.modelling.families import FAMILIES, SIMPLE
 from voxelome.modelling.judge import has_pairs, headline
 from voxelome.modelling.scoring import Scored, score_fold, score_rows
@@ -193,7 +193,7 @@ def leak_probe(cohort: Cohort, settings: AnalysisSettings, splits: list[Split]) 
         return None
     cohort = cohort.with_columns(np.arange(cohort.features))
     family = FAMILIES[cohort.kind]["elasticnet_logistic" if cohort.kind == problems.BINARY else "elasticnet"]
-    preparation = Pipeline(family.prepare(settings.selected_features))
+    preparation = Pipeline(family.prepare(choice_of(settings)))
     everybody = preparation.fit_transform(cohort.values, cohort.of_visits(np.arange(len(cohort.values))))
     model: Any = LogisticRegression(max_iter=5000) if cohort.kind == problems.BINARY else Ridge(1.0)
     inside: list[Scored] = []
@@ -201,7 +201,7 @@ def leak_probe(cohort: Cohort, settings: AnalysisSettings, splits: list[Split]) 
     for split in splits:
         rows, held_out = cohort.visits(split.train), cohort.visits(split.test)
         known = cohort.of_visits(rows)
-        preparation = Pipeline(family.prepare(settings.selected_features))
+        preparation = Pipeline(family.prepare(choice_of(settings)))
         ready = preparation.fit_transform(cohort.values[rows], known)
         unseen = preparation.transform(cohort.values[held_out])
         for found, train, test in (

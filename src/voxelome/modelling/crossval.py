@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from voxelome.errors import DataError
 from voxelome.modelling import problems
 from voxelome.modelling.estimators import KeepColumns
-from voxelome.modelling.families import Family, families
+from voxelome.modelling.families import Choice, Family, families
 from voxelome.modelling.harmonise import ComBat
 from voxelome.modelling.importance import Importance, importance_of
 from voxelome.modelling.reliable import reliable
@@ -216,12 +216,17 @@ def _chosen(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np
         )
         # Of equals the first, which is the simplest; where there is nothing to choose by, the middle.
         chosen = int(np.argmin(losses)) if inner else len(family.grid) // 2
-        made = family.build(family.grid[chosen], settings.selected_features, settings.random_seed)
+        made = family.build(family.grid[chosen], choice_of(settings))
         best.append((name, Pipeline([*first, *made.steps])))
         if losses[chosen] < reference:
             better.append(name)
     members = [(name, model) for name, model in best if name in better] or best
     return members[0][1] if len(members) == 1 else problems.average_of(cohort.kind, members)
+
+
+def choice_of(settings: AnalysisSettings) -> Choice:
+    """Return how models that take few features choose them."""
+    return Choice(settings.selection, settings.selected_features, settings.random_seed)
 
 
 def _first_steps(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> Steps:
@@ -251,7 +256,7 @@ def _losses(
     for train, test in inner:
         rows, held_out = cohort.visits(train), cohort.visits(test)
         known, truth = cohort.of_visits(rows), cohort.of_visits(held_out)
-        preparation = clone(Pipeline([*first, *family.prepare(settings.selected_features)]))
+        preparation = clone(Pipeline([*first, *family.prepare(choice_of(settings))]))
         ready = preparation.fit_transform(cohort.values[rows], known)
         unseen = preparation.transform(cohort.values[held_out])
         for index, parameters in enumerate(family.grid):

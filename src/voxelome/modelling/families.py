@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -27,17 +27,28 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR
 
+from voxelome.modelling.association import Kind
 from voxelome.modelling.estimators import NormalScores, SelectUncorrelated, make_classifier
+from voxelome.modelling.selection import MRMR, UnivariateFDR
 from voxelome.modelling.survival import (
     CoxElasticNet,
     SupervisedPrincipalComponents,
     gradient_boosting,
     random_survival_forest,
 )
+from voxelome.modelling.wrappers import Boruta, SelectByPenalty, StabilitySelection
 
 TREES = 300
 Parameters = Mapping[str, Any]
 NOTHING: Parameters = {}
+
+
+class Choice(NamedTuple):
+    """How a model that takes few features chooses them: by what, how many at most, and a seed."""
+
+    selection: str
+    features: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -49,36 +60,49 @@ class Family:
     grid : tuple of mapping
         Settings of the model to choose among by inner folds, the simplest first.
     prepare : callable
-        Makes the steps before the model from the largest number of features; they depend on no setting.
+        Makes the steps before the model from how features are chosen; they depend on no setting of the grid.
     model : callable
         Makes an unfitted model from the settings and a seed.
     """
 
     grid: tuple[Parameters, ...]
-    prepare: Callable[[int], list[tuple[str, Any]]]
+    prepare: Callable[[Choice], list[tuple[str, Any]]]
     model: Callable[[Parameters, int], Any]
 
-    def build(self, parameters: Parameters, features: int, seed: int) -> Pipeline:
+    def build(self, parameters: Parameters, choice: Choice) -> Pipeline:
         """Return the whole pipeline, unfitted."""
-        return Pipeline([*self.prepare(features), ("model", self.model(parameters, seed))])
+        return Pipeline([*self.prepare(choice), ("model", self.model(parameters, choice.seed))])
 
 
-def _imputed(_: int) -> list[tuple[str, Any]]:
+def _imputed(_: Choice) -> list[tuple[str, Any]]:
     return [("impute", SimpleImputer(strategy="median", keep_empty_features=True))]
 
 
-def _normalised(_: int) -> list[tuple[str, Any]]:
+def _normalised(_: Choice) -> list[tuple[str, Any]]:
     # Scaled once more: a feature that is constant in training has the score of an extreme, which becomes 0.
     return [*_imputed(_), ("normalise", NormalScores()), ("scale", StandardScaler())]
 
 
-def _few(features: int) -> list[tuple[str, Any]]:
-    return [*_imputed(features), ("scale", StandardScaler()), ("select", SelectUncorrelated(features))]
+def _few(choice: Choice) -> list[tuple[str, Any]]:
+    return [*_scaled(choice), ("select", _selector("binary", choice))]
 
 
-def _few_of_number(features: int) -> list[tuple[str, Any]]:
-    select = SelectUncorrelated(features, regression=True)
-    return [*_imputed(features), ("scale", StandardScaler()), ("select", select)]
+def _few_of_number(choice: Choice) -> list[tuple[str, Any]]:
+    return [*_scaled(choice), ("select", _selector("continuous", choice))]
+
+
+def _selector(kind: Kind, choice: Choice) -> Any:
+    """Return what keeps few features, unfitted."""
+    name, features, seed = choice
+    makers: dict[str, Callable[[], Any]] = {
+        "uncorrelated": lambda: SelectUncorrelated(features, regression=kind == "continuous"),
+        "fdr": lambda: UnivariateFDR(kind, minimum=1, maximum=features),
+        "mrmr": lambda: MRMR(features, kind),
+        "penalty": lambda: SelectByPenalty(kind, max_features=features),
+        "stability": lambda: StabilitySelection(kind, max_features=features, random_state=seed),
+        "boruta": lambda: Boruta(kind, random_state=seed),
+    }
+    return makers[name]()
 
 
 def _of_scaled(model: Any) -> Any:
@@ -127,8 +151,8 @@ def _boosting(model: Any) -> Callable[[Parameters, int], Any]:
     return make
 
 
-def _scaled(features: int) -> list[tuple[str, Any]]:
-    return [*_imputed(features), ("scale", StandardScaler())]
+def _scaled(_: Choice) -> list[tuple[str, Any]]:
+    return [*_imputed(_), ("scale", StandardScaler())]
 
 
 def _cox(_: Parameters, seed: int) -> Any:
@@ -189,6 +213,7 @@ MEMBERS = {
     "survival": ("cox_elasticnet", "survival_forest", "survival_boosting"),
 }
 ENSEMBLE = "ensemble"
+SELECTIONS = ("uncorrelated", "fdr", "mrmr", "penalty", "stability", "boruta")
 # What a few columns are given, beside the model.
 SIMPLE = {"binary": "ridge_logistic", "continuous": "ridge", "survival": "cox_elasticnet"}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from voxelome.errors import DataError, suggest
-from voxelome.modelling.families import ENSEMBLE, FAMILIES
+from voxelome.modelling.families import ENSEMBLE, FAMILIES, SELECTIONS
 
 KINDS = tuple(FAMILIES)
 MODELS = (ENSEMBLE, *dict.fromkeys(name for known in FAMILIES.values() for name in known))
@@ -40,6 +40,9 @@ class AnalysisSettings:
         Columns of participants.tsv to offer as features too.
     outer_folds, repeats, inner_folds : int
         Folds of the validation, how often it is done with other folds, and folds that choose the penalty.
+    selection : str
+        How models that take few features choose them: "uncorrelated" (the best by a univariate test of which
+        none repeats another), "fdr", "mrmr", "penalty" (LASSO), "stability" or "boruta".
     selected_features : int
         Largest number of features in a model.
     validation : str
@@ -75,6 +78,7 @@ class AnalysisSettings:
     outer_folds: int = 5
     repeats: int = 5
     inner_folds: int = 3
+    selection: str = "uncorrelated"
     selected_features: int = 10
     where: Mapping[str, Any] = field(default_factory=dict)
     harmonise: str | None = None
@@ -95,7 +99,13 @@ _MINIMUM = {
     "permutations": 0,
     "random_seed": 0,
 }
-_CHOICES = {"kind": KINDS, "model": MODELS, "validation": VALIDATIONS, "unseen_site": ("refuse", "keep")}
+_CHOICES = {
+    "kind": KINDS,
+    "model": MODELS,
+    "validation": VALIDATIONS,
+    "unseen_site": ("refuse", "keep"),
+    "selection": SELECTIONS,
+}
 _LISTS = ("features", "exclude", "covariates", "harmonise_keep")
 
 
