@@ -37,6 +37,7 @@ PLAN = load_plan(
     {name: Path(path) for name, path in config["derivatives"].items()},
     participants=config["participants"],
     sessions=config["sessions"],
+    maps=config["maps"],
 )
 DATASET_NAME = dataset_name(BIDS_DIR)
 COHORT = [name for name in PLAN if name not in config["left_out"]]

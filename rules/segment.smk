@@ -3,6 +3,7 @@ rule segment:
         masks=ancient(
             lambda wildcards: [mask.path for mask in unit_of(wildcards).masks]
         ),
+        maps=ancient(lambda wildcards: [item.path for item in unit_of(wildcards).maps]),
         prepared="steps/{unit}/preprocess.json",
         registered="steps/{unit}/register.json",
     output:
@@ -22,6 +23,8 @@ rule segment:
     params:
         code=CODE["segment"],
         content=lambda wildcards: unit_of(wildcards).digest(unit_of(wildcards).masks),
+        map_content=lambda wildcards: unit_of(wildcards).digest(unit_of(wildcards).maps),
+        map_labels=lambda wildcards: [item.name for item in unit_of(wildcards).maps],
         names=lambda wildcards: [mask.name for mask in unit_of(wildcards).masks],
         tables=lambda wildcards: [
             mask.label_table or "n/a" for mask in unit_of(wildcards).masks
@@ -32,6 +35,7 @@ rule segment:
         out_dir=anat_of,
     shell:
         "carry_masks.py --unit {wildcards.unit} --masks {input.masks:q} --names {params.names:q}"
+        " --maps {input.maps:q} --map-labels {params.map_labels:q}"
         " --label-tables {params.tables:q} --prepared {input.prepared} --registered {input.registered}"
         " --affine {params.affine} --other-grids {params.other_grids} --gradient-echoes {params.gradient_echoes:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

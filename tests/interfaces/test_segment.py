@@ -6,7 +6,8 @@ import pytest
 from voxelome.errors import InputError
 from voxelome.imageio import load_volume, save_volume
 from voxelome.interfaces import CarryMasks
-from voxelome.interfaces.segment import label_names, matrix_between
+from voxelome.interfaces.masks import matrix_between
+from voxelome.interfaces.segment import label_names
 from voxelome.step import StepRecord
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
@@ -103,3 +104,38 @@ def test_a_mask_on_another_grid_is_resampled_by_its_header_where_that_is_asked_f
     assert np.array_equal(spaces["T1w"] > 0, expected)
     assert np.argwhere(spaces["MEGRE"]).mean(axis=0) == pytest.approx([11.5, 9.5, 9.5])
     assert record.warnings == ["tumor: on no image's grid; resampled by its header to that of T1w."]
+
+
+def test_a_map_comes_to_the_reference_with_its_numbers(visit, tmp_path):
+    rng = np.random.default_rng(1)
+    numbers = rng.uniform(500, 1500, (20, 20, 20)).astype(np.float32)
+    numbers[:3] = 0
+    numbers[4, 4, 4] = np.nan
+    on_reference = save_volume(tmp_path / "sub-01_ADC.nii.gz", numbers, AFFINE)
+    ramp = np.broadcast_to(100 + np.arange(20)[:, None, None], (20, 20, 20)).astype(np.float32)
+    shifted = AFFINE.copy()
+    shifted[0, 3] = 6.0
+    on_another = save_volume(tmp_path / "sub-01_desc-x_CBV.nii.gz", ramp, shifted)
+    maps = {"maps": [str(on_reference), str(on_another)], "map_labels": ["ADC", "desc-x_CBV"]}
+    CarryMasks(**visit, **maps, other_grids="resample").run()
+    record = StepRecord.load(visit["record"])
+    found = {item["image"]: (item, load_volume(item["path"]).data) for item in record.find("map")}
+    item, adc = found["ADC"]
+    assert (item["space"], item["suffix"]) == ("T1w", "ADC")
+    known = np.isfinite(numbers)
+    assert np.array_equal(adc[known], numbers[known])
+    assert adc[4, 4, 4] == 0
+    # Three voxels further to the right in the world: the ramp begins there, and nothing is known before.
+    cbv = found["desc-x_CBV"][1]
+    assert np.allclose(cbv[3:, 5, 5], 100 + np.arange(17))
+    assert not cbv[:2].any()
+
+
+def test_a_map_on_a_grid_of_no_image_does_not_stop_the_others(visit, tmp_path):
+    stray = save_volume(tmp_path / "sub-01_ADC.nii.gz", np.ones((4, 4, 4), dtype=np.float32), AFFINE)
+    CarryMasks(**visit, maps=[str(stray)], map_labels=["ADC"]).run()
+    record = StepRecord.load(visit["record"])
+    (problem,) = record.problems
+    assert "sub-01_ADC.nii.gz" in problem["path"]
+    assert "no image of this visit" in problem["problem"]
+    assert record.find("labels")

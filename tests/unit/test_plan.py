@@ -227,3 +227,28 @@ def test_images_that_differ_only_in_a_rare_entity_have_different_labels():
 def test_a_unit_and_its_name_are_each_others_inverse():
     assert unit_entities(unit_name("01", "2")) == {"subject": "01", "session": "2"}
     assert unit_entities(unit_name("01", None)) == {"subject": "01"}
+
+
+def test_maps_are_taken_by_their_suffixes_from_derivatives_and_from_the_dataset():
+    given = {"masks": [image("ADC"), image("CBV", desc="corrected", space="T1w"), image("CBF")]}
+    files = [image("T1w"), image("T1map"), image("R2map")]
+    unit = plan(*files, derivatives=given, maps=["ADC", "CB[V]", "T1map"])["sub-01"]
+    assert [item.name for item in unit.maps] == ["ADC", "desc-corrected_CBV", "T1map"]
+    assert unit.maps[0].path.startswith(str(MASKS))
+    assert unit.maps[2].path.startswith(str(ROOT))
+    assert [item["what"] for item in unit.skipped if "R2map" in item["what"]]
+    assert plan(*files, derivatives=given)["sub-01"].maps == ()
+
+
+def test_of_two_maps_with_one_name_the_second_is_left_out_and_named():
+    given = {"masks": [image("ADC"), image("ADC", space="T1w")]}
+    unit = plan(image("T1w"), derivatives=given, maps=["ADC"])["sub-01"]
+    assert len(unit.maps) == 1
+    assert any(item["why"] == "there is another map ADC" for item in unit.skipped)
+
+
+def test_masks_are_no_maps_and_reference_images_of_the_dataset_neither():
+    given = {"masks": [image("mask", desc="tumor"), image("dseg", desc="tumor")]}
+    unit = plan(image("T1w"), derivatives=given, maps=["*"])["sub-01"]
+    assert unit.maps == ()
+    assert unit.reference == "T1w"

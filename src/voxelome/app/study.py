@@ -74,6 +74,7 @@ def open_study(options: argparse.Namespace) -> Study:
         derivatives,
         participants=config["participants"],
         sessions=config["sessions"],
+        maps=config["maps"],
     )
     cores = options.nprocs or available_cores()
     config["omp_nthreads"] = (
@@ -135,6 +136,7 @@ REMEMBERED = (
     "filters",
     "random_seed",
     "affine",
+    "maps",
     "preprocess",
     "register",
     "qsm",

@@ -61,7 +61,7 @@ class GradientEcho:
 
 @dataclass(frozen=True)
 class Mask:
-    """A segmentation that the user gives."""
+    """A segmentation, or a map of numbers, that the user gives."""
 
     name: str
     path: str
@@ -79,6 +79,7 @@ class Unit:
     gradient_echoes: tuple[GradientEcho, ...] = ()
     masks: tuple[Mask, ...] = ()
     brain_masks: tuple[Mask, ...] = ()
+    maps: tuple[Mask, ...] = ()
     skipped: tuple[dict[str, str], ...] = ()
     problems: tuple[dict[str, str], ...] = ()
 
@@ -179,7 +180,11 @@ class _Visit:
 
 
 def plan_subject(
-    inventory: SubjectInventory, bids_dir: Path, derivatives: Mapping[str, Path], sessions: Sequence[str] = ()
+    inventory: SubjectInventory,
+    bids_dir: Path,
+    derivatives: Mapping[str, Path],
+    sessions: Sequence[str] = (),
+    maps: Sequence[str] = (),
 ) -> list[Unit]:
     """Units of one subject, one a visit, in the order of their sessions."""
     visits: dict[str | None, _Visit] = {}
@@ -191,7 +196,7 @@ def plan_subject(
                 visits[_session(file)].masks.append((derivatives[name], file))
     broken = {problem["path"] for problem in inventory.problems}
     return [
-        _plan_visit(inventory, session, visit, bids_dir, broken)
+        _plan_visit(inventory, session, visit, bids_dir, broken, maps)
         for session, visit in sorted(visits.items(), key=lambda item: item[0] or "")
         if not sessions or session in sessions
     ]
@@ -203,17 +208,25 @@ def _session(file: BidsFile) -> str | None:
 
 
 def _plan_visit(
-    inventory: SubjectInventory, session: str | None, visit: _Visit, bids_dir: Path, broken: set[str]
+    inventory: SubjectInventory,
+    session: str | None,
+    visit: _Visit,
+    bids_dir: Path,
+    broken: set[str],
+    maps: Sequence[str],
 ) -> Unit:
     skipped: list[dict[str, str]] = []
     contrasts: list[Contrast] = []
     echoes: dict[str, list[BidsFile]] = {}
+    given_maps = [(root, file) for root, file in visit.masks if _is_map(file, maps)]
     for file in sorted(visit.raw, key=lambda item: item.path):
         suffix = str(file.entities.get("suffix", ""))
         if file.entities.get("datatype") != "anat":
             skipped.append({"what": file.path, "why": "only anatomical images are worked on"})
         elif file.path in broken:
             skipped.append({"what": file.path, "why": "it has a problem, see there"})
+        elif suffix not in REFERENCE_ORDER and _is_map(file, maps):
+            given_maps.append((bids_dir, file))
         elif suffix in GRADIENT_ECHO:
             echoes.setdefault(contrast_label(_named(file), suffix), []).append(file)
         elif suffix in REFERENCE_ORDER:
@@ -241,6 +254,7 @@ def _plan_visit(
     masks = [mask for mask in given if mask.name != "brain"]
     _explain(contrasts, gradient_echoes, masks, skipped)
     problems = [dict(item) for item in inventory.problems if _belongs(item["path"], session)]
+    maps_found = _maps(given_maps, skipped)
     return Unit(
         inventory.subject,
         session,
@@ -248,9 +262,33 @@ def _plan_visit(
         tuple(gradient_echoes),
         tuple(masks),
         tuple(mask for mask in given if mask.name == "brain"),
+        maps_found,
         tuple(skipped),
         tuple(problems),
     )
+
+
+def _is_map(file: BidsFile, patterns: Sequence[str]) -> bool:
+    suffix = str(file.entities.get("suffix", ""))
+    return suffix not in ("mask", "dseg") and any(fnmatchcase(suffix, pattern) for pattern in patterns)
+
+
+def _maps(given: Sequence[tuple[Path, BidsFile]], skipped: list[dict[str, str]]) -> tuple[Mask, ...]:
+    """Maps of a visit; of those with one name the first."""
+    found: dict[str, Mask] = {}
+    for root, file in given:
+        label = _map_label(file)
+        if label in found:
+            skipped.append({"what": str(root / file.path), "why": f"there is another map {label}"})
+        else:
+            found[label] = Mask(label, str(root / file.path), "", file.digest)
+    return tuple(found.values())
+
+
+def _map_label(file: BidsFile) -> str:
+    """Name that tells one map of a visit from the others; where it lies its header says."""
+    named = {key: value for key, value in _named(file).items() if key != "space"}
+    return contrast_label(named, str(file.entities["suffix"]))
 
 
 def _named(file: BidsFile) -> dict[str, Any]:
@@ -372,12 +410,16 @@ def load_plan(
     *,
     participants: Sequence[str] = (),
     sessions: Sequence[str] = (),
+    maps: Sequence[str] = (),
 ) -> dict[str, Unit]:
-    """All units by name, those without any usable image left out."""
+    """All units by name, those without any usable image left out.
+
+    `maps` are patterns of suffixes, such as ``ADC``, of images that are measured as they are.
+    """
     units = [
         unit
         for inventory in inventories.values()
         if not participants or inventory.subject in participants
-        for unit in plan_subject(inventory, bids_dir, derivatives, sessions)
+        for unit in plan_subject(inventory, bids_dir, derivatives, sessions, maps)
     ]
     return {unit.name: unit for unit in units if not unit.empty}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from voxelome.errors import InputError, blame
 from voxelome.imageio import Affine, Array, Form, MaskArray, Volume, load_volume
 from voxelome.orientation import to_canonical
+from voxelome.step import StepRecord
 
 
 def load_labels(path: Path | str, form: Form = "auto") -> tuple[Array, Affine]:
@@ -53,6 +55,17 @@ def home_of(
         f"its grid {labels.shape} is that of no image of this visit ({', '.join(grids)})",
         "resample it to the image that it was drawn on, or let other_grids: resample do so by its header",
     )
+
+
+def matrix_between(registered: StepRecord, reference: str, target: str, home: str) -> Any:
+    """4x4 matrix that takes a point of `target` to `home`, both in RAS mm."""
+
+    def from_reference(label: str) -> Any:
+        found = registered.find("matrix", image=label)
+        return np.array(found[0]["matrix"]) if found else np.eye(4)
+
+    # matrices in the record take a point of the reference to the image
+    return from_reference(home) @ np.linalg.inv(from_reference(target))
 
 
 def union(masks: Iterable[Array]) -> MaskArray:

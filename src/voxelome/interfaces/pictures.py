@@ -65,6 +65,7 @@ def figures_of(records: Records) -> list[Figure]:
         _gradient_echo_masks,
         _maps,
         _labels,
+        _given_maps,
         _made_regions,
         _histograms,
         _feature_maps,
@@ -236,6 +237,16 @@ def _anatomy(records: Records, space: str) -> Volume | None:
         if reference is not None and item["space"] == space and item["image"] == reference["image"]:
             return load_volume(item["path"])
     return _prepared(records, space)
+
+
+def _given_maps(records: Records) -> Iterator[Figure]:
+    brain = _brain_mask(records)
+    for item in _found(records, "segment", "map"):
+        volume = load_volume(item["path"])
+        shown = brain if brain is not None and brain.shape == volume.data.shape else None
+        picture = mosaic(volume.data, volume.affine, overlay=shown, box=shown, crop=shown, unit="")
+        caption = "A map that was given with the data; the outline of the brain should follow it."
+        yield Figure(f"{item['image']} in {item['space']}", caption, png=picture)
 
 
 def _made_regions(records: Records) -> Iterator[Figure]:

@@ -14,7 +14,8 @@ from voxelome.bids.names import bids_name, space_label, split_label, unit_entiti
 from voxelome.errors import InputError
 from voxelome.imageio import Affine, Array, Volume, save_text, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
-from voxelome.interfaces.masks import home_of, load_labels
+from voxelome.interfaces.carried_map import carry_map
+from voxelome.interfaces.masks import home_of, load_labels, matrix_between
 from voxelome.interfaces.prepared import prepared_grids, reference_of
 from voxelome.step import StepRecord, recording, use_threads
 
@@ -34,6 +35,10 @@ class SegmentInputs(StepInputs):
         usedefault=True,
         desc="TSV with index and name of each label image; n/a if none",
     )
+    maps = traits.List(
+        File(), value=[], usedefault=True, desc="quantitative maps, each on the grid of one of the images"
+    )
+    map_labels = traits.List(traits.Str(), value=[], usedefault=True, desc="name of each map, such as ADC")
     prepared = File(mandatory=True, desc="record of preprocess for this visit")
     registered = File(mandatory=True, desc="record of register for this visit")
     gradient_echoes = traits.List(
@@ -53,7 +58,7 @@ class SegmentInputs(StepInputs):
 
 
 class CarryMasks(SimpleInterface):
-    """Carry the masks that the user gives to the grid of every image of a visit."""
+    """Carry the masks, and the maps, that the user gives to the images of a visit."""
 
     input_spec = SegmentInputs
     output_spec = StepOutputs
@@ -69,6 +74,11 @@ class CarryMasks(SimpleInterface):
                 record.done.append("No masks were given for this visit.")
             for path, name, table in zip(spec.masks, spec.names, spec.label_tables, strict=True):
                 self._carry(Path(path), name, table, grids, registered, record)
+            for path, label in zip(spec.maps, spec.map_labels, strict=True):
+                try:
+                    carry_map(Path(path), label, spec, grids, self.reference, registered, record)
+                except InputError as error:
+                    record.reject(error)
         self._results["record"] = spec.record
         return runtime
 
@@ -180,14 +190,3 @@ def label_names(path: Path, name: str, table: str, labels: Any) -> dict[int, str
             path, f"holds label {unknown[0]}, which {table} does not name", "add it to the table"
         )
     return {value: known[value] for value in present}
-
-
-def matrix_between(registered: StepRecord, reference: str, target: str, home: str) -> Any:
-    """4x4 matrix that takes a point of `target` to `home`, both in RAS mm."""
-
-    def from_reference(label: str) -> Any:
-        found = registered.find("matrix", image=label)
-        return np.array(found[0]["matrix"]) if found else np.eye(4)
-
-    # matrices in the record take a point of the reference to the image
-    return from_reference(home) @ np.linalg.inv(from_reference(target))
