@@ -31,7 +31,7 @@ lint: setup
 
 unit: setup
 	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e
-	$(BIN)/pytest tests/workflow tests/e2e
+	$(BIN)/pytest -n $(NPROCS) --dist loadfile tests/workflow tests/e2e
 
 # The IBSI engine: mirp needs a newer scipy than antspyx allows, so it has an environment of its own.
 test-mirp: .venv-mirp/.ready

@@ -20,7 +20,7 @@ def region(levels: float, smooth: float, seed: int = 0) -> tuple[np.ndarray, np.
 @pytest.mark.parametrize(
     "options", [{}, {"symmetricalGLCM": False}, {"distances": [1, 3]}, {"force2D": True}]
 )
-@pytest.mark.parametrize(("levels", "smooth"), [(6, 0), (60, 1), (200, 0), (200, 2)])
+@pytest.mark.parametrize(("levels", "smooth"), [(6, 0), (60, 1), (120, 2)])
 def test_every_co_occurrence_feature_equals_that_of_pyradiomics(levels, smooth, options) -> None:
     image, mask = region(levels, smooth)
     values = RegionValues(image, mask, (1.0, 1.0, 1.0), {"binWidth": 1.0, **options})
