@@ -363,7 +363,7 @@ def test_a_number_is_predicted_with_its_error(model) -> None:
 @pytest.mark.parametrize("selection", ["fdr", "mrmr", "penalty", "stability", "boruta"])
 def test_every_selection_keeps_a_planted_feature_and_its_file_predicts(selection, tmp_path: Path) -> None:
     table, people = cohort(features=8, effect=4.0)
-    few = {"selected_features": 5, "repeats": 1, "outer_folds": 2, "inner_folds": 2}
+    few = {"selected_features": 5, "repeats": 1, "outer_folds": 2}
     result = analyse(table, people, selection=selection, **few)
     assert result.metrics["auc"] > 0.85
     assert result.selected.iloc[0]["feature"] == "T1w__brain__original__glcm__F000"
