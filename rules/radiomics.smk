@@ -21,14 +21,14 @@ rule radiomics:
     params:
         code=CODE["radiomics"],
         how=MEASURED,
-        maps=config["radiomics"]["maps"],
+        feature_maps=config["radiomics"]["feature_maps"],
         histogram=json.dumps(config["radiomics"]["histogram"]),
         parameters=[file_digest(path) for path in RADIOMICS_FILES],
         given=[f"--parameters={path}" for path in RADIOMICS_FILES],
         out_dir=anat_of,
     shell:
         "extract_radiomics.py --unit {wildcards.unit} --records {input.records}"
-        " {params.how} {params.given:q} --histogram {params.histogram:q} --maps {params.maps:q}"
+        " {params.how} {params.given:q} --histogram {params.histogram:q} --feature-maps {params.feature_maps:q}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"
 
 

@@ -201,11 +201,11 @@ def _check_parameters(given: Mapping[str, Any]) -> None:
 
     with blame(path or "radiomics"):
         settings = chosen_settings(content, given["bin_width"], given["bin_count"], given["minimum_voxels"])
-        if given["maps"] and find_spec("radiomics"):
+        if given["feature_maps"] and find_spec("radiomics"):
             from voxelome.radiomics.maps import parse_maps
 
-            parse_maps(given["maps"], settings)
-        if given["engine"] == "mirp" and given["maps"]:
+            parse_maps(given["feature_maps"], settings)
+        if given["engine"] == "mirp" and given["feature_maps"]:
             raise DataError("mirp makes no feature maps", "choose the engine pyradiomics, or no maps")
         if given["engine"] == "mirp" and given["perturbations"]:
             raise DataError("mirp does not perturb", "choose the engine pyradiomics, or no perturbations")

@@ -26,7 +26,7 @@ def save_maps(visit: Measurable, wanted: list[str], folder: Path, record: StepRe
     InputError
         There is no such map, or an image lies on another grid than a region.
     """
-    with blame("radiomics: maps"):
+    with blame("radiomics: feature_maps"):
         names = parse_maps(wanted, visit.settings)
     given = visit.parameters.get("voxelSetting") or {}
     kernel = {key: value for key, value in given.items() if key in KERNEL}

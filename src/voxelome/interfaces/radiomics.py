@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class RadiomicsInputs(MeasureInputs):
     """Inputs of :class:`ExtractRadiomics`."""
 
-    maps = traits.List(
+    feature_maps = traits.List(
         traits.Str(),
         value=[],
         usedefault=True,
@@ -58,10 +58,10 @@ class ExtractRadiomics(SimpleInterface):
             self._save("radiomics", rows, about_features(rows, visit), record)
             if histogram.wanted:
                 self._save("histogram", histograms, about_histograms(histogram, densities), record)
-            if spec.maps:
+            if spec.feature_maps:
                 from voxelome.interfaces.feature_maps import save_maps
 
-                save_maps(visit, spec.maps, Path(spec.out_dir), record)
+                save_maps(visit, spec.feature_maps, Path(spec.out_dir), record)
             record.parameters = {
                 "engine": visit.engine,
                 "bins": visit.settings.bin_width or visit.settings.bin_count,
