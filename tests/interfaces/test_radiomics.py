@@ -267,7 +267,9 @@ def test_a_broken_image_is_told_by_name_also_with_threads(visit):
 
 def test_a_feature_map_is_an_image_of_its_own_with_what_it_shows_beside_it(visit):
     folder, data, brain, _ = visit
-    _, record = again(folder, feature_maps=["firstorder_Mean", "glcm_Contrast"], rois=["brain"], images=["T1w"])
+    _, record = again(
+        folder, feature_maps=["firstorder_Mean", "glcm_Contrast"], rois=["brain"], images=["T1w"]
+    )
     names = {item["feature"]: item["path"] for item in record.find("feature-map")}
     assert names.keys() == {"original_firstorder_Mean", "original_glcm_Contrast"}
     path = Path(names["original_firstorder_Mean"])
