@@ -46,6 +46,10 @@ ANALYSES = {
     for item in config["analyses"]
 }
 WANTED = wanted_stages(config)
+ROBUSTNESS_RECORDS = records_of(
+    (PLAN[name] for name in COHORT),
+    [stage for stage in WANTED if stage == "robustness"],
+)
 PARTICIPANT_TARGETS = participant_targets(PLAN, WANTED, OUT_DIR)
 GROUP_TARGETS = group_targets(ANALYSES, WANTED, OUT_DIR)
 

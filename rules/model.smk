@@ -37,10 +37,7 @@ rule features:
 
 rule reliability:
     input:
-        records=records_of(
-            (PLAN[name] for name in COHORT),
-            [stage for stage in WANTED if stage == "robustness"],
-        ),
+        records=ROBUSTNESS_RECORDS,
         cohort="steps/group/cohort.txt",
         features="steps/group/features.json",
     output:
@@ -71,10 +68,7 @@ rule model:
     input:
         features="steps/group/features.json",
         cohort="steps/group/cohort.txt",
-        repeated=records_of(
-            (PLAN[name] for name in COHORT),
-            [stage for stage in WANTED if stage == "robustness"],
-        ),
+        repeated=ROBUSTNESS_RECORDS,
         participants=ancient(BIDS_DIR / "participants.tsv"),
     output:
         record="steps/group/model-{analysis}.json",

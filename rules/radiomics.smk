@@ -45,9 +45,9 @@ rule robustness:
     benchmark:
         "benchmarks/{unit}/robustness.tsv"
     conda:
-        f"../envs/{RADIOMICS}.yaml"
+        "../envs/radiomics.yaml"
     container:
-        CONTAINERS[RADIOMICS]
+        CONTAINERS["radiomics"]
     threads: config["omp_nthreads"]
     resources:
         mem_mb=memory(4000),

@@ -10,6 +10,7 @@ from tests.numerics.test_modelling import cohort
 from voxelome import tools
 from voxelome.imageio import save_json
 from voxelome.interfaces import FitModel
+from voxelome.interfaces.analysis_summary import summarise_analysis
 from voxelome.step import StepRecord
 
 SETTINGS = {"Radiomic features": {"bin_count": 32}}
@@ -73,3 +74,19 @@ def test_a_file_that_is_no_model_is_refused(fitted, tmp_path, capsys):
     (tmp_path / "model.json").write_bytes((folder / "mutation" / "model.json").read_bytes())
     assert tools.main(["predict", str(tmp_path / "model.skops"), str(folder / "features.tsv")]) == 3
     assert "is no model of voxelome" in capsys.readouterr().err
+
+
+def test_the_report_shows_every_measure_of_an_analysis(fitted):
+    folder, _ = fitted
+    summary = summarise_analysis(StepRecord.load(folder / "model-mutation.json"))
+    metrics = json.loads((folder / "mutation" / "metrics.json").read_text())
+    shown = dict(summary.metrics)
+    assert shown["sensitivity"] == metrics["sensitivity"]
+    assert shown["calibration slope (1 is right)"] == metrics["calibration_slope"]
+    assert shown["events per candidate feature"] == metrics["sample_size"]["events_per_variable"]
+    assert [figure.title for figure in summary.figures] == [
+        "ROC curve of mutation",
+        "Calibration of mutation",
+        "Net benefit of mutation",
+    ]
+    assert any("had they been chosen on all participants" in sentence for sentence in summary.sentences)

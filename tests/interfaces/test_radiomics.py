@@ -285,6 +285,18 @@ def test_a_map_that_does_not_exist_is_an_error_that_names_the_nearest(visit):
         again(visit[0], feature_maps=["glcm_Kontrast"])
 
 
+def test_a_label_that_has_no_voxel_is_noted_and_the_others_are_measured(visit):
+    folder, _, _, _ = visit
+    segmented = StepRecord.load(folder / "segment.json")
+    segmented.outputs[0]["names"]["7"] = "edema"
+    segmented.save(folder / "segment.json")
+    rows, record = again(folder)
+    assert {row["roi"] for row in rows} == {"brain", "tumor-core"}
+    (skipped,) = record.skipped
+    assert skipped["what"] == "features of tumor-edema in the space of T1w"
+    assert skipped["why"] == "the region has no voxel there"
+
+
 def test_only_the_images_and_regions_that_are_named_are_measured(visit):
     rows, _ = again(visit[0], images=["Chi*"], rois=["br*"])
     assert {(row["image"], row["roi"]) for row in rows if row["class"] != "shape"} == {("Chimap", "brain")}

@@ -50,6 +50,20 @@ def test_harmonisation_lets_an_effect_be_found_that_scanners_hide():
     assert harmonised.sites == {"A": 0, "B": 1}
 
 
+def test_what_stands_beside_a_harmonised_model_is_harmonised_too():
+    table, people = sites(n=120, confounded=True)
+    plain = analyse(table, people, repeats=1, covariates=["age"]).metrics
+    harmonised = analyse(table, people, repeats=1, covariates=["age"], harmonise="scanner").metrics
+
+    def without(metrics):
+        return next(o["value"] for o in metrics["alternatives"] if o["name"] == "features without covariates")
+
+    assert without(plain) > 0.7
+    assert without(harmonised) < 0.6
+    assert plain["leak_probe"]["inside"] > 0.7
+    assert harmonised["leak_probe"]["inside"] < 0.6
+
+
 def test_an_unseen_site_is_refused_unless_it_is_to_be_left_as_it_is():
     table, people = sites(effect=2.0)
     people["scanner"] = [f"{'ABCD'[index % 4]}" for index in range(len(people))]

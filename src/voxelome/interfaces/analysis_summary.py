@@ -46,7 +46,7 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
         "notes": record.warnings,
         "selected_columns": ("feature", "among the foremost in folds (%)"),
         "selected": _selected(record),
-        "metrics": [],
+        "metrics": _metrics(metrics),
     }
     if metrics["kind"] == "survival":
         found = f"Concordance {metrics['c_index']:.2f}"

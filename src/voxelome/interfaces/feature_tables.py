@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from voxelome.interfaces.columns import COLUMNS
+from voxelome.columns import COLUMNS
 
 if TYPE_CHECKING:
     from voxelome.interfaces.measurable import Measurable

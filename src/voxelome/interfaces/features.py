@@ -8,10 +8,10 @@ from typing import Any
 
 from nipype.interfaces.base import Directory, File, SimpleInterface
 
+from voxelome.columns import COLUMNS, IDENTIFIERS
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, replacing, save_json, sidecar_path
 from voxelome.interfaces.base import StepInputs, StepOutputs
-from voxelome.interfaces.columns import COLUMNS
 from voxelome.step import StepRecord, recording
 
 
@@ -38,21 +38,22 @@ class AssembleFeatures(SimpleInterface):
             records = [StepRecord.load(Path(spec.steps_dir) / unit / "radiomics.json") for unit in units]
             paths = [Path(output["path"]) for item in records for output in item.find("features")]
             out = Path(spec.out_dir)
+            about = _dictionary(paths)
             with (
                 replacing(out / "features-long.tsv") as text,
                 replacing(out / "features-long.parquet") as file,
             ):
                 wide = assemble(_kept(paths, text, file))
-            if wide.empty:
-                raise InputError(spec.out_dir, "no visit has features", "run the participant level first")
+                if wide.empty:
+                    raise InputError(spec.out_dir, "no visit has features", "run the participant level first")
+            values = wide.drop(columns=list(IDENTIFIERS))
             with replacing(out / "features.tsv") as temporary:
                 wide.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
             with replacing(out / "features.parquet") as temporary:
                 wide.to_parquet(temporary, index=False)
-            save_json(out / "features.json", _dictionary(wide, paths))
+            save_json(out / "features.json", {**about, "Names": [str(name) for name in values.columns]})
             record.add(out / "features.tsv", "features")
             record.add(out / "features-long.tsv", "features long")
-            values = wide.drop(columns=["participant_id", "session_id"])
             record.quality = {
                 "rows": len(wide),
                 "features": values.shape[1],
@@ -81,8 +82,14 @@ def _kept(paths: list[Path], text: Path, file: Path) -> Iterator[Any]:
             yield table
 
 
-def _dictionary(wide: Any, paths: list[Path]) -> dict[str, Any]:
-    """Explain the columns of the wide table, by what lies beside the tables of the visits."""
+def _dictionary(paths: list[Path]) -> dict[str, Any]:
+    """Explain filters and features by what lies beside the tables of the visits.
+
+    Raises
+    ------
+    InputError
+        Visits were measured with different settings.
+    """
     filters: dict[str, Any] = {}
     features: dict[str, dict[str, Any]] = {}
     settings: dict[str, Any] = {}
@@ -104,5 +111,4 @@ def _dictionary(wide: Any, paths: list[Path]) -> dict[str, Any]:
         "Settings": settings,
         "Filters": filters,
         "Features": features,
-        "Names": [str(column) for column in wide.columns if "__" in str(column)],
     }

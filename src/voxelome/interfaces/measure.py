@@ -18,6 +18,7 @@ from voxelome.radiomics.histogram import (
     histogram_features,
     reference_level,
     smooth_density,
+    unusable,
 )
 from voxelome.radiomics.results import FeatureValue, RegionFeatures
 from voxelome.radiomics.settings import RadiomicsSettings
@@ -182,9 +183,9 @@ def _add_histogram(
 ) -> None:
     """Append the histogram of one region, and that relative to its reference."""
     inside, thresholds = data[mask], job.histogram.of(job.image)
-    rows = histogram_features(inside, thresholds)
-    if rows[0].value is not None:
-        curve = smooth_density(inside)
+    curve = None if unusable(inside) else smooth_density(inside)
+    rows = histogram_features(inside, thresholds, density=curve)
+    if curve is not None:
         ends = [float(curve.values[0]), float(curve.values[-1])]
         result.densities[name] = {"values": ends, "density": [float(f"{y:.4g}") for y in curve.density[::2]]}
     if job.histogram.reference:

@@ -8,7 +8,6 @@ from typing import Any
 
 from nipype.interfaces.base import Directory, File, SimpleInterface, isdefined, traits
 
-from voxelome.bids.names import unit_entities
 from voxelome.errors import InputError, blame
 from voxelome.imageio import load_json, replacing, save_json
 from voxelome.interfaces.base import StepInputs, StepOutputs
@@ -57,23 +56,18 @@ class FitModel(SimpleInterface):
 
     def _repeated(self) -> Any:
         """Return the features of the visits that were measured again; None where there are none."""
-        from voxelome.interfaces.reliability import read_perturbed, stack
+        from voxelome.interfaces.reliability import perturbed_of
         from voxelome.modelling.cohort import Repeated
 
         spec = self.inputs
         if not isdefined(spec.cohort) or not isdefined(spec.steps_dir):
             return None
-        visits, tables = [], []
-        for unit in Path(spec.cohort).read_text(encoding="utf-8").split():
-            path = Path(spec.steps_dir) / unit / "robustness.json"
-            if path.is_file() and (table := StepRecord.load(path).path("perturbed")):
-                found = unit_entities(unit)
-                session = f"ses-{found['session']}" if "session" in found else ""
-                visits.append((f"sub-{found['subject']}", session))
-                tables.append(read_perturbed(table))
-        if not tables:
+        found = perturbed_of(Path(spec.cohort).read_text(encoding="utf-8").split(), Path(spec.steps_dir))
+        if found is None:
             return None
-        names, values = stack(tables)
+        units, names, values = found
+        # Participant and session, as the table of features names them.
+        visits = [(unit.partition("_")[0], unit.partition("_")[2]) for unit in units]
         return Repeated(names, visits, values.astype("float32"))
 
     def _save(self, result: Any, settings: Any, record: StepRecord, made_with: dict[str, Any]) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
 from voxelome.bids.names import unit_entities
+from voxelome.columns import FEATURE_KEYS, IDENTIFIERS, SEPARATOR
 from voxelome.imageio import FloatArray, replacing, save_json
 from voxelome.interfaces.base import StepInputs, StepOutputs
-from voxelome.interfaces.columns import FEATURE_KEYS
 from voxelome.step import StepRecord, recording
 
 COEFFICIENTS = {
@@ -74,10 +74,10 @@ class AssessReliability(SimpleInterface):
 
     def _perturbations(self, units: list[str]) -> Iterator[Source]:
         """Give the features of visits after perturbations."""
-        records = [Path(self.inputs.steps_dir) / unit / "robustness.json" for unit in units]
-        paths = [StepRecord.load(path).path("perturbed") for path in records if path.is_file()]
-        if visits := [read_perturbed(path) for path in paths if path]:
-            yield ("perturbation", *stack(visits))
+        found = perturbed_of(units, Path(self.inputs.steps_dir))
+        if found is not None:
+            _, names, values = found
+            yield "perturbation", names, values
 
     def _repeated(self, units: list[str]) -> Iterator[Source]:
         """Give the features of regions drawn by several raters, and of visits that repeat a measurement."""
@@ -94,7 +94,7 @@ class AssessReliability(SimpleInterface):
         wanted = {(unit_entities(unit)["subject"], unit_entities(unit).get("session", "")) for unit in units}
         kept = [pair in wanted for pair in zip(who, when, strict=True)]
         wide, who, when = wide[kept], who[kept], when[kept]
-        values = wide.drop(columns=["participant_id", "session_id"])
+        values = wide.drop(columns=list(IDENTIFIERS))
         for names in groups:
             yield f"raters {', '.join(names)}", *_by_rater(values, names)
         if spec.repeats:
@@ -107,13 +107,23 @@ class AssessReliability(SimpleInterface):
             yield f"visits {', '.join(spec.repeats)}", list(values.columns), array
 
 
+def perturbed_of(units: Sequence[str], steps_dir: Path) -> tuple[list[str], list[str], FloatArray] | None:
+    """Return units, names of features and values (features, units, chains) of what was measured again."""
+    tables = {}
+    for unit in units:
+        record = steps_dir / unit / "robustness.json"
+        if record.is_file() and (path := StepRecord.load(record).path("perturbed")):
+            tables[unit] = read_perturbed(path)
+    return (list(tables), *stack(list(tables.values()))) if tables else None
+
+
 def read_perturbed(path: Path | str) -> tuple[list[str], FloatArray]:
     """Return names of features, as columns of the wide table, and values of shape (features, chains)."""
     import pandas as pd
 
     table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
     keys = table[list(FEATURE_KEYS)].astype(str)
-    names = ["__".join(key) for key in keys.itertuples(index=False)]
+    names = [SEPARATOR.join(key) for key in keys.itertuples(index=False)]
     return names, table.drop(columns=list(FEATURE_KEYS)).to_numpy(dtype=float)
 
 
@@ -136,7 +146,7 @@ def reliability_table(source: str, names: list[str], values: FloatArray, record:
 
     found = reliability(values)
     columns: dict[str, Any] = {"source": source}
-    parts = [name.split("__") for name in names]
+    parts = [name.split(SEPARATOR) for name in names]
     columns |= {key: [part[index] for part in parts] for index, key in enumerate(FEATURE_KEYS)}
     columns |= {"subjects": found.subjects, "measurements": values.shape[2]}
     for name in COEFFICIENTS:
@@ -158,9 +168,9 @@ def _by_rater(values: Any, regions: list[str]) -> tuple[list[str], FloatArray]:
     """Return the features of a region that several raters drew, by the name of the first."""
     found: dict[str, list[Any]] = {}
     for name in values.columns:
-        parts = name.split("__")
+        parts = name.split(SEPARATOR)
         if parts[1] == regions[0]:
-            others = ["__".join([parts[0], region, *parts[2:]]) for region in regions]
+            others = [SEPARATOR.join([parts[0], region, *parts[2:]]) for region in regions]
             if all(other in values for other in others):
                 found[name] = [values[other].to_numpy(dtype=float) for other in others]
     shape = (0, len(values), len(regions))

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import gzip
 import io
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nipype.interfaces.base import SimpleInterface, traits
 
 from voxelome.bids.names import bids_name, unit_entities
+from voxelome.columns import FEATURE_KEYS
 from voxelome.errors import InputError, blame
 from voxelome.imageio import load_volume, replacing, save_json, sidecar_path
 from voxelome.interfaces.base import StepOutputs
-from voxelome.interfaces.columns import FEATURE_KEYS
-from voxelome.interfaces.measurable import MeasureInputs, open_visit
+from voxelome.interfaces.measurable import Measurable, MeasureInputs, open_visit
 from voxelome.interfaces.pool import each
 from voxelome.interfaces.roi import Region, check_grids
+from voxelome.radiomics.settings import SHAPES
 from voxelome.step import StepRecord, recording, use_threads
 
 if TYPE_CHECKING:
     from voxelome.radiomics.perturbation import Perturbation
     from voxelome.radiomics.settings import RadiomicsSettings
 
+# Of the chains on one image, at most so many are worked on at once.
+PARTS = 4
 # Feature by image, region, filter, class and name, with its value after each chain.
 Rows = dict[tuple[str, ...], list[float | None]]
 
@@ -35,11 +39,14 @@ class RobustnessInputs(MeasureInputs):
 
 
 class _Job(NamedTuple):
+    """Some of the chains on one image; with the shape where it is the first image of its space."""
+
     image: str
     path: str
+    shape: bool
     regions: list[Region]
     settings: RadiomicsSettings
-    chains: list[Perturbation]
+    chains: dict[int, Perturbation]
 
 
 class MeasureRobustness(SimpleInterface):
@@ -60,21 +67,18 @@ class MeasureRobustness(SimpleInterface):
         with recording("robustness", spec.unit, spec.record) as record:
             visit = open_visit(spec, record)
             chains = perturbations(spec.perturbations, spec.random_seed)
-            jobs = []
-            for image in visit.images:
-                here = [item for item in visit.regions if item.measured and item.space == image["space"]]
-                if here:
-                    jobs.append(_Job(image["image"], image["path"], here, visit.settings, chains))
+            jobs = _jobs(visit, chains)
             rows: Rows = {}
-            lost: dict[str, int] = {}
-            for found, reasons in each(_measure, jobs, spec.num_threads):
-                # The shape is that on the first image of its space.
-                rows = {**found, **rows}
-                for reason, count in reasons.items():
-                    lost[reason] = lost.get(reason, 0) + count
+            lost: Counter[str] = Counter()
+            for job, (found, reasons) in zip(jobs, each(_measure, jobs, spec.num_threads), strict=True):
+                lost += reasons
+                for key, values in found.items():
+                    row = rows.setdefault(key, [None] * len(chains))
+                    for number, value in zip(job.chains, values, strict=True):
+                        row[number] = value
             self._save(dict(sorted(rows.items())), chains, record)
             record.parameters = {"perturbations": len(chains), "seed": spec.random_seed}
-            record.quality = {"features": len(rows), "values not available": sum(lost.values())}
+            record.quality = {"features": len(rows), "values not available": lost.total()}
             for reason, count in lost.items():
                 record.skip(f"{count} values", reason)
             if rows:
@@ -116,27 +120,47 @@ class MeasureRobustness(SimpleInterface):
         record.add(path, "perturbed")
 
 
-def _measure(job: _Job) -> tuple[Rows, dict[str, int]]:
+def _jobs(visit: Measurable, chains: list[Perturbation]) -> list[_Job]:
+    """Return the work on each image in parts of whole poses, which share an interpolation.
+
+    The parts are the same for any number of threads, so that the values are.
+    """
+    poses = list(dict.fromkeys(chain.motion for chain in chains))
+    parts: list[dict[int, Perturbation]] = [{} for _ in range(min(PARTS, len(poses)))]
+    for number, chain in enumerate(chains):
+        parts[poses.index(chain.motion) % len(parts)][number] = chain
+    jobs = []
+    spaces: set[str] = set()
+    for image in visit.images:
+        here = [item for item in visit.regions if item.measured and item.space == image["space"]]
+        if here:
+            shape = image["space"] not in spaces
+            spaces.add(image["space"])
+            jobs += [_Job(image["image"], image["path"], shape, here, visit.settings, part) for part in parts]
+    return jobs
+
+
+def _measure(job: _Job) -> tuple[Rows, Counter[str]]:
     """Return the features of all regions on one image, and how many values are missing by reason."""
     from voxelome.radiomics.perturbation import perturbed_features
 
     volume = load_volume(job.path)
     check_grids(job.path, volume, job.regions)
     masks = {region.name: region.mask for region in job.regions}
-    shapes = {region.name: region.space for region in job.regions if region.shape}
+    shapes = {region.name: region.space for region in job.regions if region.shape and job.shape}
     rows: Rows = {}
-    lost: dict[str, int] = {}
+    lost: Counter[str] = Counter()
     with blame(job.path):
-        found = perturbed_features(volume.data, masks, volume.affine, job.settings, job.chains)
-    for name, chains in found.items():
-        for number, features in enumerate(chains):
+        found = perturbed_features(volume.data, masks, volume.affine, job.settings, list(job.chains.values()))
+    for name, measured in found.items():
+        for features in measured:
             for value in features.values:
-                if (is_shape := value.feature_class in ("shape", "shape2D")) and name not in shapes:
+                is_shape = value.feature_class in SHAPES
+                if is_shape and name not in shapes:
                     continue
                 image = shapes[name] if is_shape else job.image
                 key = (image, name, value.filter, value.feature_class, value.feature)
-                rows.setdefault(key, [None] * len(chains))[number] = value.value
+                rows.setdefault(key, []).append(value.value)
                 if value.value is None:
-                    reason = f"{job.image}, {name}: {value.reason}"
-                    lost[reason] = lost.get(reason, 0) + 1
+                    lost[f"{job.image}, {name}: {value.reason}"] += 1
     return rows, lost

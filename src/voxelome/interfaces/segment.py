@@ -11,7 +11,7 @@ import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
 from voxelome.bids.names import bids_name, space_label, split_label, unit_entities
-from voxelome.errors import InputError
+from voxelome.errors import InputError, blame
 from voxelome.imageio import Affine, Array, Volume, save_text, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.interfaces.carried_map import carry_map
@@ -76,7 +76,8 @@ class CarryMasks(SimpleInterface):
                 self._carry(Path(path), name, table, grids, registered, record)
             for path, label in zip(spec.maps, spec.map_labels, strict=True):
                 try:
-                    carry_map(Path(path), label, spec, grids, self.reference, registered, record)
+                    with blame(path):
+                        carry_map(Path(path), label, spec, grids, self.reference, registered, record)
                 except InputError as error:
                     record.reject(error)
         self._results["record"] = spec.record

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from voxelome.columns import IDENTIFIERS
 from voxelome.errors import DataError
 from voxelome.modelling import problems
 from voxelome.modelling.cohort import COVARIATE, SITE, listed
 from voxelome.modelling.settings import label_of
-from voxelome.modelling.table import IDENTIFIERS
 
 NEW_SITE = -1
 

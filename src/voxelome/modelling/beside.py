@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from voxelome.modelling import problems
 from voxelome.modelling.cohort import COVARIATE
 from voxelome.modelling.comparison import corrected_t_test
-from voxelome.modelling.crossval import Cohort, Split, choice_of, outer_splits, validate
+from voxelome.modelling.crossval import Cohort, Split, choice_of, first_steps, outer_splits, validate
 from voxelome.modelling.families import FAMILIES, SIMPLE
 from voxelome.modelling.judge import has_pairs, headline
 from voxelome.modelling.scoring import Scored, score_fold, score_rows
@@ -96,6 +96,8 @@ def alternatives(
 ) -> list[Alternative]:
     """Return simpler models: of the covariates, of size alone, and of the features without the covariates.
 
+    Where the model's features are harmonised so are those of the others, but for the covariates.
+
     Parameters
     ----------
     cohort : Cohort
@@ -114,14 +116,15 @@ def alternatives(
     size = np.array([any(fnmatchcase(name, pattern) for pattern in SIZE) for name in names])
     simple = replace(settings, model=SIMPLE[cohort.kind])
     offered = [
-        ("clinical covariates alone", covariate, simple),
-        ("size alone", size, simple),
-        ("features without covariates", ~covariate, settings),
+        ("clinical covariates alone", covariate, simple, False),
+        ("size alone", size, simple, True),
+        ("features without covariates", ~covariate, settings, True),
     ]
     found = []
-    for name, columns, chosen in offered:
+    for name, columns, chosen, harmonised in offered:
         if columns.any() and not columns.all():
-            results = validate(cohort.with_columns(np.flatnonzero(columns)), chosen, splits, threads)
+            part = cohort.with_columns(np.flatnonzero(columns), harmonised=harmonised)
+            results = validate(part, chosen, splits, threads)
             other = [score_fold(cohort, result) for result in results]
             found.append(_compared(cohort.kind, name, int(columns.sum()), splits, scored, other))
     return found
@@ -191,19 +194,24 @@ def leak_probe(cohort: Cohort, settings: AnalysisSettings, splits: list[Split]) 
     """
     if cohort.kind == problems.SURVIVAL:
         return None
-    cohort = cohort.with_columns(np.arange(cohort.features))
     family = FAMILIES[cohort.kind]["elasticnet_logistic" if cohort.kind == problems.BINARY else "elasticnet"]
-    preparation = Pipeline(family.prepare(choice_of(settings)))
-    everybody = preparation.fit_transform(cohort.values, cohort.of_visits(np.arange(len(cohort.values))))
+
+    def preparation(participants: NDArray[np.intp]) -> Pipeline:
+        first = first_steps(cohort, settings, participants)
+        return Pipeline([*first, *family.prepare(choice_of(settings))])
+
+    everyone = np.arange(len(cohort.target))
+    target = cohort.of_visits(np.arange(len(cohort.values)))
+    everybody = preparation(everyone).fit_transform(cohort.values, target)
     model: Any = LogisticRegression(max_iter=5000) if cohort.kind == problems.BINARY else Ridge(1.0)
     inside: list[Scored] = []
     outside: list[Scored] = []
     for split in splits:
         rows, held_out = cohort.visits(split.train), cohort.visits(split.test)
         known = cohort.of_visits(rows)
-        preparation = Pipeline(family.prepare(choice_of(settings)))
-        ready = preparation.fit_transform(cohort.values[rows], known)
-        unseen = preparation.transform(cohort.values[held_out])
+        learned = preparation(split.train)
+        ready = learned.fit_transform(cohort.values[rows], known)
+        unseen = learned.transform(cohort.values[held_out])
         for found, train, test in (
             (inside, ready, unseen),
             (outside, everybody[rows], everybody[held_out]),

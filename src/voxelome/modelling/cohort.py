@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from voxelome.columns import IDENTIFIERS
 from voxelome.errors import DataError, suggest
 from voxelome.modelling import problems
 from voxelome.modelling.crossval import Cohort
 from voxelome.modelling.settings import AnalysisSettings, label_of
 from voxelome.modelling.survival_outcome import survival_outcome
-from voxelome.modelling.table import IDENTIFIERS
 
 COVARIATE = "covariate__"
 MINIMUM_PER_CLASS = 4
@@ -135,13 +135,9 @@ def assemble(
         group=np.asarray(pd.factorize(people["group"])[0], dtype=np.intp),
     )
     _note_visits(cohort, notes)
-    kept = [name.removeprefix(COVARIATE).split("=")[0] in settings.harmonise_keep for name in values.columns]
-    keep = [
-        index
-        for index, (name, is_kept) in enumerate(zip(values.columns, kept, strict=True))
-        if is_kept and name.startswith(COVARIATE)
-    ]
-    cohort = replace(cohort, site=values.shape[1] - 1 if settings.harmonise else None, keep=tuple(keep))
+    if settings.harmonise:
+        keep = [number for number, name in enumerate(values.columns) if _is_kept(name, settings)]
+        cohort = replace(cohort, site=values.shape[1] - 1, keep=tuple(keep))
     visits = table[list(IDENTIFIERS)].reset_index(drop=True)
     if settings.minimum_reliability:
         cohort = replace(cohort, repeated=_aligned(repeated, table, list(values.columns), settings))
@@ -203,6 +199,12 @@ def _wanted(participants: pd.DataFrame, settings: AnalysisSettings) -> pd.Series
     if not wanted.any():
         raise DataError(f"no participant is as where says: {dict(settings.where)}", "mend it")
     return wanted
+
+
+def _is_kept(name: str, settings: AnalysisSettings) -> bool:
+    """Return whether harmonisation keeps the effect of a column: a covariate, or an indicator of one."""
+    covariate = name.removeprefix(COVARIATE).split("=")[0]
+    return name.startswith(COVARIATE) and covariate in settings.harmonise_keep
 
 
 def _sites(people: pd.DataFrame, settings: AnalysisSettings) -> tuple[pd.Series, dict[str, int]]:

@@ -75,10 +75,16 @@ class Cohort:
         outcome: NDArray[Any] = self.target[self.participant[rows]]
         return outcome
 
-    def with_columns(self, columns: NDArray[np.intp]) -> Cohort:
-        """Return the cohort with some of its features."""
-        repeated = None if self.repeated is None else self.repeated[columns]
-        return replace(self, values=self.values[:, columns], site=None, keep=(), repeated=repeated)
+    def with_columns(self, columns: NDArray[np.intp], *, harmonised: bool = True) -> Cohort:
+        """Return the cohort with some of its features, harmonised as all are or not at all."""
+        site: int | None = None
+        keep: tuple[int, ...] = ()
+        taken = columns
+        if harmonised and self.site is not None:
+            site, taken = len(columns), np.append(columns, self.site)
+            keep = tuple(place for place, column in enumerate(columns) if column in self.keep)
+        repeated = None if self.repeated is None else self.repeated[taken]
+        return replace(self, values=self.values[:, taken], site=site, keep=keep, repeated=repeated)
 
     def with_target(self, target: NDArray[Any]) -> Cohort:
         """Return the cohort with another outcome."""
@@ -202,7 +208,7 @@ def _cut(cohort: Cohort, model: Any, split: Split) -> float:
 def _chosen(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> Any:
     """Return an unfitted model with the settings that do best in the inner folds."""
     offered = families(cohort.kind, settings.model)
-    first = _first_steps(cohort, settings, participants)
+    first = first_steps(cohort, settings, participants)
     inner = list(_inner_splits(cohort, settings, participants))
     best: list[tuple[str, Pipeline]] = []
     better: list[str] = []
@@ -229,7 +235,7 @@ def choice_of(settings: AnalysisSettings) -> Choice:
     return Choice(settings.selection, settings.selected_features, settings.random_seed)
 
 
-def _first_steps(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> Steps:
+def first_steps(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> Steps:
     """Return what comes before a family's own steps: harmonisation, and the choice of reliable features."""
     steps: Steps = []
     if cohort.site is not None:

@@ -49,14 +49,6 @@ def importance_of(model: Any, features: int) -> Importance:
     return Importance(share, coefficient)
 
 
-def _tells_importances(model: Any) -> bool:
-    """Return whether a model has impurities; survival forests say with an error that they have none."""
-    try:
-        return hasattr(model, "feature_importances_")
-    except NotImplementedError:
-        return False
-
-
 def _of_pipeline(pipeline: Pipeline, features: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return shares, and coefficients that are NaN where the model has none."""
     last = getattr(pipeline[-1], "regressor_", pipeline[-1])
@@ -71,7 +63,7 @@ def _of_pipeline(pipeline: Pipeline, features: int) -> tuple[NDArray[np.float64]
         used = np.flatnonzero(weights)
         coefficient[place[used]] = weights[used]
         share[place[: len(weights)]] = np.abs(weights)
-    elif _tells_importances(last):
+    elif hasattr(last, "feature_importances_"):
         share[place[: len(last.feature_importances_)]] = last.feature_importances_
     total = share.sum()
     return (share / total if total > 0 else share), coefficient

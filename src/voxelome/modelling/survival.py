@@ -44,6 +44,11 @@ class SurvivalForest(RandomSurvivalForest):
         super().fit(X, y, sample_weight)
         return self
 
+    @property
+    def feature_importances_(self) -> Any:
+        """Not there: trees of survival have no impurity that a feature could remove."""
+        raise AttributeError("a survival forest has no feature_importances_")
+
     def predict_survival(self, X: Any, times: Any) -> NDArray[np.float64]:
         """Return the probability of no event until each time, shape (n, len(times))."""
         return _steps(self, X, times)

@@ -7,11 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from voxelome.columns import FEATURE_KEYS, IDENTIFIERS, SEPARATOR
 from voxelome.errors import DataError
-
-IDENTIFIERS = ("participant_id", "session_id")
-NAME_PARTS = ("image", "roi", "filter", "class", "feature")
-SEPARATOR = "__"
 
 
 def widen(table: pd.DataFrame) -> pd.DataFrame:
@@ -34,15 +31,15 @@ def widen(table: pd.DataFrame) -> pd.DataFrame:
     DataError
         A column is absent, or a visit has a feature twice.
     """
-    if absent := [name for name in (*IDENTIFIERS, *NAME_PARTS, "value") if name not in table]:
+    if absent := [name for name in (*IDENTIFIERS, *FEATURE_KEYS, "value") if name not in table]:
         problem = f"the table of features has no column {', '.join(absent)}"
         raise DataError(problem, "run the radiomics stage again")
     frame = pd.DataFrame({"participant_id": table["participant_id"].astype(str)})
     # A missing visit must not drop out of the pivot.
     session = table["session_id"].astype(object)
     frame["session_id"] = session.where(session.notna(), "").astype(str)
-    frame["name"] = table[NAME_PARTS[0]].astype(str)
-    for part in NAME_PARTS[1:]:
+    frame["name"] = table[FEATURE_KEYS[0]].astype(str)
+    for part in FEATURE_KEYS[1:]:
         frame["name"] += SEPARATOR + table[part].astype(str)
     frame["value"] = pd.to_numeric(table["value"])
     keys = [*IDENTIFIERS, "name"]

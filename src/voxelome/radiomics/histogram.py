@@ -94,6 +94,7 @@ def histogram_features(
     values: FloatArray,
     thresholds: Sequence[float] = (),
     *,
+    density: Density | None = None,
     feature_class: str = HISTOGRAM,
     unit: str = "intensity",
     reason: str = "",
@@ -106,6 +107,8 @@ def histogram_features(
         Intensities inside the region.
     thresholds : sequence of float
         For each, the fractions of the region below and above it.
+    density : Density, optional
+        What :func:`smooth_density` gives of the values, where the caller has it.
     feature_class : str
         Class of the features.
     unit : str
@@ -126,11 +129,12 @@ def histogram_features(
     Pope et al. (2009), Recurrent glioblastoma multiforme: ADC histogram analysis predicts response to
     bevacizumab treatment, Radiology 252:182-189 (the mixture).
     """
-    reason = reason or _unusable(values)
+    reason = reason or unusable(values)
     found: dict[str, float] = {}
     why_no_mixture = reason
     if not reason:
         found = _moments(values.astype(np.float64), thresholds)
+        found |= dict(zip(_PEAK, (density or smooth_density(values)).peak, strict=True))
         if values.size < FEWEST_FOR_MIXTURE:
             why_no_mixture = (
                 f"The region has {values.size} voxels; two distributions take {FEWEST_FOR_MIXTURE}."
@@ -162,7 +166,7 @@ def reference_level(values: FloatArray, inside: FloatArray) -> tuple[float, str]
         Intensities to be divided. Where more than a hundredth of either is negative (z-scores,
         susceptibility) a ratio means nothing.
     """
-    if reason := _unusable(values):
+    if reason := unusable(values):
         return np.nan, f"Reference: {reason}"
     level = float(np.median(values))
     if level <= 0 or min(np.percentile(values, 1), np.percentile(inside, 1) if inside.size else 0) < 0:
@@ -278,7 +282,7 @@ def descriptions(thresholds: Sequence[float] = ()) -> dict[str, str]:
     return found | texts
 
 
-def _unusable(values: FloatArray) -> str:
+def unusable(values: FloatArray) -> str:
     """Say why intensities have no histogram; empty where they have."""
     if values.size < FEWEST_VOXELS:
         return f"The region has {values.size} voxels, fewer than {FEWEST_VOXELS}."
@@ -302,7 +306,6 @@ def _moments(values: FloatArray, thresholds: Sequence[float]) -> dict[str, float
         stats.entropy(counts, base=2),
     )
     found |= dict(zip(_MOMENTS, moments, strict=True))
-    found |= dict(zip(_PEAK, smooth_density(values).peak, strict=True))
     for threshold in thresholds:
         found[f"FractionBelow{threshold:g}"] = np.mean(values < threshold)
         found[f"FractionAbove{threshold:g}"] = np.mean(values > threshold)

@@ -1,7 +1,9 @@
-"""Columns of the tables of features, one value a row."""
+"""Columns of the tables of features: one value a row, and one participant and visit a row."""
 
-# What tells one feature of a visit from the others; joined by two underscores, the columns of the wide table.
+IDENTIFIERS = ("participant_id", "session_id")
+# What tells one feature of a visit from the others; joined, the columns of the wide table.
 FEATURE_KEYS = ("image", "roi", "filter", "class", "feature")
+SEPARATOR = "__"
 COLUMNS = {
     "participant_id": "Participant",
     "session_id": "Visit; n/a where the dataset has no sessions",
