@@ -74,6 +74,17 @@ def test_a_sample_size_is_asked_for_that_holds_the_candidates():
     assert str(size["needed"]) in size["sentence"].replace(",", "")
 
 
+def test_no_sample_size_is_planned_from_a_model_without_an_error_or_without_a_merit():
+    perfect = analyse(*cohort(n=40, features=3, effect=50.0)).metrics
+    assert perfect["auc"] == 1
+    assert perfect["sample_size"]["needed"] is None
+    assert "makes no error" in perfect["sample_size"]["sentence"]
+    table, people = cohort(n=40, features=3, seed=5)
+    found = (analyse(table, people, random_seed=seed).metrics for seed in range(20))
+    useless = next(metrics for metrics in found if metrics["auc"] <= 0.5)
+    assert "explains nothing" in useless["sample_size"]["sentence"]
+
+
 def test_calibration_and_net_benefit_are_those_of_the_held_out_probabilities():
     metrics = analyse(*cohort(n=200, features=20, effect=2.0)).metrics
     assert metrics["calibration_slope_low"] < 1.2

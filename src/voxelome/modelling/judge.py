@@ -20,7 +20,6 @@ from voxelome.modelling.scores import average_precision_interval
 from voxelome.modelling.scoring import Scored
 
 LEVEL = 0.95
-_NOTHING_TO_SIZE = "The model predicts nothing that a sample size could be planned for."
 _RESAMPLES = 1000
 AUC_METHOD = (
     "Share of pairs of a positive and a negative participant, held out in one fold, that the fold's model"
@@ -150,7 +149,7 @@ def sample_size_of(cohort: Cohort, parameters: int, value: float) -> dict[str, A
         events = int(target.sum())
         per_variable = events_per_variable(events, len(target) - events, parameters)
         if not 0.5 < value < 1:
-            return {"events_per_variable": per_variable, "needed": None, "sentence": _NOTHING_TO_SIZE}
+            return {"events_per_variable": per_variable, "needed": None, "sentence": _not_sized(value)}
         needed = for_binary(parameters, cox_snell_of_auc(value, prevalence), prevalence)
     elif cohort.kind == problems.SURVIVAL:
         events = int(target["event"].sum())
@@ -159,9 +158,15 @@ def sample_size_of(cohort: Cohort, parameters: int, value: float) -> dict[str, A
     else:
         per_variable = len(target) / parameters
         if not 0 < value < 1:
-            return {"events_per_variable": per_variable, "needed": None, "sentence": _NOTHING_TO_SIZE}
+            return {"events_per_variable": per_variable, "needed": None, "sentence": _not_sized(value)}
         needed = for_continuous(parameters, value, float(np.mean(target)), float(np.std(target, ddof=1)))
     return {"events_per_variable": per_variable, "needed": needed.minimum, "sentence": needed.sentence}
+
+
+def _not_sized(value: float) -> str:
+    """Say why the criteria do not apply: they rest on the share of the outcome that a model explains."""
+    why = "makes no error" if value >= 1 else "explains nothing"
+    return f"The model {why} here, so that no sample size can be planned from it."
 
 
 def _finite(value: float) -> float | None:
