@@ -13,7 +13,9 @@ from voxelome.bids.plan import load_plan
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
     describe_visits,
+    fold_records,
     group_targets,
+    jobs_of,
     midway_visits,
     model_records,
     participant_targets,
@@ -22,7 +24,7 @@ from voxelome.bids.targets import (
     unit_records,
     wanted_stages,
 )
-from voxelome.provenance import code_digest, file_digest
+from voxelome.provenance import code_digest, file_digest, sessions_digest
 
 BIDS_DIR = Path(config["bids_dir"])
 OUT_DIR = Path(config["out_dir"])
@@ -45,6 +47,11 @@ ANALYSES = {
     item["name"]: {"random_seed": config["random_seed"], **item}
     for item in config["analyses"]
 }
+PEOPLE_DIGEST = (
+    file_digest(BIDS_DIR / "participants.tsv") + sessions_digest(BIDS_DIR)
+    if ANALYSES
+    else ""
+)
 WANTED = wanted_stages(config)
 ROBUSTNESS_RECORDS = records_of(
     (PLAN[name] for name in COHORT),
@@ -89,6 +96,7 @@ CODE["radiomics"] = code_digest("voxelome.interfaces.radiomics", RADIOMICS)
 CODE["robustness"] = code_digest("voxelome.interfaces.robustness", "radiomics")
 CODE["reliability"] = code_digest("voxelome.interfaces.reliability", "model")
 CODE["features"] = code_digest("voxelome.interfaces.features", "model")
+CODE["fold"] = code_digest("voxelome.interfaces.fold", "model")
 CODE["midway"] = code_digest("voxelome.interfaces.midway", "register")
 
 # The steps' scripts are found by their names. Without images or conda environments they run with the
@@ -106,6 +114,7 @@ wildcard_constraints:
     subject=r"[A-Za-z0-9]+",
     label=r"[A-Za-z0-9_-]+",
     analysis=r"[A-Za-z0-9_-]+",
+    part=r"[0-9]+",
 
 
 def unit_of(wildcards):

@@ -64,12 +64,50 @@ rule reliability:
         " --out-dir {params.out_dir:q} --record {output.record} > {log} 2>&1"
 
 
+rule fold:
+    input:
+        features="steps/group/features.json",
+        cohort="steps/group/cohort.txt",
+        repeated=ROBUSTNESS_RECORDS,
+        participants=ancient(BIDS_DIR / "participants.tsv"),
+    output:
+        record="steps/group/folds-{analysis}-{part}.json",
+    log:
+        "logs/group/folds-{analysis}-{part}.log",
+    benchmark:
+        "benchmarks/group/folds-{analysis}-{part}.tsv"
+    conda:
+        "../envs/model.yaml"
+    container:
+        CONTAINERS["model"]
+    threads: config["omp_nthreads"]
+    resources:
+        mem_mb=memory(4000),
+        runtime=120,
+    params:
+        code=CODE["fold"],
+        content=PEOPLE_DIGEST,
+        analysis=lambda wildcards: json.dumps(
+            ANALYSES[wildcards.analysis], sort_keys=True
+        ),
+        parts=lambda wildcards: jobs_of(ANALYSES[wildcards.analysis]),
+    shell:
+        "fit_folds.py --unit {wildcards.analysis} --features {input.features}"
+        " --cohort {input.cohort} --steps-dir steps"
+        " --participants {input.participants:q} --analysis {params.analysis:q}"
+        " --part {wildcards.part} --parts {params.parts}"
+        " --record {output.record} --num-threads {threads} > {log} 2>&1"
+
+
 rule model:
     input:
         features="steps/group/features.json",
         cohort="steps/group/cohort.txt",
         repeated=ROBUSTNESS_RECORDS,
         participants=ancient(BIDS_DIR / "participants.tsv"),
+        folds=lambda wildcards: fold_records(
+            wildcards.analysis, ANALYSES[wildcards.analysis]
+        ),
     output:
         record="steps/group/model-{analysis}.json",
     log:
@@ -86,13 +124,16 @@ rule model:
         runtime=120,
     params:
         code=CODE["model"],
-        content=file_digest(BIDS_DIR / "participants.tsv"),
+        content=PEOPLE_DIGEST,
         analysis=lambda wildcards: json.dumps(
             ANALYSES[wildcards.analysis], sort_keys=True
+        ),
+        folds=lambda wildcards, input: (
+            f"--folds {shlex.join(input.folds)}" if input.folds else ""
         ),
         out_dir=lambda wildcards: OUT_DIR / "group" / wildcards.analysis,
     shell:
         "fit_model.py --unit {wildcards.analysis} --features {input.features}"
         " --cohort {input.cohort} --steps-dir steps"
-        " --participants {input.participants:q} --analysis {params.analysis:q}"
+        " --participants {input.participants:q} --analysis {params.analysis:q} {params.folds}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -78,6 +78,13 @@ def exit_code(program: str, action: Callable[[], int]) -> int:
         traceback.print_exc()
         sys.stderr.write(f"{program}: this is a defect of voxelome; please report it with the lines above\n")
         return ExitCode.DEFECT
+
+
+def listed(names: Iterable[object], most: int = 8) -> str:
+    """Return names as text, the first few where there are many."""
+    every = [str(name) for name in names]
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
 
 def suggest(word: str, known: Sequence[str], most: int = 10) -> str:

@@ -53,6 +53,13 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
+def sessions_digest(bids_dir: Path) -> str:
+    """Digest of the content of all sessions.tsv of a dataset; where there are none, the empty string."""
+    found = sorted(bids_dir.glob("sub-*/sub-*_sessions.tsv"))
+    told = "".join(f"{path.name}:{file_digest(path)}\n" for path in found)
+    return hashlib.sha256(told.encode()).hexdigest()[:16] if found else ""
+
+
 def _closure(module: str) -> set[str]:
     """Give `module` and all voxelome modules that it imports, directly or through others."""
     seen: set[str] = set()

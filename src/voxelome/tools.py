@@ -68,6 +68,13 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--participants", type=Path, metavar="TSV", help="with covariates and sites, if any")
     predict.add_argument("--output", type=Path, metavar="TSV", help="default: beside FEATURES.tsv")
     predict.set_defaults(action=_predict)
+    hold_out = commands.add_parser("hold-out", help="open the locked hold-out of an analysis, once")
+    hold_out.add_argument("analysis", type=Path, metavar="OUT_DIR/group/NAME", help="folder of the analysis")
+    hold_out.add_argument(
+        "--participants", type=Path, required=True, metavar="TSV", help="participants.tsv of the dataset"
+    )
+    hold_out.add_argument("--again", metavar="WHY", help="look once more; it is logged and reported")
+    hold_out.set_defaults(action=_hold_out)
     return parser
 
 
@@ -77,6 +84,20 @@ def _predict(options: argparse.Namespace) -> int:
     output = options.output or options.features.with_name("predictions.tsv")
     rows = predict(options.model, options.features, options.participants, output)
     CONSOLE.print(f"{rows} prediction(s): {output}", markup=False, soft_wrap=True)
+    return ExitCode.DONE
+
+
+def _hold_out(options: argparse.Namespace) -> int:
+    from voxelome.interfaces.hold_out import open_locked
+
+    found = open_locked(options.analysis, options.participants, options.again)
+    row = found["Opening"]
+    CONSOLE.print(
+        f"{row['analysis']}: {row['measure']} {row['value']:.3f} in {row['participants']} participants who"
+        f" were locked away. Logged in {options.analysis.parent}; rebuild the reports with --reports-only.",
+        markup=False,
+        soft_wrap=True,
+    )
     return ExitCode.DONE
 
 

@@ -9,7 +9,8 @@ import pytest
 from tests.numerics.test_modelling import cohort
 from voxelome import tools
 from voxelome.imageio import save_json
-from voxelome.interfaces import FitModel
+from voxelome.interfaces import FitFolds, FitModel
+from voxelome.interfaces.analysis_inputs import read_tables
 from voxelome.interfaces.analysis_summary import summarise_analysis
 from voxelome.step import StepRecord
 
@@ -25,22 +26,35 @@ def fitted(tmp_path_factory):
     people.to_csv(folder / "participants.tsv", sep="\t", index=False, na_rep="n/a")
     record = StepRecord("features", "group")
     record.add(folder / "features.tsv", "features")
-    analysis = {"name": "mutation", "outcome": "mutation", "repeats": 1, "model": "ridge_logistic"}
-    FitModel(
-        unit="mutation",
-        features=str(record.save(folder / "features-record.json")),
-        participants=str(folder / "participants.tsv"),
-        analysis=json.dumps(analysis),
-        out_dir=str(folder / "mutation"),
-        record=str(folder / "model-mutation.json"),
-    ).run()
+    record.save(folder / "features-record.json")
+    fit(folder, {"name": "mutation"})
     return folder, table
+
+
+def inputs(folder, analysis):
+    asked = {"outcome": "mutation", "repeats": 1, "model": "ridge_logistic", **analysis}
+    return {
+        "unit": asked["name"],
+        "features": str(folder / "features-record.json"),
+        "participants": str(folder / "participants.tsv"),
+        "analysis": json.dumps(asked),
+    }
+
+
+def fit(folder, analysis, **more):
+    out = folder / analysis["name"]
+    record = folder / f"model-{analysis['name']}.json"
+    FitModel(**inputs(folder, analysis), out_dir=str(out), record=str(record), **more).run()
+    return out
 
 
 def test_an_analysis_leaves_its_predictions_its_numbers_and_its_model(fitted):
     folder, _ = fitted
     names = {path.name for path in (folder / "mutation").iterdir()}
-    assert names == {"predictions.tsv", "selected.tsv", "metrics.json", "model.json", "model.skops"}
+    tables = {
+        f"{name}.tsv" for name in ("predictions", "selected", "univariate", "clusters", "contributions")
+    }
+    assert names == tables | {"metrics.json", "model.json", "model.skops"}
     metrics = json.loads((folder / "mutation" / "metrics.json").read_text())
     assert metrics["auc"] > 0.8
     assert metrics["roc"]["fpr"][0] == 0
@@ -90,3 +104,73 @@ def test_the_report_shows_every_measure_of_an_analysis(fitted):
         "Net benefit of mutation",
     ]
     assert any("had they been chosen on all participants" in sentence for sentence in summary.sentences)
+
+
+def test_folds_fitted_in_jobs_of_their_own_make_the_same_model(fitted):
+    folder, _ = fitted
+    shared = {"name": "shared", "permutations": 2}
+    records = []
+    for part in (1, 2, 3):
+        records.append(str(folder / f"folds-shared-{part}.json"))
+        FitFolds(**inputs(folder, shared), part=part, parts=3, record=records[-1]).run()
+    out = fit(folder, shared, folds=records)
+    alone = fit(folder, {"name": "alone", "permutations": 2})
+    for name in ("predictions.tsv", "selected.tsv"):
+        assert (out / name).read_text() == (alone / name).read_text()
+    found, expected = (json.loads((path / "metrics.json").read_text()) for path in (out, alone))
+    assert {**found, "name": ""} == {**expected, "name": ""}
+
+
+@pytest.fixture(scope="module")
+def locked(fitted):
+    folder, _ = fitted
+    return fit(folder, {"name": "locked", "hold_out": {"site": ["site0", "site1", "site2"]}})
+
+
+def test_a_hold_out_is_opened_once_and_the_opening_is_logged(fitted, locked, capsys):
+    folder, _ = fitted
+    # The group's folder, in which the features lie.
+    asked = ["hold-out", str(locked), "--participants", str(folder / "participants.tsv")]
+    assert tools.main(asked) == 0
+    assert "locked: auc" in capsys.readouterr().out
+    found = json.loads((locked / "hold_out.json").read_text())
+    log = pd.read_csv(folder / "hold-out-openings.tsv", sep="\t", dtype=str)
+    assert log["participants"].tolist() == ["15"]
+    assert float(log["value"][0]) == pytest.approx(found["auc"])
+    assert log["time"][0] == found["Opening"]["time"]
+    assert (log[["data", "configuration", "model"]].map(len) == 16).all(axis=None)
+    assert len(pd.read_csv(locked / "hold_out_predictions.tsv", sep="\t")) == 15
+    assert tools.main(asked) == 3
+    assert "these participants were opened before, by locked on" in capsys.readouterr().err
+    assert tools.main([*asked, "--again", "the scanner was named wrongly"]) == 0
+    log = pd.read_csv(folder / "hold-out-openings.tsv", sep="\t", dtype=str, keep_default_na=False)
+    assert log["again"].tolist() == ["", "the scanner was named wrongly"]
+    assert json.loads((locked / "hold_out.json").read_text())["OpenedBefore"] == 1
+
+
+def test_another_analysis_does_not_make_the_same_participants_unseen(fitted, locked, capsys):
+    folder, _ = fitted
+    other = fit(folder, {"name": "other", "repeats": 2, "hold_out": {"site": ["site2", "site1", "site0"]}})
+    tools.main(["hold-out", str(locked), "--participants", str(folder / "participants.tsv"), "--again", "x"])
+    assert tools.main(["hold-out", str(other), "--participants", str(folder / "participants.tsv")]) == 3
+    assert "opened before, by locked" in capsys.readouterr().err
+
+
+def test_an_analysis_without_a_hold_out_has_none_to_open(fitted, capsys):
+    folder, _ = fitted
+    asked = ["hold-out", str(folder / "mutation"), "--participants", str(folder / "participants.tsv")]
+    assert tools.main(asked) == 3
+    assert "the analysis mutation has no hold_out" in capsys.readouterr().err
+
+
+def test_sessions_of_all_participants_are_read_beside_participants_tsv(fitted):
+    folder, _ = fitted
+    for name, weight in (("sub-001", "60"), ("sub-002", "n/a")):
+        (folder / name).mkdir()
+        text = f"session_id\tweight\nses-1\t{weight}\n"
+        (folder / name / f"{name}_sessions.tsv").write_text(text)
+    tables = read_tables(folder / "participants.tsv")
+    visits = pd.DataFrame({"participant_id": ["sub-001", "sub-002"], "session_id": "ses-1"})
+    found = tables.of_visits(visits, "weight", "covariate")
+    assert found.tolist()[0] == 60
+    assert pd.isna(found.tolist()[1])

@@ -15,6 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from scipy.stats import norm
 from sklearn.feature_selection import f_classif
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -22,6 +23,7 @@ from voxelome.errors import DataError
 from voxelome.modelling.analysis import AnalysisResult, load_model, parse_analysis, run_analysis, save_model
 from voxelome.modelling.artifact import TRUSTED_TYPES
 from voxelome.modelling.estimators import NormalScores, SelectUncorrelated
+from voxelome.modelling.families import Choice, families
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.table import widen
 
@@ -144,7 +146,7 @@ def test_the_schema_and_the_settings_agree() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "ordinal"}, "this version offers binary"),
+        ({"kind": "rank"}, "this version offers binary"),
         ({"outer_fold": 3}, "did you mean outer_folds"),
         ({"name": "a b"}, "letters, digits"),
         ({"name": None}, "give a text"),
@@ -155,6 +157,15 @@ def test_the_schema_and_the_settings_agree() -> None:
         ({"covariates": [3]}, "list of texts"),
         ({"model": "forest"}, "elasticnet_logistic"),
         ({"positive": ["x"]}, "value of the outcome"),
+        ({"visits": "second"}, "all, first, last, mean"),
+        ({"search": "bayes"}, "grid, random, halving"),
+        ({"search_seconds": 0}, "above 0"),
+        ({"balance": "more"}, "undersample"),
+        ({"learning_curve": [1.5]}, "between 0 and 1"),
+        ({"horizons": "12"}, "list of numbers"),
+        ({"explain": "yes"}, "true or false"),
+        ({"jobs": 0}, "at least 1"),
+        ({"hold_out": ["A"]}, "columns of participants.tsv"),
     ],
 )
 def test_a_wrong_setting_is_named_and_the_schema_refuses_it_too(change: dict[str, Any], message: str) -> None:
@@ -162,6 +173,21 @@ def test_a_wrong_setting_is_named_and_the_schema_refuses_it_too(change: dict[str
     with pytest.raises(DataError, match=message):
         parse_analysis(content)
     assert not Draft202012Validator(yaml.safe_load(SCHEMA.read_text())).is_valid(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"order": ["a", "b", "c"]}, "has an order"),
+        ({"kind": "continuous", "balance": "smote"}, "no classes to balance"),
+        ({"kind": "continuous", "bootstrap": 100}, "bootstrap is for binary"),
+        ({"horizons": [12]}, "horizons are for kind: survival"),
+        ({"visits": "mean", "minimum_reliability": 0.75}, "visits are averaged"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        parse_analysis({"name": "idh", "outcome": "mutation", **change})
 
 
 def test_an_analysis_needs_a_name_and_an_outcome() -> None:
@@ -203,7 +229,7 @@ def test_of_correlated_features_the_best_alone_is_kept() -> None:
 
 def test_nothing_is_found_in_noise() -> None:
     # 500 features of 40 participants: a selection outside the folds would find an AUC above 0.9 here.
-    found = [analyse(*cohort(features=500, seed=seed)).metrics["auc"] for seed in range(6)]
+    found = [analyse(*cohort(features=500, seed=seed), explain=False).metrics["auc"] for seed in range(6)]
     assert 0.35 < np.mean(found) < 0.65
     assert max(found) < 0.85
 
@@ -332,12 +358,12 @@ def test_the_model_file_predicts_as_the_model_and_holds_no_foreign_type(tmp_path
     assert len(model[:-1].get_feature_names_out()) <= 10
 
 
-@pytest.mark.parametrize("model", ["ensemble", "ridge_logistic", "extra_trees", "svm"])
+@pytest.mark.parametrize("model", ["ensemble", "stacked", "ridge_logistic", "extra_trees", "svm", "superpc"])
 def test_every_model_finds_a_planted_effect_and_its_file_predicts_as_it_does(model, tmp_path: Path) -> None:
     table, people = cohort(features=20, effect=4.0)
     result = analyse(table, people, model=model, repeats=1, outer_folds=3)
     assert result.metrics["auc"] > 0.85
-    if model != "svm":
+    if model not in ("svm", "superpc"):
         assert result.selected.iloc[0]["feature"] == "T1w__brain__original__glcm__F000"
     save_model(tmp_path / "model.skops", result.model)
     inputs = table[list(result.model.feature_names_in_)]
@@ -345,7 +371,9 @@ def test_every_model_finds_a_planted_effect_and_its_file_predicts_as_it_does(mod
     np.testing.assert_array_equal(again, result.model.predict_proba(inputs))
 
 
-@pytest.mark.parametrize("model", ["ensemble", "random_forest", "gradient_boosting", "svm"])
+@pytest.mark.parametrize(
+    "model", ["ensemble", "stacked", "random_forest", "gradient_boosting", "svm", "superpc"]
+)
 def test_a_number_is_predicted_with_its_error(model) -> None:
     table, people = cohort(n=60, features=20)
     noise = np.random.default_rng(5).normal(0, 0.3, len(people))
@@ -360,18 +388,66 @@ def test_a_number_is_predicted_with_its_error(model) -> None:
     assert result.roc is None
 
 
-@pytest.mark.parametrize("selection", ["fdr", "mrmr", "penalty", "stability", "boruta"])
-def test_every_selection_keeps_a_planted_feature_and_its_file_predicts(selection, tmp_path: Path) -> None:
+@pytest.mark.parametrize("selection", ["fdr", "mrmr", "penalty"])
+def test_every_selection_keeps_a_planted_feature(selection) -> None:
     table, people = cohort(features=8, effect=4.0)
     few = {"selected_features": 5, "repeats": 1, "outer_folds": 2}
     result = analyse(table, people, selection=selection, **few)
     assert result.metrics["auc"] > 0.85
     assert result.selected.iloc[0]["feature"] == "T1w__brain__original__glcm__F000"
     assert result.model[:-1].get_feature_names_out().size < 8
+
+
+@pytest.mark.parametrize("selection", ["fdr", "mrmr", "penalty", "stability", "boruta"])
+def test_the_file_of_a_model_with_any_selection_predicts_as_the_model(selection, tmp_path: Path) -> None:
+    table, people = cohort(features=8, effect=4.0)
+    family = families("binary", "elasticnet_logistic")["elasticnet_logistic"]
+    steps = family.prepare(Choice(selection, 5, 0))
+    inputs = table.iloc[:, 2:]
+    model = Pipeline([*steps, ("model", family.model({"C": 1.0}, 0))]).fit(
+        inputs, people["mutation"] == "mutated"
+    )
+    assert "T1w__brain__original__glcm__F000" in model[:-1].get_feature_names_out()
+    save_model(tmp_path / "model.skops", model)
+    again = load_model(tmp_path / "model.skops").predict_proba(inputs)
+    np.testing.assert_array_equal(again, model.predict_proba(inputs))
+
+
+@pytest.mark.parametrize("search", ["random", "halving"])
+def test_a_search_finds_a_setting_that_does_as_well_as_the_grid(search) -> None:
+    table, people = cohort(n=60, features=40, effect=2.0)
+    asked = {"model": "elasticnet_logistic", "repeats": 1, "search": search, "trials": 9}
+    result = analyse(table, people, **asked)
+    assert result.metrics["auc"] > analyse(table, people, repeats=1).metrics["auc"] - 0.1
+    again = analyse(table, people, **asked)
+    assert again.metrics == result.metrics
+    # What was drawn lies between the steps of the grid.
+    assert result.model[-1].C not in (0.01, 0.1, 10.0)
+
+
+def test_a_search_by_time_takes_the_default_where_there_is_no_time() -> None:
+    table, people = cohort(n=40, features=10, effect=2.0)
+    result = analyse(table, people, repeats=1, search="random", search_seconds=1e-9)
+    assert result.model[-1].C == 1.0
+
+
+@pytest.mark.parametrize("balance", ["weights", "undersample", "oversample", "smote"])
+def test_balanced_classes_leave_probabilities_at_the_prevalence(balance, tmp_path: Path) -> None:
+    table, people = cohort(n=120, features=5, effect=2.0)
+    rare = people["mutation"] == "mutated"
+    people.loc[people.index[rare][:40], "mutation"] = "wildtype"
+    result = analyse(table, people, model="ridge_logistic", repeats=1, balance=balance)
+    assert result.metrics["n_positive"] == 20
+    assert result.predictions["probability"].mean() == pytest.approx(1 / 6, abs=0.05)
     save_model(tmp_path / "model.skops", result.model)
     inputs = table[list(result.model.feature_names_in_)]
     again = load_model(tmp_path / "model.skops").predict_proba(inputs)
     np.testing.assert_array_equal(again, result.model.predict_proba(inputs))
+
+
+def test_a_model_that_takes_no_weights_is_named() -> None:
+    with pytest.raises(DataError, match="takes no weights of cases"):
+        analyse(*cohort(features=8), model="superpc", balance="weights")
 
 
 def test_noise_does_not_predict_a_number() -> None:

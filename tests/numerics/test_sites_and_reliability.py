@@ -13,6 +13,7 @@ from voxelome.errors import DataError
 from voxelome.modelling.analysis import parse_analysis, run_analysis
 from voxelome.modelling.apply import apply_model, check_same_settings, describe_model
 from voxelome.modelling.cohort import Repeated
+from voxelome.modelling.people import Tables
 
 
 def sites(n=80, effect=0.0, confounded=False, seed=0):
@@ -187,8 +188,10 @@ def trained():
 def test_a_model_predicts_elsewhere_what_it_predicts_here(trained):
     table, people, result, about = trained
     rows = table.sample(frac=0.5, random_state=1)
-    found = apply_model(result.model, about, rows, people.sample(frac=1, random_state=2))
-    everybody = apply_model(result.model, about, table, people).set_index("participant_id")["probability"]
+    found = apply_model(result.model, about, rows, Tables(people.sample(frac=1, random_state=2)))
+    everybody = apply_model(result.model, about, table, Tables(people)).set_index("participant_id")[
+        "probability"
+    ]
     np.testing.assert_allclose(found["probability"], everybody.loc[found["participant_id"]])
     truth = people.set_index("participant_id")["mutation"].loc[everybody.index] == about["Positive"]
     assert everybody[truth].mean() > everybody[~truth].mean() + 0.1
@@ -197,7 +200,7 @@ def test_a_model_predicts_elsewhere_what_it_predicts_here(trained):
 def test_a_new_site_is_left_as_it_is(trained):
     table, people, result, about = trained
     people = people.assign(scanner="somewhere else")
-    assert np.isfinite(apply_model(result.model, about, table, people)["probability"]).all()
+    assert np.isfinite(apply_model(result.model, about, table, Tables(people))["probability"]).all()
 
 
 def test_features_made_with_other_settings_are_refused(trained):
@@ -210,17 +213,21 @@ def test_features_made_with_other_settings_are_refused(trained):
 def test_what_the_model_needs_and_is_not_there_is_named(trained):
     table, people, result, about = trained
     with pytest.raises(DataError, match=r"1 features of the model are not there: .*F003"):
-        apply_model(result.model, about, table.drop(columns="T1w__brain__original__glcm__F003"), people)
+        apply_model(
+            result.model, about, table.drop(columns="T1w__brain__original__glcm__F003"), Tables(people)
+        )
     with pytest.raises(DataError, match=r"the model takes age, sex=M, scanner; give participants"):
         apply_model(result.model, about, table, None)
-    with pytest.raises(DataError, match="has no column age"):
-        apply_model(result.model, about, table, people.drop(columns="age"))
+    with pytest.raises(DataError, match="there is no column age, the covariate that the model takes"):
+        apply_model(result.model, about, table, Tables(people.drop(columns="age")))
     with pytest.raises(DataError, match="has no row of sub-000"):
-        apply_model(result.model, about, table, people.iloc[1:])
+        apply_model(result.model, about, table, Tables(people.iloc[1:]))
 
 
 def test_features_of_one_visit_can_be_predicted(trained):
     table, people, result, about = trained
     one = pd.DataFrame(table.iloc[[5]])
-    expected = apply_model(result.model, about, table, people)["probability"].iloc[5]
-    assert apply_model(result.model, about, one, people)["probability"].item() == pytest.approx(expected)
+    expected = apply_model(result.model, about, table, Tables(people))["probability"].iloc[5]
+    assert apply_model(result.model, about, one, Tables(people))["probability"].item() == pytest.approx(
+        expected
+    )

@@ -89,3 +89,22 @@ def test_negative_and_missing_times_are_named():
     people.loc[4, "months"] = np.nan
     with pytest.raises(DataError, match="sub-004 have no months"):
         analyse(table, people, **SURVIVAL, model="cox_elasticnet")
+
+
+def test_held_out_survival_is_nearer_to_the_truth_than_kaplan_and_meier_says():
+    metrics = analyse(*followed(n=100, effect=1.5), **SURVIVAL, model="ensemble", repeats=1).metrics
+    assert metrics["integrated_brier"] < metrics["integrated_brier_of_kaplan_meier"]
+    assert metrics["integrated_brier_folds"] == metrics["folds"] * metrics["repeats"]
+    assert metrics["uno_c"] == pytest.approx(metrics["c_index"], abs=0.05)
+    quartiles = metrics["time_dependent_auc"]
+    assert len(quartiles) == 3
+    assert all(each["auc_low"] < each["auc"] < each["auc_high"] for each in quartiles)
+    assert all(each["auc"] > 0.6 for each in quartiles)
+
+
+def test_times_of_the_auc_can_be_asked_for_and_those_nobody_is_followed_to_tell_nothing():
+    asked = {"model": "cox_elasticnet", "horizons": [4, 1e6]}
+    first, never = analyse(*followed(), **SURVIVAL, **asked).metrics["time_dependent_auc"]
+    assert (first["time"], never["time"]) == (4, 1e6)
+    assert first["auc"] > 0.5
+    assert (never["auc"], never["auc_folds"]) == (None, 0)

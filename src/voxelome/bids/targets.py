@@ -85,6 +85,17 @@ def model_records(analyses: Iterable[str], stages: Sequence[str]) -> list[str]:
     ]
 
 
+def jobs_of(analysis: Mapping[str, Any]) -> int:
+    """Jobs among which the fits of an analysis are dealt out."""
+    return int(analysis.get("jobs", 1))
+
+
+def fold_records(name: str, analysis: Mapping[str, Any]) -> list[str]:
+    """Records of the jobs that fit folds of an analysis; none where the analysis is one job."""
+    jobs = jobs_of(analysis)
+    return [f"steps/group/folds-{name}-{part}.json" for part in range(1, jobs + 1)] if jobs > 1 else []
+
+
 def group_targets(analyses: Iterable[str], stages: Sequence[str], out_dir: Path) -> list[str]:
     """Files that the group level makes."""
     reports = [str(out_dir / "group.html")] if "report" in stages else []

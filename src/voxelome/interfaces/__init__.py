@@ -19,6 +19,7 @@ _HOMES = {
     "MeasureRobustness": "robustness",
     "AssessReliability": "reliability",
     "AssembleFeatures": "features",
+    "FitFolds": "fold",
     "FitModel": "model",
     "ReportSubject": "report",
     "ReportGroup": "report",

@@ -8,20 +8,18 @@ from typing import Any
 
 from nipype.interfaces.base import Directory, File, SimpleInterface, isdefined, traits
 
-from voxelome.errors import InputError, blame
-from voxelome.imageio import load_json, replacing, save_json
-from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.errors import blame
+from voxelome.imageio import replacing, save_json
+from voxelome.interfaces.analysis_inputs import AnalysisInputs, plan_of
+from voxelome.interfaces.base import StepOutputs
+from voxelome.interfaces.fold import load_done
 from voxelome.step import StepRecord, recording, use_threads
 
 
-class FitInputs(StepInputs):
+class FitInputs(AnalysisInputs):
     """Inputs of :class:`FitModel`."""
 
-    features = File(mandatory=True, desc="record of the feature table, one row a participant and visit")
-    participants = File(mandatory=True, desc="participants.tsv of the dataset")
-    analysis = traits.Str(mandatory=True, desc="the analysis, as JSON (see config/schemas/analysis.yaml)")
-    cohort = File(exists=True, desc="text file with the visits of the group, for minimum_reliability")
-    steps_dir = Directory(desc="folder with the records, <visit>/robustness.json, for minimum_reliability")
+    folds = traits.List(File(), desc="records of jobs that have fitted some of the folds")
     out_dir = Directory(mandatory=True, desc="folder of this analysis in the output dataset")
 
 
@@ -32,74 +30,57 @@ class FitModel(SimpleInterface):
     output_spec = StepOutputs
 
     def _run_interface(self, runtime: Any) -> Any:
-        import pandas as pd
-
-        from voxelome.modelling.analysis import parse_analysis, run_analysis
+        from voxelome.modelling.analysis import conclude
+        from voxelome.modelling.tasks import tasks_of, work
 
         spec = self.inputs
         use_threads(spec.num_threads)
-        table = StepRecord.load(spec.features).path("features")
-        assert table is not None  # the step before writes it or fails
-        features = pd.read_csv(table, sep="\t", na_values="n/a", keep_default_na=False)
-        participants = read_participants(Path(spec.participants))
         with recording("model", spec.unit, spec.record) as record:
             wanted = json.loads(spec.analysis)
             with blame(f"analysis {wanted.get('name', '')}"):
-                settings = parse_analysis(wanted)
-                repeated = self._repeated() if settings.minimum_reliability else None
-                result = run_analysis(
-                    features, participants, settings, repeated=repeated, threads=spec.num_threads
-                )
-            self._save(result, settings, record, load_json(table.with_suffix(".json")).get("Settings", {}))
+                plan, tables, made_with = plan_of(spec)
+                tasks = tasks_of(plan)
+                records = spec.folds if isdefined(spec.folds) else []
+                parts = [StepRecord.load(path).path("folds") for path in records]
+                done = load_done([path for path in parts if path is not None], tasks)
+                done |= work(plan, [task for task in tasks if task not in done], spec.num_threads)
+                result = conclude(plan, tables, done)
+            self._save(result, plan.settings, record, made_with)
         self._results["record"] = spec.record
         return runtime
-
-    def _repeated(self) -> Any:
-        """Return the features of the visits that were measured again; None where there are none."""
-        from voxelome.interfaces.reliability import perturbed_of
-        from voxelome.modelling.cohort import Repeated
-
-        spec = self.inputs
-        if not isdefined(spec.cohort) or not isdefined(spec.steps_dir):
-            return None
-        found = perturbed_of(Path(spec.cohort).read_text(encoding="utf-8").split(), Path(spec.steps_dir))
-        if found is None:
-            return None
-        units, names, values = found
-        # Participant and session, as the table of features names them.
-        visits = [(unit.partition("_")[0], unit.partition("_")[2]) for unit in units]
-        return Repeated(names, visits, values.astype("float32"))
 
     def _save(self, result: Any, settings: Any, record: StepRecord, made_with: dict[str, Any]) -> None:
         from voxelome.modelling.analysis import save_model
         from voxelome.modelling.apply import describe_model
 
         out = Path(self.inputs.out_dir)
-        with replacing(out / "predictions.tsv") as temporary:
-            result.predictions.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
-        with replacing(out / "selected.tsv") as temporary:
-            result.selected.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
-        curve = {}
+        tables = {
+            "predictions": result.predictions,
+            "selected": result.selected,
+            "univariate": result.univariate,
+            "mixed": result.mixed,
+        }
+        if result.explanation is not None:
+            tables |= {
+                "clusters": result.explanation.clusters,
+                "contributions": result.explanation.contributions,
+            }
+        for name, table in tables.items():
+            if table is not None:
+                with replacing(out / f"{name}.tsv") as temporary:
+                    table.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
+                record.add(out / f"{name}.tsv", name)
+        content = dict(result.metrics)
         if result.roc is not None:
             fpr, tpr = ([float(value) for value in axis] for axis in result.roc)
-            curve = {"roc": {"fpr": fpr, "tpr": tpr}}
-        save_json(out / "metrics.json", {**result.metrics, **curve})
+            content["roc"] = {"fpr": fpr, "tpr": tpr}
+        if result.explanation is not None:
+            content["explanation"] = result.explanation.summary
+        save_json(out / "metrics.json", content)
         save_model(out / "model.skops", result.model)
         save_json(out / "model.json", describe_model(settings, result, made_with))
-        for name in ("predictions.tsv", "selected.tsv", "metrics.json", "model.json", "model.skops"):
+        for name in ("metrics.json", "model.json", "model.skops"):
             record.add(out / name, name.split(".")[0])
         record.quality = result.metrics
         record.parameters = {"name": settings.name, "outcome": settings.outcome}
         record.warnings += result.notes
-
-
-def read_participants(path: Path) -> Any:
-    """participants.tsv as a table of strings and numbers."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError(path, "there is no such file", "an analysis takes its outcome from it")
-    table = pd.read_csv(path, sep="\t", na_values="n/a", keep_default_na=False)
-    if "participant_id" not in table:
-        raise InputError(path, "has no column participant_id", "BIDS asks for it as the first column")
-    return table

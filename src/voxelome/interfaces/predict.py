@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 from voxelome.errors import InputError, blame
@@ -18,27 +19,41 @@ def predict(model: Path, features: Path, participants: Path | None, output: Path
         The model or the features cannot be read, or were made with different settings.
     """
     import pandas as pd
-    from skops.io.exceptions import UntrustedTypesFoundException
 
-    from voxelome.interfaces.model import read_participants
+    from voxelome.interfaces.analysis_inputs import read_tables
     from voxelome.modelling.apply import apply_model, check_same_settings
-    from voxelome.modelling.artifact import load_model
 
-    for path in (model, features):
-        if not path.is_file():
-            raise InputError(path, "there is no such file", "check the name")
-    about = load_json(model.with_suffix(".json"))
+    if not features.is_file():
+        raise InputError(features, "there is no such file", "check the name")
+    fitted, about = read_model(model)
     with blame(features):
         check_same_settings(about, load_json(features.with_suffix(".json")).get("Settings", {}))
-    try:
-        fitted = load_model(model)
-    except (UntrustedTypesFoundException, BadZipFile, ValueError, KeyError, OSError) as error:
-        problem = f"is no model of voxelome ({' '.join(str(error).split())})"
-        raise InputError(model, problem, "take a model.skops that an analysis wrote") from error
     table = pd.read_csv(features, sep="\t", na_values="n/a", keep_default_na=False)
-    people = read_participants(participants) if participants else None
+    tables = read_tables(participants) if participants else None
     with blame(features):
-        found = apply_model(fitted, about, table, people)
+        found = apply_model(fitted, about, table, tables)
     with replacing(output) as temporary:
         found.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
     return len(found)
+
+
+def read_model(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Return a fitted model, and what model.json says of it.
+
+    Raises
+    ------
+    InputError
+        It is no model of voxelome.
+    """
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    from voxelome.modelling.artifact import load_model
+
+    if not path.is_file():
+        raise InputError(path, "there is no such file", "check the name")
+    about = load_json(path.with_suffix(".json"))
+    try:
+        return load_model(path), about
+    except (UntrustedTypesFoundException, BadZipFile, ValueError, KeyError, OSError) as error:
+        problem = f"is no model of voxelome ({' '.join(str(error).split())})"
+        raise InputError(path, problem, "take a model.skops that an analysis wrote") from error

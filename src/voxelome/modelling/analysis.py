@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from voxelome.errors import DataError
+from voxelome.errors import DataError, listed
 from voxelome.modelling.artifact import load_model, save_model
-from voxelome.modelling.beside import alternatives, leak_probe, permutation_test
-from voxelome.modelling.cohort import Assembled, Repeated, assemble, listed
-from voxelome.modelling.crossval import FoldResult, Split, fit_model, outer_splits, validate
+from voxelome.modelling.beside import asdict_of, compare, leak_probe, p_of_permutations
+from voxelome.modelling.cohort import Assembled, Repeated
+from voxelome.modelling.crossval import FoldResult, fit_model
 from voxelome.modelling.importance import importance_of
+from voxelome.modelling.insight import Explanation, associations, bootstrap_of, changes, explanation
 from voxelome.modelling.judge import has_pairs, headline, judge, sample_size_of
+from voxelome.modelling.judge_survival import judge_curves
 from voxelome.modelling.metrics import mean_roc
-from voxelome.modelling.problems import BINARY, SURVIVAL, strata
+from voxelome.modelling.people import Tables
+from voxelome.modelling.plan import Plan, plan_analysis
+from voxelome.modelling.predictions import columns_of, named_outcome
+from voxelome.modelling.problems import BINARY
 from voxelome.modelling.scoring import Scored, score_fold
 from voxelome.modelling.settings import AnalysisSettings, parse_analysis
 from voxelome.modelling.suspicions import giveaways, twins
+from voxelome.modelling.tasks import CURVE, MODEL, SIMPLER, Arrays, Task, permuted, results_of, tasks_of, work
 
 __all__ = ["AnalysisResult", "AnalysisSettings", "load_model", "parse_analysis", "run_analysis", "save_model"]
 
@@ -32,8 +39,8 @@ class AnalysisResult:
     Attributes
     ----------
     predictions : DataFrame
-        participant_id, session_id, repeat, fold, probability (of the positive class, held out) or
-        prediction, outcome.
+        participant_id, session_id, repeat, fold, probability (of the positive class, held out), prediction or
+        risk, or of several classes the probability of each and the predicted one; outcome.
     metrics : dict
         Numbers and texts that JSON can hold.
     selected : DataFrame
@@ -45,9 +52,16 @@ class AnalysisResult:
     model : Pipeline, VotingClassifier or VotingRegressor
         Fitted on everybody; takes a DataFrame with the columns `model.feature_names_in_`.
     roc : tuple of ndarray, or None
-        False and true positive rates, averaged over folds; None where the outcome has no two classes.
+        False and true positive rates, averaged over folds; None where the outcome has no two classes, or
+        folds hold out fewer than two participants of one.
     notes : list of str
         What the reader should know.
+    explanation : Explanation, optional
+        What the model makes of clusters of features, where that was asked for.
+    univariate : DataFrame
+        What each feature alone tells of the outcome; it takes no part in the model.
+    mixed : DataFrame, optional
+        Features over repeated visits, by mixed models.
     """
 
     predictions: pd.DataFrame
@@ -57,6 +71,9 @@ class AnalysisResult:
     roc: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     notes: list[str]
     sites: dict[str, int]
+    explanation: Explanation | None
+    univariate: pd.DataFrame
+    mixed: pd.DataFrame | None
 
 
 def run_analysis(
@@ -64,6 +81,7 @@ def run_analysis(
     participants: pd.DataFrame,
     settings: AnalysisSettings,
     *,
+    sessions: pd.DataFrame | None = None,
     repeated: Repeated | None = None,
     threads: int = 1,
 ) -> AnalysisResult:
@@ -77,67 +95,107 @@ def run_analysis(
         participants.tsv: participant_id, the outcome, covariates.
     settings : AnalysisSettings
         See :func:`voxelome.modelling.settings.parse_analysis`.
+    sessions : DataFrame, optional
+        All sessions.tsv as one: participant_id, session_id, covariates.
     repeated : Repeated, optional
         The features measured again, for `minimum_reliability`.
     threads : int
-        Folds fitted at a time. The result does not depend on it, nor on the order of rows and columns.
+        Fits at a time. The result does not depend on it, nor on the order of rows and columns.
 
     Raises
     ------
     DataError
         The tables do not hold what the analysis needs.
     """
-    data = assemble(features, participants, settings, repeated)
-    notes = list(data.notes)
-    folds = _fold_count(data, settings, notes)
-    splits = outer_splits(data.cohort, settings, folds)
-    results = validate(data.cohort, settings, splits, threads)
-    scored = [score_fold(data.cohort, result) for result in results]
-    _check_complete(results, scored, data, settings)
-    everyone = np.arange(len(data.participants))
-    model = fit_model(data.cohort, settings, everyone, data.features)
-    metrics = _about(data, settings, splits) | judge(
-        settings.kind, scored, data.cohort.target, settings.random_seed
-    )
-    metrics |= _beside(data, settings, splits, scored, threads)
-    notes += _suspicions(data)
+    tables = Tables(participants, sessions)
+    plan = plan_analysis(features, tables, settings, repeated)
+    return conclude(plan, tables, work(plan, tasks_of(plan), threads))
+
+
+def conclude(plan: Plan, tables: Tables, done: Mapping[Task, Arrays]) -> AnalysisResult:
+    """Return what an analysis finds, once all of its tasks are done.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the analysis.
+    tables : Tables
+        That it was made of.
+    done : mapping
+        What each of :func:`voxelome.modelling.tasks.tasks_of` gave.
+    """
+    data, settings = plan.data, plan.settings
+    cohort = data.cohort
+    results = results_of(plan, done, MODEL)
+    scored = _scored(plan, results)
+    if not has_pairs(cohort.kind, scored):
+        problem = f"the groups of {settings.groups} cannot be split into folds with both classes"
+        raise DataError(problem, "choose other groups, or fewer outer_folds")
+    metrics = _about(plan) | judge(settings.kind, scored, cohort.target, settings.random_seed, data.classes)
+    if plan.times is not None:
+        metrics |= judge_curves(cohort, results, plan.times, settings.horizons)
+    metrics |= _beside(plan, done, scored)
+    model = fit_model(cohort, settings, np.arange(len(data.participants)), data.features)
     return AnalysisResult(
         _predictions(results, data),
         metrics,
         _selected(results, model, data.features, settings.selected_features),
         model,
-        _roc(data.cohort.kind, scored),
-        notes,
+        _roc(cohort.kind, scored),
+        [*data.notes, *_suspicions(data)],
         data.sites,
+        explanation(plan, results, scored, model),
+        associations(data),
+        changes(data, tables, settings),
     )
 
 
-def _beside(
-    data: Assembled, settings: AnalysisSettings, splits: list[Split], scored: list[Scored], threads: int
-) -> dict[str, Any]:
+def _roc(kind: str, scored: list[Scored]) -> Any:
+    """Return the mean ROC curve of the folds; None where they hold out too few of a class to have one."""
+    if kind != BINARY or min(min(fold.target.sum(), (~fold.target).sum()) for fold in scored) < 2:
+        return None
+    return mean_roc([(fold.target, fold.prediction) for fold in scored])
+
+
+def _scored(plan: Plan, results: list[FoldResult]) -> list[Scored]:
+    return [score_fold(plan.data.cohort, result) for result in results]
+
+
+def _beside(plan: Plan, done: Mapping[Task, Arrays], scored: list[Scored]) -> dict[str, Any]:
     """Return what belongs beside the model, as JSON holds it."""
-    cohort = data.cohort
-    others = alternatives(cohort, data.features, settings, splits, scored, threads)
-    folds = max(split.fold for split in splits)
-    permuted = permutation_test(cohort, settings, folds, scored, threads)
-    probe = leak_probe(cohort, settings, splits)
+    cohort, settings = plan.data.cohort, plan.settings
+    observed = headline(cohort.kind, scored)
+    others = [
+        compare(
+            cohort.kind, other, plan.splits, scored, _scored(plan, results_of(plan, done, SIMPLER, which))
+        )
+        for which, other in enumerate(plan.simpler)
+    ]
+    null = list(permuted(plan, done))
+    probe = leak_probe(cohort, settings, plan.splits)
     return {
-        "alternatives": [_plain(asdict(other)) for other in others],
-        "permutations": None
-        if permuted is None
-        else {"p": permuted.p, "null": [float(value) for value in permuted.null]},
+        "alternatives": [asdict_of(other) for other in others],
+        "permutations": {"p": p_of_permutations(observed, null), "null": null} if null else None,
         "leak_probe": None
         if probe is None
         else {"inside": probe.inside, "outside": probe.outside, "gap": probe.outside - probe.inside},
-        "sample_size": sample_size_of(cohort, cohort.features, headline(cohort.kind, scored)),
+        "sample_size": sample_size_of(cohort, cohort.features, observed),
+        "learning_curve": _learning_curve(plan, done, scored),
+        "bootstrap_632": bootstrap_of(cohort, settings) if settings.bootstrap else None,
     }
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a dictionary in which what is not a number is None."""
-    return {
-        key: None if isinstance(value, float) and np.isnan(value) else value for key, value in values.items()
-    }
+def _learning_curve(plan: Plan, done: Mapping[Task, Arrays], scored: list[Scored]) -> list[dict[str, float]]:
+    """Return the measure for each share of the training participants, all of them last."""
+    kind, points = plan.data.cohort.kind, []
+    for which, share in sorted(enumerate(plan.settings.learning_curve), key=lambda pair: pair[1]):
+        results = results_of(plan, done, CURVE, which)
+        count = float(np.mean([len(result.split.train) for result in results]))
+        points.append({"share": share, "n": count, "value": headline(kind, _scored(plan, results))})
+    if points:
+        everyone = float(np.mean([len(split.train) for split in plan.splits]))
+        points.append({"share": 1.0, "n": everyone, "value": headline(kind, scored)})
+    return points
 
 
 def _suspicions(data: Assembled) -> list[str]:
@@ -151,46 +209,10 @@ def _suspicions(data: Assembled) -> list[str]:
     return notes
 
 
-def _roc(kind: str, scored: list[Scored]) -> Any:
-    """Return the ROC curve; None where the outcome has no two classes."""
-    return mean_roc([(fold.target, fold.prediction) for fold in scored]) if kind == BINARY else None
-
-
-def _fold_count(data: Assembled, settings: AnalysisSettings, notes: list[str]) -> int:
-    """Return the number of outer folds: two participants of each class in each, where there are so many."""
-    fewest = int(np.bincount(strata(data.cohort.kind, data.cohort.target)).min())
-    groups = len(np.unique(data.cohort.group))
-    if groups < 2:
-        raise DataError(
-            f"all participants have one {settings.groups}", "choose other groups, or leave them out"
-        )
-    if settings.validation == "leave_one_group_out":
-        return groups
-    folds = max(2, min(settings.outer_folds, fewest // 2, groups))
-    if folds < settings.outer_folds:
-        notes.append(
-            f"{folds} instead of {settings.outer_folds} folds: the smaller class has {fewest} participants"
-            f" and there are {groups} groups."
-        )
-    return folds
-
-
-def _check_complete(
-    results: list[FoldResult], scored: list[Scored], data: Assembled, settings: AnalysisSettings
-) -> None:
-    """Raise a DataError where groups are so uneven that the folds cannot hold out everybody."""
-    held_out = sum(len(result.visits) for result in results)
-    repeats = len({result.split.repeat for result in results})
-    if not results or held_out != repeats * len(data.visits) or not has_pairs(data.cohort.kind, scored):
-        raise DataError(
-            f"the groups of {settings.groups} cannot be split into folds with both classes",
-            "choose other groups, or fewer outer_folds",
-        )
-
-
-def _about(data: Assembled, settings: AnalysisSettings, splits: list[Split]) -> dict[str, Any]:
+def _about(plan: Plan) -> dict[str, Any]:
     """Return what the analysis was."""
-    classes = {"positive": data.positive, "negative": data.negative} if data.positive else {}
+    data, settings = plan.data, plan.settings
+    two = dict(zip(("negative", "positive"), data.classes, strict=True)) if len(data.classes) == 2 else {}
     return {
         "name": settings.name,
         "outcome": settings.outcome,
@@ -198,30 +220,28 @@ def _about(data: Assembled, settings: AnalysisSettings, splits: list[Split]) -> 
         "model": settings.model,
         "validation": settings.validation,
         "groups": settings.groups,
-        **classes,
+        "classes": list(data.classes),
+        **two,
         "n": len(data.participants),
         "n_visits": len(data.visits),
         "n_features": data.cohort.features,
+        "n_held_out": len(data.held_out),
+        "flow": data.flow,
         "harmonised": settings.harmonise,
-        "folds": max(split.fold for split in splits),
-        "repeats": max(split.repeat for split in splits),
+        "folds": max(split.fold for split in plan.splits),
+        "repeats": max(split.repeat for split in plan.splits),
         "random_seed": settings.random_seed,
     }
 
 
 def _predictions(results: list[FoldResult], data: Assembled) -> pd.DataFrame:
     """Return every held-out prediction, in the order of repeats and visits."""
-    if data.cohort.kind == BINARY:
-        name, outcome = "probability", np.where(data.cohort.target, data.positive, data.negative)
-    elif data.cohort.kind == SURVIVAL:
-        name, outcome = "risk", np.where(data.cohort.target["event"], data.positive, data.negative)
-    else:
-        name, outcome = "prediction", data.cohort.target
+    outcome = named_outcome(data)
     parts = [
         data.visits.iloc[result.visits].assign(
             repeat=result.split.repeat,
             fold=result.split.fold,
-            **{name: result.prediction},
+            **columns_of(data.cohort.kind, result.prediction, data.classes),
             outcome=outcome[data.cohort.participant[result.visits]],
             _row=result.visits,
         )

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from voxelome.columns import IDENTIFIERS
-from voxelome.errors import DataError
+from voxelome.errors import DataError, listed
 from voxelome.modelling import problems
-from voxelome.modelling.cohort import COVARIATE, SITE, listed
+from voxelome.modelling.cohort import SITE
+from voxelome.modelling.people import COVARIATE, Tables
+from voxelome.modelling.predictions import columns_of
 from voxelome.modelling.settings import label_of
 
 NEW_SITE = -1
@@ -35,10 +38,12 @@ def describe_model(settings: Any, result: Any, made_with: Mapping[str, Any]) -> 
         "Outcome": settings.outcome,
         "Kind": settings.kind,
         "Positive": metrics.get("positive", "n/a"),
+        "Classes": metrics["classes"],
         "Features": [str(name) for name in result.model.feature_names_in_],
         "SiteColumn": settings.harmonise or "n/a",
         "Sites": result.sites,
         "FeatureSettings": dict(made_with),
+        "Settings": asdict(settings),
     }
 
 
@@ -54,7 +59,7 @@ def check_same_settings(about: Mapping[str, Any], made_with: Mapping[str, Any]) 
 
 
 def apply_model(
-    model: Any, about: Mapping[str, Any], features: pd.DataFrame, participants: pd.DataFrame | None
+    model: Any, about: Mapping[str, Any], features: pd.DataFrame, tables: Tables | None
 ) -> pd.DataFrame:
     """Return the prediction of each visit.
 
@@ -66,14 +71,22 @@ def apply_model(
         As :func:`describe_model` gives.
     features : DataFrame
         One row a participant and visit.
-    participants : DataFrame, optional
-        participants.tsv, where the model takes covariates or a site.
+    tables : Tables, optional
+        participants.tsv and sessions.tsv, where the model takes covariates or a site.
 
     Raises
     ------
     DataError
         A feature, a covariate or a participant is missing.
     """
+    inputs = inputs_of(about, features, tables)
+    prediction = problems.predicted(str(about["Kind"]), model, inputs)
+    columns = columns_of(str(about["Kind"]), prediction, tuple(about["Classes"]))
+    return features[list(IDENTIFIERS)].assign(**columns)
+
+
+def inputs_of(about: Mapping[str, Any], features: pd.DataFrame, tables: Tables | None) -> pd.DataFrame:
+    """Return the columns that a model takes, in its order; as :func:`apply_model`."""
     names = list(about["Features"])
     others = [name for name in names if not name.startswith(COVARIATE) and name != SITE]
     if absent := [name for name in others if name not in features]:
@@ -82,42 +95,33 @@ def apply_model(
         )
     inputs = features[others].astype(np.float64).replace([np.inf, -np.inf], np.nan)
     if len(others) < len(names):
-        inputs = inputs.join(
-            _of_participants(about, names, features["participant_id"].astype(str), participants)
-        )
-    prediction = problems.predicted(str(about["Kind"]), model, inputs[names])
-    column = {problems.BINARY: "probability", problems.SURVIVAL: "risk"}.get(about["Kind"], "prediction")
-    return features[list(IDENTIFIERS)].assign(**{column: prediction})
+        inputs = inputs.join(_beside_features(about, names, features, tables))
+    return inputs[names]
 
 
-def _of_participants(
-    about: Mapping[str, Any], names: list[str], who: pd.Series, participants: pd.DataFrame | None
+def _beside_features(
+    about: Mapping[str, Any], names: list[str], features: pd.DataFrame, tables: Tables | None
 ) -> pd.DataFrame:
     """Return the covariates and the site of each visit."""
-    if participants is None:
+    if tables is None:
         wanted = [name.removeprefix(COVARIATE) for name in names if name.startswith(COVARIATE)]
         raise DataError(f"the model takes {listed([*wanted, about['SiteColumn']])}", "give participants.tsv")
-    people = participants.assign(participant_id=participants["participant_id"].astype(str))
-    people = people.set_index("participant_id")
-    if absent := sorted(set(who) - set(people.index)):
+    visits = features[list(IDENTIFIERS)].assign(participant_id=features["participant_id"].astype(str))
+    known = set(tables.participants["participant_id"].astype(str))
+    if absent := sorted(set(visits["participant_id"]) - known):
         raise DataError(f"participants.tsv has no row of {listed(absent)}", "add it")
     found = {}
     for name in names:
         if name == SITE:
-            site = _column(people, str(about["SiteColumn"])).map(label_of, na_action="ignore")
-            found[name] = site.map(about["Sites"]).fillna(NEW_SITE).reindex(who).to_numpy(dtype=np.float64)
+            given = tables.of_visits(visits, str(about["SiteColumn"]), "site that the model takes")
+            site = given.map(label_of, na_action="ignore")
+            found[name] = site.map(about["Sites"]).fillna(NEW_SITE).to_numpy(dtype=np.float64)
         elif name.startswith(COVARIATE):
             column, _, value = name.removeprefix(COVARIATE).partition("=")
-            given = _column(people, column).reindex(who)
+            given = tables.of_visits(visits, column, "covariate that the model takes")
             if value:
                 text = given.map(label_of, na_action="ignore")
                 found[name] = (text == value).astype(float).where(text.notna()).to_numpy()
             else:
                 found[name] = pd.to_numeric(given, errors="coerce").to_numpy(dtype=np.float64)
-    return pd.DataFrame(found, index=who.index)
-
-
-def _column(people: pd.DataFrame, name: str) -> pd.Series:
-    if name not in people:
-        raise DataError(f"participants.tsv has no column {name}", "add it: the model takes it")
-    return people[name]
+    return pd.DataFrame(found, index=features.index)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
+from voxelome.modelling.survival import predicted_survival
+
 
 class AverageRisk(BaseEstimator):
     """Average risks of several models, each in standard deviations of its risks in training.
@@ -47,3 +49,9 @@ class AverageRisk(BaseEstimator):
         risks = np.array([model.predict(X) for model in self.estimators_])
         average: NDArray[np.float64] = ((risks - self.centre_[:, None]) / self.scale_[:, None]).mean(axis=0)
         return average
+
+    def predict_survival(self, X: Any, times: Any) -> NDArray[np.float64]:
+        """Return the average probability of no event until each time, shape (n_samples, len(times))."""
+        check_is_fitted(self)
+        found = [predicted_survival(model, X, times) for model in self.estimators_]
+        return np.asarray(np.mean(found, axis=0), dtype=np.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,13 +13,15 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
 from voxelome.modelling import problems
-from voxelome.modelling.cohort import COVARIATE
-from voxelome.modelling.comparison import corrected_t_test
-from voxelome.modelling.crossval import Cohort, Split, choice_of, first_steps, outer_splits, validate
+from voxelome.modelling.choosing import choice_of, first_steps
+from voxelome.modelling.comparison import corrected_t_test, delong_test
 from voxelome.modelling.families import FAMILIES, SIMPLE
+from voxelome.modelling.folds import Split
 from voxelome.modelling.judge import has_pairs, headline
-from voxelome.modelling.scoring import Scored, score_fold, score_rows
+from voxelome.modelling.people import COVARIATE
+from voxelome.modelling.scoring import Scored, score_rows
 from voxelome.modelling.settings import AnalysisSettings
+from voxelome.modelling.visits import Cohort
 
 # Size alone: many a radiomic signature is little else (Welch et al. 2019, Radiother Oncol 130:2-9).
 SIZE = (
@@ -28,6 +30,36 @@ SIZE = (
     "*__shape2D__MeshSurface",
     "*__shape2D__PixelSurface",
 )
+
+
+CLINICAL = "clinical covariates alone"
+SIZE_ALONE = "size alone"
+WITHOUT_COVARIATES = "features without covariates"
+
+
+@dataclass(frozen=True)
+class Simpler:
+    """A model of some of the columns, or of another family, to be validated on the folds of the analysis.
+
+    Attributes
+    ----------
+    name : str
+        What it is given.
+    features : int
+        How many columns that are.
+    cohort : Cohort
+        Those columns.
+    settings : AnalysisSettings
+        How it is fitted.
+    columns : tuple of int
+        Places of its columns, that of the site included, among those of the analysis.
+    """
+
+    name: str
+    features: int
+    cohort: Cohort
+    settings: AnalysisSettings
+    columns: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -41,10 +73,12 @@ class Alternative:
     features : int
         How many columns that are.
     value : float
-        Its AUC or R2.
+        Its AUC, concordance or R2.
     difference, low, high, p : float
         How much better the model of the analysis is, averaged over folds, with the interval and the two-sided
-        p of the corrected resampled t-test; NaN where the folds do not tell.
+        p; NaN where the folds do not tell.
+    test : str
+        Of what test; empty where there is none.
     """
 
     name: str
@@ -54,25 +88,7 @@ class Alternative:
     low: float
     high: float
     p: float
-
-
-@dataclass(frozen=True)
-class Permutation:
-    """AUC or R2 of the whole pipeline where the outcome was dealt out at random.
-
-    Attributes
-    ----------
-    observed : float
-        With the true outcome.
-    null : ndarray
-        With permuted ones.
-    p : float
-        Share of permutations that reach the observed value, the true one counted in.
-    """
-
-    observed: float
-    null: NDArray[np.float64]
-    p: float
+    test: str
 
 
 @dataclass(frozen=True)
@@ -86,14 +102,7 @@ class LeakProbe:
     outside: float
 
 
-def alternatives(
-    cohort: Cohort,
-    names: Sequence[str],
-    settings: AnalysisSettings,
-    splits: list[Split],
-    scored: list[Scored],
-    threads: int,
-) -> list[Alternative]:
+def simpler_models(cohort: Cohort, names: Sequence[str], settings: AnalysisSettings) -> list[Simpler]:
     """Return simpler models: of the covariates, of size alone, and of the features without the covariates.
 
     Where the model's features are harmonised so are those of the others, but for the covariates.
@@ -101,86 +110,98 @@ def alternatives(
     Parameters
     ----------
     cohort : Cohort
-        All that the model of the analysis was given.
+        All that the model of the analysis is given.
     names : sequence of str
         Names of its columns.
     settings : AnalysisSettings
         Of the analysis.
-    splits, scored : list
-        Its folds, and what it predicts there.
-    threads : int
-        Folds fitted at a time.
     """
     names = names[: cohort.features]
     covariate = np.array([name.startswith(COVARIATE) for name in names])
     size = np.array([any(fnmatchcase(name, pattern) for pattern in SIZE) for name in names])
-    simple = replace(settings, model=SIMPLE[cohort.kind])
+    simple = replace(settings, model=SIMPLE[cohort.kind], search="grid")
     offered = [
-        ("clinical covariates alone", covariate, simple, False),
-        ("size alone", size, simple, True),
-        ("features without covariates", ~covariate, settings, True),
+        (CLINICAL, covariate, simple, False),
+        (SIZE_ALONE, size, simple, True),
+        (WITHOUT_COVARIATES, ~covariate, settings, True),
     ]
     found = []
-    for name, columns, chosen, harmonised in offered:
-        if columns.any() and not columns.all():
-            part = cohort.with_columns(np.flatnonzero(columns), harmonised=harmonised)
-            results = validate(part, chosen, splits, threads)
-            other = [score_fold(cohort, result) for result in results]
-            found.append(_compared(cohort.kind, name, int(columns.sum()), splits, scored, other))
+    for name, chosen, own, harmonised in offered:
+        if chosen.any() and not chosen.all():
+            part = cohort.with_columns(np.flatnonzero(chosen), harmonised=harmonised)
+            site = () if part.site is None or cohort.site is None else (cohort.site,)
+            columns = (*np.flatnonzero(chosen).tolist(), *site)
+            found.append(Simpler(name, int(chosen.sum()), part, own, columns))
     return found
 
 
-def _compared(
-    kind: str, name: str, features: int, splits: list[Split], scored: list[Scored], other: list[Scored]
+def compare(
+    kind: str, simpler: Simpler, splits: list[Split], scored: list[Scored], other: list[Scored]
 ) -> Alternative:
-    """Return an alternative with the test of its difference to the model."""
+    """Return a simpler model with the test of its difference to that of the analysis.
+
+    Over folds that is the corrected resampled t-test; of participants held out once and for all, DeLong's.
+
+    Parameters
+    ----------
+    kind : str
+        Of the outcome.
+    simpler : Simpler
+        The other model.
+    splits, scored, other : list
+        Folds, and what both predict there.
+    """
+    value = headline(kind, other)
+    nothing = (np.nan, np.nan, np.nan, np.nan, "")
+    if len(scored) == 1 and kind == problems.BINARY:
+        tested = delong_test(scored[0].target, scored[0].prediction, other[0].prediction)
+        found = (
+            tested.difference.value,
+            tested.difference.low,
+            tested.difference.high,
+            tested.p,
+            "DeLong's test",
+        )
+        return Alternative(simpler.name, simpler.features, value, *found)
     pairs = [
         (_of_fold(kind, ours), _of_fold(kind, theirs)) for ours, theirs in zip(scored, other, strict=True)
     ]
     known = np.array([pair for pair in pairs if np.isfinite(pair).all()])
-    nothing = (np.nan, np.nan, np.nan, np.nan)
     if len(known) > 1 and np.ptp(known[:, 0] - known[:, 1]) > 0:
         train = float(np.mean([len(split.train) for split in splits]))
         test = float(np.mean([len(split.test) for split in splits]))
         result = corrected_t_test(known[:, 0], known[:, 1], train, test)
-        nothing = (result.difference.value, result.difference.low, result.difference.high, result.p)
-    return Alternative(name, features, headline(kind, other), *nothing)
+        difference = result.difference
+        nothing = (difference.value, difference.low, difference.high, result.p, "corrected resampled t-test")
+    return Alternative(simpler.name, simpler.features, value, *nothing)
+
+
+def asdict_of(other: Alternative) -> dict[str, Any]:
+    """Return a simpler model as JSON holds it: what is not a number is None."""
+    return {
+        key: None if isinstance(value, float) and np.isnan(value) else value
+        for key, value in asdict(other).items()
+    }
 
 
 def _of_fold(kind: str, fold: Scored) -> float:
-    """Return the AUC or R2 of one fold; NaN where it holds one class, or one value, alone."""
+    """Return the measure of one fold; NaN where it holds one class, or one value, alone."""
     if not has_pairs(kind, [fold]) or (kind == problems.CONTINUOUS and np.ptp(fold.target) == 0):
         return float("nan")
     return headline(kind, [fold])
 
 
-def permutation_test(
-    cohort: Cohort, settings: AnalysisSettings, folds: int, scored: list[Scored], threads: int
-) -> Permutation | None:
-    """Return what the whole pipeline finds where there is nothing to find; None where it is not asked for.
+def p_of_permutations(observed: float, null: Sequence[float]) -> float:
+    """Return the share of permuted outcomes that reach the observed value, the true one counted in.
 
-    Each permutation is validated once, on folds of its own; the observed value is the mean over the repeats,
-    which varies less, so that p is on the safe side.
+    Each permutation is validated once, on folds of its own; the observed value is the mean over the
+    repeats, which varies less, so that p is on the safe side.
 
     References
     ----------
     Ojala and Garriga (2010), Journal of Machine Learning Research 11:1833-1863, test 1.
     """
-    if not settings.permutations:
-        return None
-    once = replace(settings, repeats=1)
-    null = []
-    for number in range(settings.permutations):
-        rng = np.random.default_rng((settings.random_seed, number))
-        shuffled = cohort.with_target(rng.permutation(cohort.target))
-        splits = outer_splits(shuffled, replace(once, random_seed=settings.random_seed + number), folds)
-        results = validate(shuffled, once, splits, threads)
-        found = [score_fold(shuffled, result) for result in results]
-        if any(np.isfinite(_of_fold(cohort.kind, fold)) for fold in found):
-            null.append(headline(cohort.kind, found))
-    observed = headline(cohort.kind, scored)
-    values = np.array(null)
-    return Permutation(observed, values, float((1 + np.sum(values >= observed)) / (1 + len(values))))
+    return float((1 + np.sum(np.asarray(null) >= observed)) / (1 + len(null)))
 
 
 def leak_probe(cohort: Cohort, settings: AnalysisSettings, splits: list[Split]) -> LeakProbe | None:
@@ -194,7 +215,8 @@ def leak_probe(cohort: Cohort, settings: AnalysisSettings, splits: list[Split]) 
     """
     if cohort.kind == problems.SURVIVAL:
         return None
-    family = FAMILIES[cohort.kind]["elasticnet_logistic" if cohort.kind == problems.BINARY else "elasticnet"]
+    number = cohort.kind == problems.CONTINUOUS
+    family = FAMILIES[cohort.kind]["elasticnet" if number else "elasticnet_logistic"]
 
     def preparation(participants: NDArray[np.intp]) -> Pipeline:
         first = first_steps(cohort, settings, participants)
@@ -203,7 +225,7 @@ def leak_probe(cohort: Cohort, settings: AnalysisSettings, splits: list[Split]) 
     everyone = np.arange(len(cohort.target))
     target = cohort.of_visits(np.arange(len(cohort.values)))
     everybody = preparation(everyone).fit_transform(cohort.values, target)
-    model: Any = LogisticRegression(max_iter=5000) if cohort.kind == problems.BINARY else Ridge(1.0)
+    model: Any = Ridge(1.0) if number else LogisticRegression(max_iter=5000)
     inside: list[Scored] = []
     outside: list[Scored] = []
     for split in splits:
@@ -217,6 +239,6 @@ def leak_probe(cohort: Cohort, settings: AnalysisSettings, splits: list[Split]) 
             (outside, everybody[rows], everybody[held_out]),
         ):
             prediction = problems.predicted(cohort.kind, model.fit(train, known), test)
-            naive = problems.naive(cohort.kind, cohort.target[split.train])
+            naive = problems.naive(cohort.kind, cohort.target[split.train], cohort.classes)
             found.append(score_rows(cohort, held_out, prediction, naive))
     return LeakProbe(headline(cohort.kind, inside), headline(cohort.kind, outside))

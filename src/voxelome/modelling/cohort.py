@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,20 +12,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from voxelome.columns import IDENTIFIERS
-from voxelome.errors import DataError, suggest
+from voxelome.errors import DataError, listed
 from voxelome.modelling import problems
-from voxelome.modelling.crossval import Cohort
-from voxelome.modelling.settings import AnalysisSettings, label_of
-from voxelome.modelling.survival_outcome import survival_outcome
+from voxelome.modelling.outcomes import read_target
+from voxelome.modelling.people import (
+    COVARIATE,
+    Flow,
+    Tables,
+    covariates_of,
+    people_of,
+    sites_of,
+    visits_wanted,
+)
+from voxelome.modelling.settings import AnalysisSettings
+from voxelome.modelling.visits import Cohort
 
-COVARIATE = "covariate__"
-MINIMUM_PER_CLASS = 4
-MINIMUM_OF_NUMBERS = 10
-# Name of the column with the number of the site, and the fewest participants that show its effects.
+# Name of the column with the number of the site.
 SITE = "site"
-FEWEST_OF_A_SITE = 4
-CLASSES = 2
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -42,22 +45,27 @@ class Assembled:
         participant_id and session_id of each row of the features.
     participants : list of str
         Names of the participants, in order.
-    positive, negative : str
-        The two classes; empty where the outcome is a number.
+    classes : tuple of str
+        Names of the classes, the positive one of two last; empty where the outcome is a number.
     notes : list of str
         What was left out, and what the reader should know.
     sites : dict
         Number of each site, where features are harmonised.
+    flow : list of dict
+        Participants from participants.tsv to those analysed, see :class:`voxelome.modelling.people.Flow`.
+    held_out : list of str
+        Participants who are locked away.
     """
 
     cohort: Cohort
     features: list[str]
     visits: pd.DataFrame
     participants: list[str]
-    positive: str
-    negative: str
+    classes: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
     sites: dict[str, int] = field(default_factory=dict)
+    flow: list[dict[str, Any]] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Repeated:
 
 def assemble(
     features: pd.DataFrame,
-    participants: pd.DataFrame,
+    tables: Tables,
     settings: AnalysisSettings,
     repeated: Repeated | None = None,
 ) -> Assembled:
@@ -90,8 +98,8 @@ def assemble(
     ----------
     features : DataFrame
         One row a participant and visit, as :func:`voxelome.modelling.table.widen` gives.
-    participants : DataFrame
-        participants.tsv.
+    tables : Tables
+        participants.tsv and sessions.tsv.
     settings : AnalysisSettings
         Outcome, features and groups.
     repeated : Repeated, optional
@@ -103,122 +111,80 @@ def assemble(
         The tables do not hold what the analysis needs.
     """
     notes: list[str] = []
-    people = _people(participants, settings)
-    table = features.assign(participant_id=features["participant_id"].astype(str))
-    if "session_id" not in table:
-        table["session_id"] = None
-    table = _with_outcome(table, people, settings, notes)
-    people = people.loc[sorted(set(table["participant_id"]))]
-    positive = negative = ""
-    if settings.kind == problems.SURVIVAL:
-        positive, negative = _classes(people["outcome"], settings)
-        target: Any = _survival(people, positive, settings)
-    elif settings.kind == problems.BINARY:
-        positive, negative = _classes(people["outcome"], settings)
-        target = (people["outcome"] == positive).to_numpy(dtype=bool)
-    else:
-        target = _numbers(people["outcome"], settings)
-    offered = _offered(table, settings, notes)
-    values = pd.concat([offered, *_covariates(table["participant_id"], participants, settings)], axis=1)
+    flow = Flow()
+    flow.start(len(tables.participants), "in participants.tsv")
+    everybody = people_of(tables, settings)
+    flow.keep(len(everybody), "of the analysis", f"not as where says: {_told(settings.where)}")
+    visits = _chosen_visits(_with_outcome(features, everybody, settings, notes, flow), tables, settings, flow)
+    people = everybody.loc[sorted(set(visits["participant_id"]))]
+    people, visits, held_out = _unlocked(people, visits, settings, notes, flow)
+    target, classes = read_target(people, settings)
+    values = pd.concat([_offered(visits, settings, notes), *covariates_of(visits, tables, settings)], axis=1)
+    if settings.visits == "mean":
+        values, visits = _averaged(values, visits)
     values = _varying(values.sort_index(axis=1), notes)
     sites: dict[str, int] = {}
     if settings.harmonise:
-        code, sites = _sites(people, settings)
+        code, sites = sites_of(people, settings)
         # The last column, so that the others keep their places when ComBat takes it away.
-        values[SITE] = table["participant_id"].map(code).to_numpy(dtype=np.float64)
+        values[SITE] = visits["participant_id"].map(code).to_numpy(dtype=np.float64)
     index = {name: number for number, name in enumerate(people.index)}
     cohort = Cohort(
         kind=settings.kind,
         values=values.to_numpy(dtype=np.float64),
-        participant=table["participant_id"].map(index).to_numpy(dtype=np.intp),
+        participant=visits["participant_id"].map(index).to_numpy(dtype=np.intp),
         target=target,
         group=np.asarray(pd.factorize(people["group"])[0], dtype=np.intp),
+        classes=len(classes) if settings.kind in problems.SEVERAL else 0,
     )
     _note_visits(cohort, notes)
     if settings.harmonise:
         keep = [number for number, name in enumerate(values.columns) if _is_kept(name, settings)]
         cohort = replace(cohort, site=values.shape[1] - 1, keep=tuple(keep))
-    visits = table[list(IDENTIFIERS)].reset_index(drop=True)
+    names = [str(name) for name in values.columns]
     if settings.minimum_reliability:
-        cohort = replace(cohort, repeated=_aligned(repeated, table, list(values.columns), settings))
-    found = (list(values.columns), visits, list(people.index), positive, negative, notes)
-    return Assembled(cohort, *found, sites)
+        cohort = replace(cohort, repeated=_aligned(repeated, visits, names, settings))
+    identity = visits[list(IDENTIFIERS)].reset_index(drop=True)
+    found = (identity, list(people.index), classes, notes, sites, flow.steps, held_out)
+    return Assembled(cohort, names, *found)
 
 
-def listed(names: Iterable[object]) -> str:
-    """Return names as text, the first few where there are many."""
-    every = [str(name) for name in names]
-    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    return ", ".join(every[:_SHOWN]) + more
+def locked_away(
+    features: pd.DataFrame, tables: Tables, settings: AnalysisSettings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the participants of the locked hold-out (outcome, time), and the rows of their visits.
+
+    Raises
+    ------
+    DataError
+        The analysis has no hold-out, or nobody in it has an outcome and features.
+    """
+    if not settings.hold_out:
+        raise DataError(f"the analysis {settings.name} has no hold_out", "name the participants to lock away")
+    everybody = people_of(tables, settings)
+    everybody = everybody[everybody["held_out"].to_numpy(dtype=bool)]
+    flow = Flow()
+    flow.start(len(everybody), "locked away")
+    visits = _chosen_visits(_with_outcome(features, everybody, settings, [], flow), tables, settings, flow)
+    return everybody.loc[sorted(set(visits["participant_id"]))], visits
 
 
-def _column(participants: pd.DataFrame, name: str, use: str) -> pd.Series:
-    """Return a column of participants.tsv, or raise a DataError that offers similar names."""
-    if name not in participants:
-        others = [str(column) for column in participants.columns if column != "participant_id"]
-        raise DataError(f"there is no column {name}, the {use}", suggest(name, others))
-    return participants[name]
+def _told(rules: Mapping[str, Any]) -> str:
+    """Return rules of `where` or `hold_out` as a text."""
+    return ", ".join(f"{name} {_rule(rule)}" for name, rule in rules.items())
 
 
-def _people(participants: pd.DataFrame, settings: AnalysisSettings) -> pd.DataFrame:
-    """Return outcome (text or missing) and group of every participant, indexed by name."""
-    names = _column(participants, "participant_id", "name of the participants").astype(str)
-    if names.duplicated().any():
-        twice = listed(names[names.duplicated()].unique())
-        raise DataError(f"there are several rows of {twice}", "keep one row a participant")
-    outcome = _column(participants, settings.outcome, "outcome")
-    text = [None if pd.isna(value) or value == "" else label_of(value) for value in outcome.tolist()]
-    group = _column(participants, settings.groups, "group")
-    columns = {"outcome": text, "group": group.to_numpy()}
-    if settings.time:
-        columns["time"] = _column(participants, settings.time, "time").to_numpy()
-    if settings.harmonise:
-        columns["site"] = _column(participants, settings.harmonise, "site").to_numpy()
-    people = pd.DataFrame(columns, index=names.to_numpy(), dtype=object)
-    people = people[_wanted(participants, settings).to_numpy()]
-    if (lost := people["group"].isna() & people["outcome"].notna()).any():
-        raise DataError(
-            f"{listed(people.index[lost])} have no {settings.groups}", "fill it in: groups must not be split"
-        )
-    return people
-
-
-def _wanted(participants: pd.DataFrame, settings: AnalysisSettings) -> pd.Series:
-    """Return which rows of participants.tsv the analysis is about."""
-    wanted = pd.Series(True, index=participants.index)
-    for name, rule in settings.where.items():
-        column = _column(participants, name, "column of where")
-        if isinstance(rule, Mapping):
-            if unknown := [key for key in rule if key not in ("min", "max")]:
-                raise DataError(f"where {name} has {unknown[0]!r}", "give min, max or both")
-            numbers = pd.to_numeric(column, errors="coerce")
-            wanted &= numbers.between(rule.get("min", -np.inf), rule.get("max", np.inf))
-        else:
-            allowed = [label_of(value) for value in (rule if isinstance(rule, list | tuple) else [rule])]
-            wanted &= column.map(label_of, na_action="ignore").isin(allowed)
-    if not wanted.any():
-        raise DataError(f"no participant is as where says: {dict(settings.where)}", "mend it")
-    return wanted
+def _rule(rule: Any) -> str:
+    if isinstance(rule, Mapping):
+        bounds = {"min": "at least", "max": "at most"}
+        return " and ".join(f"{bounds.get(key, key)} {value}" for key, value in rule.items())
+    return " or ".join(map(str, rule)) if isinstance(rule, list | tuple) else str(rule)
 
 
 def _is_kept(name: str, settings: AnalysisSettings) -> bool:
     """Return whether harmonisation keeps the effect of a column: a covariate, or an indicator of one."""
     covariate = name.removeprefix(COVARIATE).split("=")[0]
     return name.startswith(COVARIATE) and covariate in settings.harmonise_keep
-
-
-def _sites(people: pd.DataFrame, settings: AnalysisSettings) -> tuple[pd.Series, dict[str, int]]:
-    """Return the number of each participant's site, and that of each site by name."""
-    if (lost := people["site"].isna()).any():
-        raise DataError(f"{listed(people.index[lost])} have no {settings.harmonise}", "fill it in")
-    names = people["site"].map(label_of)
-    counts = names.value_counts()
-    if len(few := counts[counts < FEWEST_OF_A_SITE]):
-        told = listed(f"{name} ({count})" for name, count in sorted(few.items()))
-        remedy = "take them out by where, or put sites together"
-        raise DataError(f"too few participants to harmonise have the {settings.harmonise} {told}", remedy)
-    sites = {name: number for number, name in enumerate(sorted(counts.index))}
-    return names.map(sites), sites
 
 
 def _aligned(
@@ -242,9 +208,12 @@ def _aligned(
 
 
 def _with_outcome(
-    table: pd.DataFrame, people: pd.DataFrame, settings: AnalysisSettings, notes: list[str]
+    features: pd.DataFrame, people: pd.DataFrame, settings: AnalysisSettings, notes: list[str], flow: Flow
 ) -> pd.DataFrame:
     """Return the rows whose participant has an outcome, sorted, and note the others."""
+    table = features.assign(participant_id=features["participant_id"].astype(str))
+    if "session_id" not in table:
+        table["session_id"] = None
     names = sorted(set(table["participant_id"]))
     if absent := [name for name in names if name not in people.index]:
         told = listed(absent)
@@ -263,65 +232,80 @@ def _with_outcome(
         )
     if kept.duplicated(list(IDENTIFIERS)).any():
         raise DataError("a visit has several rows of features", "keep one row a participant and visit")
+    flow.keep(len(known), f"with {settings.outcome}", f"{settings.outcome} is not known")
+    flow.keep(kept["participant_id"].nunique(), "with features", "no features")
     order = kept["session_id"].astype(object).where(kept["session_id"].notna(), "").astype(str)
     kept = kept.assign(_order=order).sort_values(["participant_id", "_order"])
     return kept.drop(columns="_order").reset_index(drop=True)
 
 
-def _classes(outcome: pd.Series, settings: AnalysisSettings) -> tuple[str, str]:
-    """Return the positive and the negative class, or raise a DataError."""
-    counts = outcome.value_counts()
-    labels = sorted(counts.index, key=_numeric_first)
-    told = listed(f"{label} ({counts[label]})" for label in labels)
-    if len(labels) != CLASSES:
-        raise DataError(
-            f"{settings.outcome} has {len(labels)} different value(s) where there are features: {told}",
-            "this version predicts outcomes with two; name a column that has two",
-        )
-    if settings.positive is not None and settings.positive not in labels:
-        raise DataError(
-            f"no participant has the positive class {settings.positive}", f"the classes are {told}"
-        )
-    if counts.min() < MINIMUM_PER_CLASS:
-        remedy = f"at least {MINIMUM_PER_CLASS} participants of each are needed"
-        raise DataError(f"{settings.outcome} has the classes {told}", remedy)
-    positive = settings.positive or labels[-1]
-    return positive, next(label for label in labels if label != positive)
+def _chosen_visits(
+    table: pd.DataFrame, tables: Tables, settings: AnalysisSettings, flow: Flow
+) -> pd.DataFrame:
+    """Return the visits that the analysis takes, of each participant the first or last where so asked."""
+    table = visits_wanted(table, tables, settings)
+    flow.keep(table["participant_id"].nunique(), "with a visit", "no visit as where says")
+    if settings.visits in ("first", "last"):
+        when = visit_time(table, tables, settings)
+        table = table.assign(_when=when).sort_values(["participant_id", "_when"], kind="stable")
+        table = table.drop_duplicates("participant_id", keep=settings.visits).drop(columns="_when")
+    return table.reset_index(drop=True)
 
 
-def _numbers(outcome: pd.Series, settings: AnalysisSettings) -> NDArray[np.float64]:
-    """Return the outcome as numbers, or raise a DataError."""
-    numbers = pd.to_numeric(outcome, errors="coerce")
-    if (wrong := numbers.isna() | np.isinf(numbers)).any():
-        seen = listed(outcome[wrong].unique())
-        raise DataError(
-            f"{settings.outcome} is no number where it is {seen}", "mend it, or give kind: binary"
-        )
-    if len(numbers) < MINIMUM_OF_NUMBERS or numbers.nunique() < CLASSES + 1:
+def visit_time(visits: pd.DataFrame, tables: Tables, settings: AnalysisSettings) -> NDArray[np.float64]:
+    """Return when each visit was: the column `visit_time`, dates in days; else the number of the visit.
+
+    Parameters
+    ----------
+    visits : DataFrame
+        participant_id and session_id, sorted.
+    tables : Tables
+        Where the column is.
+    settings : AnalysisSettings
+        Names the column.
+
+    Raises
+    ------
+    DataError
+        A visit has no time.
+    """
+    if settings.visit_time is None:
+        return np.asarray(visits.groupby("participant_id").cumcount(), dtype=np.float64)
+    given = tables.of_visits(visits, settings.visit_time, "time of the visits")
+    when = pd.to_numeric(given, errors="coerce").astype(np.float64)
+    if not when.notna().equals(given.notna()):
+        dates = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True)
+        when = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds() / 86400
+    if (lost := when.isna()).any():
+        told = visits.loc[lost.to_numpy(), list(IDENTIFIERS)].astype(str).agg(" ".join, axis=1)
+        raise DataError(f"{listed(told)} have no {settings.visit_time}", "fill in a number or a date")
+    return np.asarray(when, dtype=np.float64)
+
+
+def _unlocked(
+    people: pd.DataFrame, visits: pd.DataFrame, settings: AnalysisSettings, notes: list[str], flow: Flow
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Return who is not locked away, and the names of those who are."""
+    locked = people["held_out"].to_numpy(dtype=bool)
+    held_out = [str(name) for name in people.index[locked]]
+    if not settings.hold_out:
+        return people, visits, held_out
+    if locked.all() or not locked.any():
         problem = (
-            f"{settings.outcome} has {numbers.nunique()} different value(s) in {len(numbers)} participants"
+            f"hold_out takes {int(locked.sum())} of {len(locked)} participants with outcome and features"
         )
-        raise DataError(problem, f"a number takes {MINIMUM_OF_NUMBERS} participants and more than two values")
-    return np.asarray(numbers, dtype=np.float64)
+        raise DataError(problem, "hold out some, and leave some to train on")
+    flow.keep(int((~locked).sum()), "to develop the model", f"locked hold-out: {_told(settings.hold_out)}")
+    notes.append(f"{len(held_out)} participants are locked away (hold_out): nothing here has looked at them.")
+    return people[~locked], visits[~visits["participant_id"].isin(held_out)].reset_index(drop=True), held_out
 
 
-def _survival(people: pd.DataFrame, positive: str, settings: AnalysisSettings) -> NDArray[Any]:
-    """Return events and times, or raise a DataError."""
-    time = pd.to_numeric(people["time"], errors="coerce")
-    if (lost := time.isna() | np.isinf(time)).any():
-        told = listed(people.index[lost])
-        raise DataError(f"{told} have no {settings.time}", "fill it in, or leave them out by where")
-    if (wrong := time < 0).any():
-        raise DataError(f"{settings.time} of {listed(people.index[wrong])} is negative", "mend it")
-    return survival_outcome((people["outcome"] == positive).to_numpy(), time.to_numpy(dtype=np.float64))
-
-
-def _numeric_first(label: str) -> tuple[int, float, str]:
-    """Sort key: numbers by value, then texts."""
-    try:
-        return 0, float(label), label
-    except ValueError:
-        return 1, 0.0, label
+def _averaged(values: pd.DataFrame, visits: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the mean of each participant's visits, of what is known."""
+    who = visits["participant_id"]
+    mean = values.groupby(who.to_numpy()).mean().sort_index()
+    people = pd.DataFrame({"participant_id": mean.index.astype(object), "session_id": None})
+    return mean.reset_index(drop=True), people
 
 
 def _offered(table: pd.DataFrame, settings: AnalysisSettings, notes: list[str]) -> pd.DataFrame:
@@ -346,26 +330,6 @@ def _offered(table: pd.DataFrame, settings: AnalysisSettings, notes: list[str]) 
     if infinite:
         notes.append(f"{infinite} infinite value(s) of features count as missing.")
     return offered.astype(np.float64).replace([np.inf, -np.inf], np.nan)
-
-
-def _covariates(who: pd.Series, participants: pd.DataFrame, settings: AnalysisSettings) -> list[pd.Series]:
-    """Return the covariates of each visit: numbers as they are, texts as one indicator a value."""
-    columns = []
-    names = participants["participant_id"].astype(str).to_numpy()
-    for name in settings.covariates:
-        given = _column(participants, name, "covariate").astype(object)
-        column = pd.Series(given.where(given != "", None).to_numpy(), index=names).reindex(who)
-        column.index = who.index
-        number = pd.to_numeric(column, errors="coerce").astype(np.float64)
-        if number.notna().equals(column.notna()):
-            columns.append(number.rename(f"{COVARIATE}{name}"))
-            continue
-        text = column.map(label_of, na_action="ignore")
-        # The first value is where all indicators are 0.
-        for value in sorted(text.dropna().unique())[1:]:
-            indicator = (text == value).astype(np.float64).where(text.notna())
-            columns.append(indicator.rename(f"{COVARIATE}{name}={value}"))
-    return columns
 
 
 def _varying(values: pd.DataFrame, notes: list[str]) -> pd.DataFrame:

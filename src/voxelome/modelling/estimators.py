@@ -88,10 +88,10 @@ class SelectUncorrelated(SelectorMixin, BaseEstimator):
         return tags
 
 
-def make_classifier(strength: float, seed: int) -> LogisticRegression:
+def make_classifier(strength: float, seed: int, l1_ratio: float = L1_RATIO) -> LogisticRegression:
     """Return a logistic regression with an elastic net (Zou and Hastie 2005); `strength` is its C."""
     return LogisticRegression(
-        C=strength, l1_ratio=L1_RATIO, solver="saga", max_iter=10000, tol=1e-4, random_state=seed
+        C=strength, l1_ratio=l1_ratio, solver="saga", max_iter=10000, tol=1e-4, random_state=seed
     )
 
 

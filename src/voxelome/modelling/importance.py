@@ -41,8 +41,12 @@ def importance_of(model: Any, features: int) -> Importance:
     if isinstance(model, Pipeline) or members is None:
         members = [model]
     shares, coefficients = zip(*(_of_pipeline(member, features) for member in members), strict=True)
-    told = [share for share in shares if share.any()]
-    share = np.mean(told, axis=0) if told else np.zeros(features)
+    # Members of a stack have weights, those of an average do not.
+    weights = np.asarray(getattr(model, "weights_", np.ones(len(members))))
+    told = [place for place, share in enumerate(shares) if share.any() and weights[place] > 0]
+    share = np.zeros(features)
+    if told:
+        share = np.average([shares[place] for place in told], axis=0, weights=weights[told])
     linear = np.array(coefficients)
     used = np.isfinite(linear).sum(axis=0)
     coefficient = np.where(used > 0, np.nansum(linear, axis=0) / np.maximum(used, 1), np.nan)
@@ -59,10 +63,11 @@ def _of_pipeline(pipeline: Pipeline, features: int) -> tuple[NDArray[np.float64]
             place = place[pipeline.named_steps[name].get_support(indices=True)]
     share, coefficient = np.zeros(features), np.full(features, np.nan)
     if hasattr(last, "coef_"):
-        weights = np.ravel(last.coef_)
-        used = np.flatnonzero(weights)
-        coefficient[place[used]] = weights[used]
-        share[place[: len(weights)]] = np.abs(weights)
+        weights = np.atleast_2d(last.coef_)
+        if len(weights) == 1:  # of several classes there is a weight for each, and no one direction
+            used = np.flatnonzero(weights[0])
+            coefficient[place[used]] = weights[0][used]
+        share[place[: weights.shape[1]]] = np.abs(weights).mean(axis=0)
     elif hasattr(last, "feature_importances_"):
         share[place[: len(last.feature_importances_)]] = last.feature_importances_
     total = share.sum()

@@ -11,13 +11,14 @@ from voxelome.modelling import problems
 from voxelome.modelling.calibration import recalibration
 from voxelome.modelling.calibration_curve import calibration_groups
 from voxelome.modelling.cox_snell import cox_snell_of_auc
-from voxelome.modelling.crossval import Cohort
+from voxelome.modelling.judge_classes import has_pairs_of_classes, judge_classes, separation
 from voxelome.modelling.judge_survival import concordance, judge_survival
 from voxelome.modelling.metrics import auc_interval, cross_validated_auc, decision_metrics, pairs_of
 from voxelome.modelling.net_benefit import decision_curve
 from voxelome.modelling.sample_size import events_per_variable, for_binary, for_continuous
 from voxelome.modelling.scores import average_precision_interval
 from voxelome.modelling.scoring import Scored
+from voxelome.modelling.visits import Cohort
 
 LEVEL = 0.95
 _RESAMPLES = 1000
@@ -33,32 +34,50 @@ R2_METHOD = (
 )
 
 
+# The one number of each kind of outcome, by its name among the metrics.
+HEADLINE = {
+    problems.BINARY: "auc",
+    problems.MULTICLASS: "hand_till",
+    problems.ORDINAL: "ordinal_concordance",
+    problems.SURVIVAL: "c_index",
+    problems.CONTINUOUS: "r2",
+}
+
+
 def headline(kind: str, scored: list[Scored]) -> float:
     """Return the one number that models are compared by: AUC or concordance over folds, or R2."""
     if kind == problems.BINARY:
         return cross_validated_auc([(fold.target, fold.prediction) for fold in scored])
     if kind == problems.SURVIVAL:
         return concordance(scored).value
+    if kind in problems.SEVERAL:
+        return separation(kind, scored).value
     error, spread = _squares(scored)
     return float(1 - error.sum() / spread.sum())
 
 
-def judge(kind: str, scored: list[Scored], target: NDArray[Any], seed: int) -> dict[str, Any]:
+def judge(
+    kind: str, scored: list[Scored], target: NDArray[Any], seed: int, classes: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return the metrics of held-out predictions.
 
     Parameters
     ----------
     kind : str
-        ``binary``, ``continuous`` or ``survival``.
+        ``binary``, ``multiclass``, ``ordinal``, ``continuous`` or ``survival``.
     scored : list of Scored
         Every fold of every repeat.
     target : ndarray, shape (n_participants,)
         Outcome.
     seed : int
         Of the bootstrap.
+    classes : tuple of str
+        Names of the classes, where there are several.
     """
     if kind == problems.SURVIVAL:
         return judge_survival(scored, target)
+    if kind in problems.SEVERAL:
+        return judge_classes(kind, scored, target, classes, seed)
     return _judge_binary(scored, target, seed) if kind == problems.BINARY else _judge_number(scored, seed)
 
 
@@ -155,6 +174,10 @@ def sample_size_of(cohort: Cohort, parameters: int, value: float) -> dict[str, A
         events = int(target["event"].sum())
         sentence = f"{events} events for {parameters} candidate features."
         return {"events_per_variable": events / parameters, "needed": None, "sentence": sentence}
+    elif cohort.kind in problems.SEVERAL:
+        fewest = int(np.bincount(target).min())
+        sentence = f"The rarest class has {fewest} participants for {parameters} candidate features."
+        return {"events_per_variable": fewest / parameters, "needed": None, "sentence": sentence}
     else:
         per_variable = len(target) / parameters
         if not 0 < value < 1:
@@ -225,4 +248,6 @@ def has_pairs(kind: str, scored: list[Scored]) -> bool:
     """Return whether the folds hold out anything that can be judged."""
     if kind == problems.SURVIVAL:
         return any(fold.target["event"].any() and len(fold.target) > 1 for fold in scored)
+    if kind in problems.SEVERAL:
+        return has_pairs_of_classes(scored, kind)
     return kind != problems.BINARY or any(pairs_of(fold.target) for fold in scored)

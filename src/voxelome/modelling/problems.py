@@ -12,6 +12,9 @@ from voxelome.modelling.average_risk import AverageRisk
 from voxelome.modelling.survival_metrics import harrell_concordance
 
 BINARY, CONTINUOUS, SURVIVAL = "binary", "continuous", "survival"
+MULTICLASS, ORDINAL = "multiclass", "ordinal"
+# Outcomes of more than two classes: a prediction is the probability of each.
+SEVERAL = (MULTICLASS, ORDINAL)
 # Strata of a number, so that each fold holds low and high ones.
 _STRATA = 4
 # A probability of 0 that comes true would cost infinitely much.
@@ -20,7 +23,7 @@ _LEAST = 1e-6
 
 def strata(kind: str, target: Any) -> NDArray[np.intp]:
     """Return the classes that folds are balanced by, shape (n,)."""
-    if kind == BINARY:
+    if kind in (BINARY, *SEVERAL):
         return np.asarray(target, dtype=np.intp)
     if kind == SURVIVAL:
         return np.asarray(target["event"], dtype=np.intp)
@@ -29,8 +32,15 @@ def strata(kind: str, target: Any) -> NDArray[np.intp]:
 
 
 def predicted(kind: str, model: Any, values: Any) -> NDArray[np.float64]:
-    """Return the probability of the positive class, the number predicted, or the risk, shape (n,)."""
-    found = model.predict_proba(values)[:, 1] if kind == BINARY else model.predict(values)
+    """Return the probability of the positive class, the number predicted, or the risk, shape (n,).
+
+    Of several classes it is the probability of each, shape (n, n_classes).
+    """
+    if kind in (BINARY, *SEVERAL):
+        found = model.predict_proba(values)
+        found = found[:, 1] if kind == BINARY else found
+    else:
+        found = model.predict(values)
     return np.asarray(found, dtype=np.float64)
 
 
@@ -42,6 +52,9 @@ def loss(kind: str, target: Any, prediction: NDArray[np.float64]) -> float:
     if kind == BINARY:
         clipped = np.clip(prediction, _LEAST, 1 - _LEAST)
         return float(-np.sum(np.where(target, np.log(clipped), np.log1p(-clipped))))
+    if kind in SEVERAL:
+        found = prediction[np.arange(len(target)), np.asarray(target, dtype=np.intp)]
+        return float(-np.sum(np.log(np.clip(found, _LEAST, 1.0))))
     if kind == SURVIVAL:
         if np.sum(target["event"]) == 0 or np.ptp(prediction) == 0:
             return 0.0
@@ -49,14 +62,26 @@ def loss(kind: str, target: Any, prediction: NDArray[np.float64]) -> float:
     return float(np.sum((np.asarray(target) - prediction) ** 2))
 
 
-def naive(kind: str, target: Any) -> float:
-    """Return what is predicted without looking: the prevalence, the mean, or the same risk for all."""
+def naive(kind: str, target: Any, classes: int = 0) -> Any:
+    """Return what is predicted without looking: prevalence, mean, the same risk for all, or class shares.
+
+    Parameters
+    ----------
+    kind : str
+        Of the outcome.
+    target : ndarray, shape (n,)
+        Outcome in training.
+    classes : int
+        Number of classes, where there are several; their shares have the shape (classes,).
+    """
+    if kind in SEVERAL:
+        return np.bincount(np.asarray(target, dtype=np.intp), minlength=classes) / len(target)
     return 0.0 if kind == SURVIVAL else float(np.mean(target))
 
 
 def average_of(kind: str, members: list[tuple[str, Any]]) -> Any:
     """Return an unfitted model that averages the predictions of others."""
-    if kind == BINARY:
+    if kind in (BINARY, *SEVERAL):
         return VotingClassifier(members, voting="soft")
     if kind == SURVIVAL:
         return AverageRisk(members)

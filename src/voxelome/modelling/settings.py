@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from voxelome.errors import DataError, suggest
-from voxelome.modelling.families import ENSEMBLE, FAMILIES, SELECTIONS
+from voxelome.modelling.families import COMBINED, ENSEMBLE, FAMILIES, SELECTIONS
 
 KINDS = tuple(FAMILIES)
-MODELS = (ENSEMBLE, *dict.fromkeys(name for known in FAMILIES.values() for name in known))
+BALANCES = ("none", "weights", "undersample", "oversample", "smote")
+MODELS = (*COMBINED, *dict.fromkeys(name for known in FAMILIES.values() for name in known))
 VALIDATIONS = ("kfold", "leave_one_group_out")
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -27,13 +28,17 @@ class AnalysisSettings:
     outcome : str
         Column of participants.tsv to predict.
     kind : str
-        Type of outcome: "binary", "continuous" or "survival" (`outcome` is then whether the event was seen).
+        Type of outcome: "binary", "multiclass" (more than two classes), "ordinal" (these in an order),
+        "continuous" or "survival" (`outcome` is then whether the event was seen).
+    order : tuple of str
+        For ordinal, the classes from low to high; empty takes the order of numbers and letters.
     time : str or None
         For survival, the column with the time to the event or to the end of the follow-up.
     positive : str or None
         Class whose probability is predicted; None takes the last in order.
     model : str
-        "ensemble", or one of the families of the kind.
+        "ensemble" (the average of several families), "stacked" (their weighted mean, weights learned on inner
+        folds), or one of the families of the kind.
     features, exclude : tuple of str
         Patterns (``*``, ``?``, ``[...]``) of the features to offer, and of those not to.
     covariates : tuple of str
@@ -49,6 +54,14 @@ class AnalysisSettings:
         "kfold", or "leave_one_group_out": each group of `groups` (a site, say) is held out once.
     where : mapping
         Which participants, by column of participants.tsv: a value, several values, or {min: , max: }.
+    hold_out : mapping
+        Participants, as in `where`, who are locked away: nothing looks at them until
+        `voxelome-tools hold-out` opens them, once.
+    visits : str
+        Rows of the table: "all" visits (a participant's prediction is the mean of its visits'), the "first",
+        the "last", or the "mean" of the features of all.
+    visit_time : str or None
+        Column of sessions.tsv (or participants.tsv) with the time of a visit, a number or a date.
     harmonise : str or None
         Column of participants.tsv with the site, whose effects ComBat learns and removes inside the folds.
     harmonise_keep : tuple of str
@@ -60,8 +73,28 @@ class AnalysisSettings:
         high; 0 offers all.
     groups : str
         Column of participants.tsv whose members are never split between training and test.
+    search : str
+        How the settings of a model are chosen by the inner folds: "grid" (few, fixed), "random" (drawn), or
+        "halving" (drawn, the worse of them given up early).
+    trials : int
+        Settings drawn for each family of models.
+    search_seconds : float or None
+        Time for the search of a family in a fold, beyond which it takes the best so far.
+    balance : str
+        How classes of unequal size are balanced in training: "none", "weights", "undersample", "oversample"
+        or "smote"; probabilities are set back to the prevalence.
+    learning_curve : tuple of float
+        Shares of the training participants to validate with as well.
+    bootstrap : int
+        Draws of the .632+ estimate of the AUC; 0 for none.
+    horizons : tuple of float
+        For survival, times at which the AUC is told; empty takes the quartiles of the times of events.
+    explain : bool
+        Whether to tell what the model makes of clusters of features in participants it has not seen.
     permutations : int
         How often the whole pipeline is validated with the outcome dealt out at random.
+    jobs : int
+        Jobs among which the workflow deals out the folds.
     random_seed : int
         Seed of the folds and of the solver.
     """
@@ -69,6 +102,7 @@ class AnalysisSettings:
     name: str
     outcome: str
     kind: str = "binary"
+    order: tuple[str, ...] = ()
     time: str | None = None
     positive: str | None = None
     model: str = ENSEMBLE
@@ -81,13 +115,25 @@ class AnalysisSettings:
     selection: str = "uncorrelated"
     selected_features: int = 10
     where: Mapping[str, Any] = field(default_factory=dict)
+    hold_out: Mapping[str, Any] = field(default_factory=dict)
+    visits: Literal["all", "first", "last", "mean"] = "all"
+    visit_time: str | None = None
     harmonise: str | None = None
     harmonise_keep: tuple[str, ...] = ()
     unseen_site: Literal["refuse", "keep"] = "refuse"
     minimum_reliability: float = 0.0
     validation: str = "kfold"
     groups: str = "participant_id"
+    search: str = "grid"
+    trials: int = 20
+    search_seconds: float | None = None
+    balance: str = "none"
+    learning_curve: tuple[float, ...] = ()
+    bootstrap: int = 0
+    horizons: tuple[float, ...] = ()
+    explain: bool = True
     permutations: int = 0
+    jobs: int = 1
     random_seed: int = 0
 
 
@@ -97,6 +143,9 @@ _MINIMUM = {
     "inner_folds": 2,
     "selected_features": 1,
     "permutations": 0,
+    "trials": 2,
+    "bootstrap": 0,
+    "jobs": 1,
     "random_seed": 0,
 }
 _CHOICES = {
@@ -105,6 +154,9 @@ _CHOICES = {
     "validation": VALIDATIONS,
     "unseen_site": ("refuse", "keep"),
     "selection": SELECTIONS,
+    "visits": ("all", "first", "last", "mean"),
+    "search": ("grid", "random", "halving"),
+    "balance": BALANCES,
 }
 _LISTS = ("features", "exclude", "covariates", "harmonise_keep")
 
@@ -132,8 +184,8 @@ def parse_analysis(content: Mapping[str, Any]) -> AnalysisSettings:
     settings = AnalysisSettings(**{key: _checked(key, value) for key, value in content.items()})
     if not NAME.fullmatch(settings.name):
         raise DataError(f"the analysis is named {settings.name!r}", "use letters, digits, - and _")
-    if settings.model not in (ENSEMBLE, *FAMILIES[settings.kind]):
-        offered = ", ".join((ENSEMBLE, *FAMILIES[settings.kind]))
+    if settings.model not in (*COMBINED, *FAMILIES[settings.kind]):
+        offered = ", ".join((*COMBINED, *FAMILIES[settings.kind]))
         raise DataError(
             f"{settings.model} is no model of a {settings.kind} outcome", f"choose among {offered}"
         )
@@ -142,11 +194,28 @@ def parse_analysis(content: Mapping[str, Any]) -> AnalysisSettings:
             f"a {settings.kind} outcome has the time {settings.time}",
             "kind: survival takes a column as time, and no other kind does",
         )
+    _check_together(settings)
+    return settings
+
+
+def _check_together(settings: AnalysisSettings) -> None:
+    """Raise a DataError where two settings do not go together."""
+    classes = ("binary", "multiclass", "ordinal")
+    if settings.order and settings.kind != "ordinal":
+        raise DataError(f"a {settings.kind} outcome has an order", "give kind: ordinal, or no order")
+    if settings.balance != "none" and settings.kind not in classes:
+        raise DataError(f"a {settings.kind} outcome has no classes to balance", "leave balance out")
+    if settings.bootstrap and settings.kind != "binary":
+        raise DataError("bootstrap is for binary outcomes", "leave it out")
+    if settings.horizons and settings.kind != "survival":
+        raise DataError("horizons are for kind: survival", "leave them out")
+    if settings.minimum_reliability and settings.visits == "mean":
+        problem = "minimum_reliability is that of single visits, and visits are averaged"
+        raise DataError(problem, "take visits: all, first or last")
     if strangers := [name for name in settings.harmonise_keep if name not in settings.covariates]:
         raise DataError(f"harmonise_keep names {', '.join(strangers)}", "name them among the covariates too")
     if settings.outcome in settings.covariates:
         raise DataError(f"{settings.outcome} is the outcome and a covariate", "take it out of the covariates")
-    return settings
 
 
 def label_of(value: object) -> str:
@@ -192,6 +261,37 @@ def _share(key: str, value: Any) -> float:
     return float(value)
 
 
+def _shares(key: str, value: Any) -> tuple[float, ...]:
+    found = _numbers(key, value)
+    if any(number >= 1 for number in found):
+        raise DataError(f"{key} is {value!r}", "give shares between 0 and 1")
+    return found
+
+
+def _numbers(key: str, value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple):
+        raise DataError(f"{key} is {value!r}", "give a list of numbers above 0")
+    return tuple(_positive(key, number) for number in value)
+
+
+def _positive(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise DataError(f"{key} is {value!r}", "give a number above 0")
+    return float(value)
+
+
+def _truth(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise DataError(f"{key} is {value!r}", "give true or false")
+    return value
+
+
+def _classes(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str | int | float) for item in value):
+        raise DataError(f"{key} is {value!r}", "give a list of the classes")
+    return tuple(label_of(item) for item in value)
+
+
 def _text_or_none(key: str, value: Any) -> str | None:
     return None if value is None else _text(key, value)
 
@@ -209,6 +309,13 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(_LISTS, _texts),
     "positive": _class,
     "where": _rules,
+    "hold_out": _rules,
+    "order": _classes,
+    "horizons": _numbers,
+    "learning_curve": _shares,
+    "explain": _truth,
+    "search_seconds": lambda key, value: None if value is None else _positive(key, value),
+    "visit_time": _text_or_none,
     "minimum_reliability": _share,
     "harmonise": _text_or_none,
     "time": _text_or_none,

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelome.modelling import problems
-from voxelome.modelling.crossval import Cohort
 from voxelome.modelling.metrics import auc
+from voxelome.modelling.visits import Cohort
 
 # With fewer participants one of thousands of features may well part two classes by chance.
 FEWEST_FOR_PERFECT = 20
@@ -63,4 +63,15 @@ def _tells(kind: str, target: NDArray[np.float64], column: NDArray[np.float64]) 
         return False
     if kind == problems.BINARY:
         return auc(target.astype(bool), column) in (0.0, 1.0)
+    if kind in problems.SEVERAL:
+        # Sorted by the feature, the participants of each class follow one another.
+        ordered = target[np.argsort(column, kind="stable")]
+        changes = int(np.count_nonzero(np.diff(ordered)))
+        return bool(changes == len(np.unique(target)) - 1 and not _shared(target, column))
     return bool(abs(np.corrcoef(target, column)[0, 1]) > 1 - 1e-9)
+
+
+def _shared(target: NDArray[np.float64], column: NDArray[np.float64]) -> bool:
+    """Return whether participants of different classes have the same value."""
+    pairs = np.unique(np.stack([column, target]), axis=1)
+    return bool(len(np.unique(pairs[0])) < pairs.shape[1])

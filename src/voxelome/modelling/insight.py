@@ -1,0 +1,81 @@
+"""What an analysis says of its features beside the prediction: explanation, single features, changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from voxelome.modelling import problems
+from voxelome.modelling.cohort import Assembled, visit_time
+from voxelome.modelling.crossval import FoldResult, fit_model
+from voxelome.modelling.folds import Split
+from voxelome.modelling.mixed import mixed_models, visit_design
+from voxelome.modelling.optimism import bootstrap_632_auc
+from voxelome.modelling.people import Tables
+from voxelome.modelling.plan import Plan
+from voxelome.modelling.scoring import Scored
+from voxelome.modelling.settings import AnalysisSettings
+from voxelome.modelling.univariate import univariate_table
+from voxelome.modelling.visits import Cohort
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a model makes of clusters of features."""
+
+    clusters: pd.DataFrame
+    contributions: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def look_into(
+    cohort: Cohort, model: Any, split: Split, clusters: NDArray[np.intp], seed: int
+) -> Mapping[str, NDArray[Any]]:
+    return {}
+
+
+def explanation(
+    plan: Plan, results: list[FoldResult], scored: list[Scored], model: Any
+) -> Explanation | None:
+    return None
+
+
+def associations(data: Assembled) -> pd.DataFrame:
+    """Return what each feature alone tells of the outcome, of all participants; no model sees it."""
+    cohort = data.cohort
+    values, names = cohort.values[:, : cohort.features], data.features[: cohort.features]
+    return univariate_table(values, names, cohort.participant, cohort.target, cohort.kind)
+
+
+def changes(data: Assembled, tables: Tables, settings: AnalysisSettings) -> pd.DataFrame | None:
+    """Return mixed models of the features over repeated visits; None where there are none, or for survival.
+
+    The term that asks whether a feature changes otherwise in those with the outcome is ``outcome x time``.
+    """
+    cohort = data.cohort
+    if cohort.kind == problems.SURVIVAL or len(data.visits) == len(data.participants):
+        return None
+    time = visit_time(data.visits, tables, settings)
+    design, terms = visit_design(cohort.target, cohort.kind, cohort.participant, time, data.classes)
+    values, names = cohort.values[:, : cohort.features], data.features[: cohort.features]
+    return mixed_models(values, names, cohort.participant, design, terms)
+
+
+def bootstrap_of(cohort: Cohort, settings: AnalysisSettings) -> dict[str, float]:
+    """Return the .632+ estimate of the AUC over draws of participants, and what it is made of."""
+
+    def fit_predict(rows: NDArray[np.intp], unseen: NDArray[np.intp]) -> NDArray[np.float64]:
+        part = cohort.of_rows(rows)
+        model = fit_model(part, settings, np.unique(part.participant))
+        return problems.predicted(cohort.kind, model, cohort.values[unseen])
+
+    positive = cohort.of_visits(np.arange(len(cohort.values)))
+    found = bootstrap_632_auc(
+        fit_predict, cohort.participant, positive, settings.bootstrap, settings.random_seed
+    )
+    return {**asdict(found), "draws": settings.bootstrap}

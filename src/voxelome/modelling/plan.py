@@ -1,0 +1,142 @@
+"""What an analysis is going to do, before anything is fitted: cohort, folds and what stands beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from voxelome.errors import DataError
+from voxelome.modelling import problems
+from voxelome.modelling.beside import Simpler, simpler_models
+from voxelome.modelling.cohort import Assembled, Repeated, assemble
+from voxelome.modelling.folds import LEAVE_OUT, Split, compares_within, outer_splits, part_of
+from voxelome.modelling.people import Tables
+from voxelome.modelling.settings import AnalysisSettings
+from voxelome.modelling.survival_outcome import grid_of_times
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An analysis that can be worked on fold by fold.
+
+    Attributes
+    ----------
+    data : Assembled
+        Cohort.
+    settings : AnalysisSettings
+        What was asked for.
+    folds : int
+        Folds of a repeat.
+    splits : list of Split
+        All folds of all repeats.
+    simpler : list of Simpler
+        Models that stand beside.
+    times : ndarray, optional
+        Times at which survival is told.
+    clusters : ndarray of int, shape (n_features,), optional
+        Cluster of each feature, where the model is explained. Clustering has not seen the outcome.
+    """
+
+    data: Assembled
+    settings: AnalysisSettings
+    folds: int
+    splits: list[Split]
+    simpler: list[Simpler]
+    times: NDArray[np.float64] | None
+    clusters: NDArray[np.intp] | None
+
+
+def plan_analysis(
+    features: pd.DataFrame, tables: Tables, settings: AnalysisSettings, repeated: Repeated | None = None
+) -> Plan:
+    """Return what an analysis is going to do; it does not depend on the order of rows and columns.
+
+    Parameters
+    ----------
+    features : DataFrame
+        One row a participant and visit: participant_id, session_id, features.
+    tables : Tables
+        participants.tsv and sessions.tsv.
+    settings : AnalysisSettings
+        See :func:`voxelome.modelling.settings.parse_analysis`.
+    repeated : Repeated, optional
+        The features measured again, for `minimum_reliability`.
+
+    Raises
+    ------
+    DataError
+        The tables do not hold what the analysis needs.
+    """
+    data = assemble(features, tables, settings, repeated)
+    cohort = data.cohort
+    folds = _fold_count(data, settings)
+    splits = outer_splits(cohort, settings, folds)
+    if settings.validation == LEAVE_OUT and splits[-1].fold != folds:
+        data.notes.append(
+            f"To leave out one {settings.groups} would hold out one class alone, and predictions of"
+            " different models cannot be compared: one of each class is left out at a time, in"
+            f" {splits[-1].fold} folds."
+        )
+        folds = splits[-1].fold
+    _check_complete(splits, data, settings)
+    simpler = simpler_models(cohort, data.features, settings)
+    survival = cohort.kind == problems.SURVIVAL
+    times = grid_of_times(cohort.target) if survival else None
+    clusters = None
+    return Plan(data, settings, folds, splits, simpler, times, clusters)
+
+
+def shuffled(plan: Plan, number: int) -> Plan:
+    """Return the plan with the outcome dealt out at random, validated once."""
+    rng = np.random.default_rng((plan.settings.random_seed, number))
+    cohort = plan.data.cohort
+    cohort = cohort.with_target(rng.permutation(cohort.target))
+    settings = replace(plan.settings, repeats=1, random_seed=plan.settings.random_seed + number)
+    splits = outer_splits(cohort, settings, plan.folds)
+    # The seed of the models stays that of the analysis; that of the folds is another each time.
+    once = replace(plan.settings, repeats=1)
+    return replace(plan, data=replace(plan.data, cohort=cohort), settings=once, splits=splits)
+
+
+def thinned(plan: Plan, share: float) -> list[Split]:
+    """Return the folds of the first repeat with a share of the training participants, by class."""
+    cohort, seed = plan.data.cohort, plan.settings.random_seed
+    return [
+        replace(split, train=part_of(cohort, split.train, share, (seed, split.fold, round(1000 * share))))
+        for split in plan.splits
+        if split.repeat == 1
+    ]
+
+
+def _fold_count(data: Assembled, settings: AnalysisSettings) -> int:
+    """Return the number of outer folds: two participants of each class in each, where there are so many."""
+    fewest = int(np.bincount(problems.strata(data.cohort.kind, data.cohort.target)).min())
+    groups = len(np.unique(data.cohort.group))
+    if groups < 2:
+        raise DataError(
+            f"all participants have one {settings.groups}", "choose other groups, or leave them out"
+        )
+    if settings.validation == LEAVE_OUT:
+        return groups
+    folds = max(2, min(settings.outer_folds, fewest // 2, groups))
+    if folds < settings.outer_folds:
+        data.notes.append(
+            f"{folds} instead of {settings.outer_folds} folds: the smaller class has {fewest} participants"
+            f" and there are {groups} groups."
+        )
+    return folds
+
+
+def _check_complete(splits: list[Split], data: Assembled, settings: AnalysisSettings) -> None:
+    """Raise a DataError where groups are so uneven that the folds cannot hold out everybody."""
+    held_out = sum(len(split.test) for split in splits)
+    repeats = len({split.repeat for split in splits})
+    everybody = held_out == repeats * len(data.participants)
+    if not splits or not everybody or not compares_within(data.cohort, splits):
+        raise DataError(
+            f"the groups of {settings.groups} cannot be split into folds with both classes",
+            "choose other groups, or fewer outer_folds",
+        )

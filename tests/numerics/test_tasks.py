@@ -1,0 +1,88 @@
+"""The fits of an analysis, dealt out among jobs, and participants left out one at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.numerics.test_modelling import analyse, cohort
+from voxelome.interfaces.fold import load_done, save_done
+from voxelome.modelling.analysis import conclude, run_analysis
+from voxelome.modelling.people import Tables
+from voxelome.modelling.plan import plan_analysis
+from voxelome.modelling.settings import parse_analysis
+from voxelome.modelling.tasks import tasks_of, work
+
+
+@pytest.mark.parametrize("kind", ["binary", "continuous", "survival", "multiclass"])
+def test_fits_dealt_out_among_jobs_give_what_one_job_gives(kind: str, tmp_path: Path) -> None:
+    table, people = cohort(n=48, features=8, effect=1.0)
+    rng = np.random.default_rng(0)
+    people["grade"], people["months"] = np.arange(48) % 3, rng.exponential(10, 48)
+    outcome = {"binary": "mutation", "continuous": "age", "survival": "mutation", "multiclass": "grade"}[kind]
+    model = {"continuous": "ridge", "survival": "cox_elasticnet"}.get(kind, "ridge_logistic")
+    asked = {"name": "a", "outcome": outcome, "kind": kind, "model": model, "repeats": 2, "outer_folds": 3}
+    asked |= {"permutations": 2, "learning_curve": [0.6], "covariates": ["sex"]}
+    settings = parse_analysis(asked | ({"time": "months"} if kind == "survival" else {}))
+    whole = run_analysis(table, people, settings)
+    tables = Tables(people)
+    files = []
+    for part in range(3):
+        plan = plan_analysis(table, tables, settings)
+        files.append(tmp_path / f"{part}.npz")
+        save_done(files[-1], work(plan, tasks_of(plan)[part::3]))
+    plan = plan_analysis(table, tables, settings)
+    shared = conclude(plan, tables, load_done(files, tasks_of(plan)))
+    assert shared.metrics == whole.metrics
+    pd.testing.assert_frame_equal(shared.predictions, whole.predictions)
+    pd.testing.assert_frame_equal(shared.selected, whole.selected)
+
+
+LEAVE_OUT = {"validation": "leave_one_group_out", "repeats": 1, "explain": False}
+
+
+def test_where_one_participant_is_left_out_at_a_time_noise_is_found_to_be_noise() -> None:
+    # Were each left out alone, and all predictions compared, this would be 0.3.
+    found = [
+        analyse(*cohort(n=24, features=10, seed=seed), model="ridge_logistic", **LEAVE_OUT).metrics["auc"]
+        for seed in range(10)
+    ]
+    assert 0.4 < np.mean(found) < 0.6
+
+
+def test_where_one_participant_is_left_out_at_a_time_one_of_each_class_goes_together() -> None:
+    table, people = cohort(n=40, features=30, effect=3.0)
+    result = analyse(table.iloc[:36], people, **LEAVE_OUT)
+    assert result.metrics["auc"] > 0.85
+    folds = result.predictions.groupby("fold")["outcome"]
+    assert result.metrics["folds"] == people["mutation"].iloc[:36].value_counts().min()
+    assert set(folds.nunique()) == {2}
+    assert folds.size().max() <= 3
+    assert any("one of each class is left out at a time" in note for note in result.notes)
+    assert result.roc is None
+
+
+def test_a_learning_curve_rises_to_the_value_of_the_model() -> None:
+    metrics = analyse(*cohort(n=60, features=40, effect=2.0), learning_curve=[0.75, 0.25]).metrics
+    curve = metrics["learning_curve"]
+    assert [point["share"] for point in curve] == [0.25, 0.75, 1.0]
+    assert [point["n"] for point in curve] == [12, 36, 48]
+    assert curve[-1]["value"] == metrics["auc"]
+    assert curve[0]["value"] < curve[-1]["value"]
+
+
+def test_the_bootstrap_lies_between_what_appears_and_what_holds_out_of_bag() -> None:
+    found = analyse(*cohort(n=40, features=40, effect=1.5), bootstrap=10).metrics["bootstrap_632"]
+    assert found["out_of_bag"] < found["estimate_632_plus"] <= found["estimate_632"] < found["apparent"]
+    assert found["draws"] == 10
+
+
+def test_a_group_without_which_a_class_is_missing_is_named() -> None:
+    table, people = cohort(n=40)
+    people["grade"], people["site"] = np.repeat([0, 1, 2], [10, 10, 20]), np.repeat([0, 1, 1], [10, 10, 20])
+    grades = {"outcome": "grade", "kind": "multiclass", "positive": None, "groups": "site"}
+    with pytest.raises(Exception, match="without the site left out in fold 1 a class has no participant"):
+        analyse(table, people, validation="leave_one_group_out", **grades)
