@@ -11,7 +11,8 @@ from voxelome import tools
 from voxelome.imageio import save_json
 from voxelome.interfaces import FitFolds, FitModel
 from voxelome.interfaces.analysis_inputs import read_tables
-from voxelome.interfaces.analysis_summary import summarise_analysis
+from voxelome.interfaces.analysis_summary import HEADLINE, summarise_analysis
+from voxelome.interfaces.hold_out import open_locked
 from voxelome.step import StepRecord
 
 SETTINGS = {"Radiomic features": {"bin_count": 32}}
@@ -32,7 +33,7 @@ def fitted(tmp_path_factory):
 
 
 def inputs(folder, analysis):
-    asked = {"outcome": "mutation", "repeats": 1, "model": "ridge_logistic", **analysis}
+    asked = {"outcome": "mutation", "repeats": 1, "model": "ridge_logistic", "permutations": 0, **analysis}
     return {
         "unit": asked["name"],
         "features": str(folder / "features-record.json"),
@@ -96,7 +97,7 @@ def test_the_report_shows_every_measure_of_an_analysis(fitted):
     metrics = json.loads((folder / "mutation" / "metrics.json").read_text())
     shown = dict(summary.metrics)
     assert shown["sensitivity"] == metrics["sensitivity"]
-    assert shown["calibration slope (1 is right)"] == metrics["calibration_slope"]
+    assert shown["calibration slope (1 is right)"].startswith(f"{metrics['calibration_slope']:.2f} (")
     assert shown["events per candidate feature"] == metrics["sample_size"]["events_per_variable"]
     assert [figure.title for figure in summary.figures] == [
         "ROC curve of mutation",
@@ -174,3 +175,46 @@ def test_sessions_of_all_participants_are_read_beside_participants_tsv(fitted):
     found = tables.of_visits(visits, "weight", "covariate")
     assert found.tolist()[0] == 60
     assert pd.isna(found.tolist()[1])
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "ordinal", "survival", "continuous"])
+def test_every_kind_of_outcome_is_told_in_sentences_and_pictures(fitted, kind):
+    folder, _ = fitted
+    people = pd.read_csv(folder / "participants.tsv", sep="\t")
+    people["months"], people["grade"] = people["age"].abs(), np.arange(40) % 3
+    people.to_csv(folder / "participants.tsv", sep="\t", index=False)
+    asked = {
+        "multiclass": {"outcome": "grade"},
+        "ordinal": {"outcome": "grade"},
+        "survival": {"outcome": "mutation", "time": "months", "model": "cox_elasticnet"},
+        "continuous": {"outcome": "age", "model": "ridge"},
+    }[kind]
+    out = fit(folder, {"name": kind, "kind": kind, "learning_curve": [0.5], "explain": False, **asked})
+    metrics = json.loads((out / "metrics.json").read_text())
+    summary = summarise_analysis(StepRecord.load(folder / f"model-{kind}.json"))
+    value = metrics[HEADLINE[kind]]
+    assert f"{value:.2f} (95 % interval" in summary.sentences[0]
+    titles = [figure.title for figure in summary.figures]
+    assert titles[-1] == f"Learning curve of {kind}"
+    if kind in ("multiclass", "ordinal"):
+        assert titles[0] == f"What the classes of {kind} were taken for"
+        share = metrics["confusion"][0][0]
+        assert f"0 taken for 0: {share:.0%}" in summary.figures[0].svg
+        assert sum("against the others" in sentence for sentence in summary.sentences) == 3
+    if kind == "survival":
+        assert sum("AUC at time" in sentence for sentence in summary.sentences) == 3
+
+
+def test_the_report_says_that_a_hold_out_is_locked_and_then_what_it_said(fitted):
+    folder, _ = fitted
+    out = fit(folder, {"name": "closed", "hold_out": {"site": "site7"}})
+    record = StepRecord.load(folder / "model-closed.json")
+    assert "5 participants are locked away" in summarise_analysis(record).sentences[-1]
+    found = open_locked(out, folder / "participants.tsv", None)
+    told = summarise_analysis(record).sentences
+    assert any(
+        f"AUC {found['auc']:.2f}" in sentence and "5 participants who were" in sentence for sentence in told
+    )
+    found = open_locked(out, folder / "participants.tsv", "a sign was wrong")
+    told = summarise_analysis(record).sentences
+    assert any("opened 1 time(s) before (a sign was wrong)" in sentence for sentence in told)

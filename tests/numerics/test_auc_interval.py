@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
-from voxelome.modelling.metrics import auc, auc_interval, cross_validated_auc, decision_metrics, mean_roc
+from voxelome.errors import DataError
+from voxelome.modelling.metrics import auc, auc_interval, cross_validated_auc, mean_roc, wilson
 
 
 def binormal(
@@ -110,11 +112,16 @@ def test_the_area_under_the_mean_curve_is_the_cross_validated_auc() -> None:
     assert np.all(np.diff(tpr) >= -1e-12)
 
 
-def test_decisions_are_counted_by_class() -> None:
-    truth = np.array([True, True, True, True, False, False])
-    probability = np.array([0.9, 0.8, 0.7, 0.2, 0.6, 0.1])
-    found = decision_metrics(truth, probability, probability > 0.5)
-    assert found["sensitivity"] == 0.75
-    assert found["specificity"] == 0.5
-    assert found["balanced_accuracy"] == 0.625
-    assert found["brier"] == pytest.approx((0.01 + 0.04 + 0.09 + 0.64 + 0.36 + 0.01) / 6)
+@pytest.mark.parametrize(("hits", "n"), [(0, 5), (5, 5), (3, 7), (80, 81), (1, 2000)])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_wilson_intervals_are_those_of_statsmodels(hits: int, n: int, level: float) -> None:
+    found = wilson(hits, n, level)
+    expected = proportion_confint(hits, n, alpha=1 - level, method="wilson")
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-12)
+    assert found.value == hits / n
+
+
+def test_proportions_of_nothing_are_not_known_and_more_hits_than_trials_refused() -> None:
+    assert np.isnan([wilson(0, 0).value, wilson(0, 0).low, wilson(0, 0).high]).all()
+    with pytest.raises(DataError, match="4 successes in 3 trials"):
+        wilson(4, 3)

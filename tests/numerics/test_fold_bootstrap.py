@@ -6,22 +6,20 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from scipy.stats import norm
-from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    mean_absolute_error,
+    r2_score,
+    root_mean_squared_error,
+)
 from sklearn.model_selection import StratifiedKFold
 
 from voxelome.errors import DataError
-from voxelome.modelling.calibration import recalibration
-from voxelome.modelling.fold_bootstrap import (
-    OF_CLASSES,
-    OF_NUMBERS,
-    Measure,
-    fold_bootstrap,
-    held_out,
-    level_over_folds,
-)
-from voxelome.modelling.metrics import auc_interval, cross_validated_auc, decision_metrics
-from voxelome.modelling.scores import average_precision as average_precision_of
-from voxelome.modelling.scores import wilson
+from voxelome.modelling.fold_bootstrap import fold_bootstrap, level_over_folds
+from voxelome.modelling.fold_measures import OF_CLASSES, OF_NUMBERS, Measure, held_out
+from voxelome.modelling.metrics import auc_interval, cross_validated_auc, wilson
 from voxelome.modelling.scoring import Scored
 
 
@@ -52,15 +50,15 @@ def test_the_measures_of_all_participants_are_those_of_the_functions_for_cases()
         np.concatenate(parts)
         for parts in zip(*((f.target, f.prediction, np.full(20, f.naive)) for f in scored), strict=True)
     )
-    for name, value in decision_metrics(positive, probability, probability > naive).items():
-        assert found[name].value == pytest.approx(value)
+    called = probability > naive
+    assert found["sensitivity"].value == pytest.approx(np.mean(called[positive]))
+    assert found["specificity"].value == pytest.approx(np.mean(~called[~positive]))
+    assert found["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(positive, called))
+    assert found["brier"].value == pytest.approx(brier_score_loss(positive, probability))
     skill = 1 - np.mean((probability - positive) ** 2) / np.mean((naive - positive) ** 2)
     assert found["brier_skill"].value == pytest.approx(skill)
     mean = predictions.mean(axis=0)
-    fitted = recalibration(truth, mean)
-    assert found["calibration_slope"].value == pytest.approx(fitted.slope.value, abs=1e-8)
-    assert found["calibration_in_the_large"].value == pytest.approx(fitted.in_the_large.value, abs=1e-8)
-    assert found["average_precision"].value == pytest.approx(average_precision_of(truth, mean))
+    assert found["average_precision"].value == pytest.approx(average_precision_score(truth, mean))
     assert found["expected_to_observed"].value == pytest.approx(mean.sum() / truth.sum())
     assert all(each.low < each.value < each.high for each in found.values())
 
@@ -76,11 +74,8 @@ def test_a_weighted_measure_is_that_of_the_participants_drawn() -> None:
     found = {name: measure.of(held, weights) for name, measure in OF_CLASSES.items()}
     for number, row in enumerate(drawn):
         positive, mean = truth[row], predictions.mean(axis=0)[row]
-        fitted = recalibration(positive, mean)
         brier = np.mean((predictions[:, row] - positive) ** 2)
-        assert found["average_precision"][number] == pytest.approx(average_precision_of(positive, mean))
-        assert found["calibration_slope"][number] == pytest.approx(fitted.slope.value, abs=1e-6)
-        assert found["calibration_in_the_large"][number] == pytest.approx(fitted.in_the_large.value, abs=1e-6)
+        assert found["average_precision"][number] == pytest.approx(average_precision_score(positive, mean))
         assert found["brier"][number] == pytest.approx(brier)
 
 
@@ -124,25 +119,16 @@ def test_a_perfect_separation_of_few_participants_is_not_certain() -> None:
     truth = np.repeat([True, False], 8)
     found = fold_bootstrap([Scored(np.arange(16), truth, np.where(truth, 0.9, 0.1), 0.5)], OF_CLASSES, 200)
     assert found["sensitivity"] == found["balanced_accuracy"] == wilson(8, 8)
-    assert found["calibration_slope"].value == np.inf
     assert found["average_precision"].value == 1
     assert np.isnan(found["average_precision"].low)
 
 
-def test_draws_that_the_predictions_separate_leave_the_slope_without_an_upper_bound() -> None:
-    truth = np.repeat([True, False], 8)
-    probability = np.r_[np.linspace(0.6, 0.9, 7), 0.2, np.linspace(0.1, 0.4, 8)]
-    found = fold_bootstrap([Scored(np.arange(16), truth, probability, 0.5)], OF_CLASSES, 200)
-    slope = found["calibration_slope"]
-    assert 0 < slope.low < slope.value < slope.high == np.inf
-
-
-def test_a_prediction_that_is_the_same_for_all_has_no_slope() -> None:
+def test_a_prediction_that_is_the_same_for_all_has_no_skill() -> None:
     truth = np.arange(20) % 2 == 0
     found = fold_bootstrap([Scored(np.arange(20), truth, np.full(20, 0.5), 0.5)], OF_CLASSES, 100)
-    assert np.isnan(found["calibration_slope"].value)
     assert found["average_precision"].value == 0.5
     assert found["brier_skill"].value == 0
+    assert np.isnan([found["brier_skill"].low, found["brier_skill"].high]).all()
 
 
 def test_the_draws_depend_on_the_seed_alone_and_each_holds_both_classes() -> None:
@@ -187,7 +173,7 @@ def test_the_intervals_mostly_hold_the_measures_in_the_population() -> None:
         found = fold_bootstrap([sample(80, np.random.default_rng(run + 1))], OF_CLASSES, 200, seed=run)
         for name, each in found.items():
             held[name] += each.low <= truth[name] <= each.high
-    # Percentile intervals of skewed measures (slope, average precision) are somewhat short in 80 cases.
+    # Percentile intervals of skewed measures (average precision) are somewhat short in 80 cases.
     assert min(held.values()) / 300 > 0.86
     assert 0.9 < np.mean(list(held.values())) / 300 < 0.97
 

@@ -61,7 +61,8 @@ def cohort(
 def analyse(table: pd.DataFrame, people: pd.DataFrame, **changes: Any) -> AnalysisResult:
     # The fastest model, where it does not matter which.
     fast = {"positive": "mutated", "model": "elasticnet_logistic", "repeats": 2}
-    settings = {"name": "test", "outcome": "mutation", **fast, **changes}
+    alone = {"permutations": 0, "explain": False}
+    settings = {"name": "test", "outcome": "mutation", **fast, **alone, **changes}
     return run_analysis(table, people, parse_analysis(settings))
 
 
@@ -229,7 +230,7 @@ def test_of_correlated_features_the_best_alone_is_kept() -> None:
 
 def test_nothing_is_found_in_noise() -> None:
     # 500 features of 40 participants: a selection outside the folds would find an AUC above 0.9 here.
-    found = [analyse(*cohort(features=500, seed=seed), explain=False).metrics["auc"] for seed in range(6)]
+    found = [analyse(*cohort(features=500, seed=seed)).metrics["auc"] for seed in range(6)]
     assert 0.35 < np.mean(found) < 0.65
     assert max(found) < 0.85
 
@@ -258,6 +259,8 @@ def test_the_order_of_rows_and_columns_and_the_number_of_threads_change_nothing(
             "model": "elasticnet_logistic",
             "repeats": 2,
             "covariates": ["age", "sex"],
+            "permutations": 0,
+            "explain": False,
         }
     )
     mixed = table.sample(frac=1, random_state=3)[[*table.columns[:2], *table.columns[:1:-1]]]

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import cohen_kappa_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -30,7 +30,13 @@ from voxelome.modelling.ordinal import (
     quadratic_kappa,
 )
 from voxelome.modelling.resampling import Estimate
-from voxelome.modelling.scores import hand_till
+
+
+def hand_till(target: np.ndarray, probability: np.ndarray) -> float:
+    """Give the AUC of several classes by scikit-learn, which asks for probabilities that sum to 1."""
+    return float(
+        roc_auc_score(target, probability / probability.sum(axis=1, keepdims=True), multi_class="ovo")
+    )
 
 
 def ordered(seed: int, n: int = 150) -> tuple[np.ndarray, np.ndarray]:

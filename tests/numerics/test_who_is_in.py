@@ -34,7 +34,7 @@ def of_sessions(
     table: pd.DataFrame, people: pd.DataFrame, sessions: pd.DataFrame, **changes: object
 ) -> AnalysisResult:
     asked = {"name": "a", "outcome": "mutation", "positive": "mutated", "model": "ridge_logistic"}
-    settings = parse_analysis({**asked, "repeats": 1, "explain": False, **changes})
+    settings = parse_analysis({**asked, "repeats": 1, "explain": False, "permutations": 0, **changes})
     return run_analysis(table, people, settings, sessions=sessions)
 
 
@@ -128,6 +128,7 @@ def locked(effect: float = 2.0, **changes: object) -> tuple[pd.DataFrame, pd.Dat
             "repeats": 1,
             "hold_out": {"site": ["site6", "site7"]},
             "explain": False,
+            "permutations": 0,
             **changes,
         }
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from voxelome.imageio import load_json
-from voxelome.reports.curves import Curve, curves, round_up
-from voxelome.reports.model import AnalysisSummary, Figure
-from voxelome.reports.plots import roc_curve
+from voxelome.interfaces.analysis_figures import MEASURE, figures_of
+from voxelome.reports.model import AnalysisSummary
 from voxelome.step import StepRecord
 
 SHOWN_METRICS = {
@@ -15,16 +15,33 @@ SHOWN_METRICS = {
     "n_features": "features offered",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
+    "accuracy": "accuracy",
+    "accuracy_of_largest_class": "accuracy of always saying the most frequent class",
     "balanced_accuracy": "balanced accuracy",
+    "kappa": "kappa with quadratic weights",
+    "mean_class_error": "mean distance from the true class",
     "average_precision": "average precision",
     "brier": "Brier score",
     "brier_of_prevalence": "Brier score of always saying the prevalence",
+    "brier_of_shares": "Brier score of always saying the shares of the classes",
+    "log_loss": "log loss",
+    "log_loss_of_shares": "log loss of always saying the shares of the classes",
     "rmse": "root mean squared error",
     "rmse_of_mean": "root mean squared error of always saying the mean",
     "mae": "mean absolute error",
     "correlation": "correlation of predicted and true",
     "calibration_slope": "calibration slope (1 is right)",
     "calibration_in_the_large": "calibration in the large (0 is right)",
+    "uno_c": "Uno's concordance",
+    "integrated_brier": "integrated Brier score",
+    "integrated_brier_of_kaplan_meier": "integrated Brier score of Kaplan and Meier's curve",
+}
+HEADLINE = {
+    "binary": "auc",
+    "multiclass": "hand_till",
+    "ordinal": "ordinal_concordance",
+    "survival": "c_index",
+    "continuous": "r2",
 }
 
 
@@ -33,34 +50,24 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
     metrics_path = record.path("metrics")
     assert metrics_path is not None  # every analysis writes its metrics
     metrics = load_json(metrics_path)
-    outcome = str(metrics["outcome"])
-    if metrics["validation"] == "leave_one_group_out":
-        validation = f"nested cross-validation, each of {metrics['folds']} {metrics['groups']} left out once"
-    else:
-        validation = f"nested cross-validation, {metrics['folds']} folds, {metrics['repeats']} times"
+    kind, outcome = metrics["kind"], str(metrics["outcome"])
     common: dict[str, Any] = {
         "name": metrics["name"],
         "outcome": outcome,
         "n": metrics["n"],
-        "validation": validation,
+        "validation": validation_of(metrics),
         "notes": record.warnings,
         "selected_columns": ("feature", "among the foremost in folds (%)"),
         "selected": _selected(record),
-        "metrics": _metrics(metrics),
+        "metrics": measures_of(metrics),
+        "figures": figures_of(metrics),
     }
-    if metrics["kind"] == "survival":
-        found = f"Concordance {metrics['c_index']:.2f}"
-        if metrics["c_index_low"] is not None:
-            found += " (95 % interval {c_index_low:.2f} to {c_index_high:.2f})".format(**metrics)
-        found += f", {metrics['n_events']} events. {metrics['chance']}"
-        sentences = [found, *_beside(metrics), metrics["c_index_method"]]
-        return AnalysisSummary(**common, sentences=sentences, figures=_survival(metrics))
-    if metrics["kind"] != "binary":
-        found = "R2 {r2:.2f} (95 % interval {r2_low:.2f} to {r2_high:.2f}). {chance}".format(**metrics)
-        return AnalysisSummary(**common, sentences=[found, *_beside(metrics), metrics["r2_method"]])
+    found = [] if kind == "binary" else [_headline(metrics)]
+    sentences = [*found, *_more(metrics), *beside(metrics), metrics[f"{HEADLINE[kind]}_method"]]
+    sentences += hold_out_sentences(metrics_path.parent, metrics)
+    if kind != "binary":
+        return AnalysisSummary(**common, sentences=sentences)
     auc, low, high = (float(metrics[key]) for key in ("auc", "auc_low", "auc_high"))
-    plot = roc_curve(metrics["roc"]["fpr"], metrics["roc"]["tpr"], auc, low, high)
-    caption = "Each participant is predicted by models that have not seen it."
     return AnalysisSummary(
         **common,
         n_positive=metrics["n_positive"],
@@ -68,30 +75,66 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
         auc=auc,
         low=low,
         high=high,
-        sentences=[*_beside(metrics), metrics["auc_method"]],
-        figures=[Figure(f"ROC curve of {metrics['name']}", caption, svg=plot), *_figures(metrics)],
+        sentences=sentences,
     )
 
 
-def _metrics(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Rows of the table of measures."""
-    shown = [(name, metrics[key]) for key, name in SHOWN_METRICS.items() if metrics.get(key) is not None]
+def validation_of(metrics: dict[str, Any]) -> str:
+    """How an analysis was validated, in a few words."""
+    if metrics["validation"] == "leave_one_group_out":
+        return f"nested cross-validation, each of {metrics['folds']} {metrics['groups']} left out once"
+    return f"nested cross-validation, {metrics['folds']} folds, {metrics['repeats']} times"
+
+
+def _headline(metrics: dict[str, Any]) -> str:
+    """The measure with its interval, and whether that includes chance."""
+    key = HEADLINE[metrics["kind"]]
+    name = MEASURE[metrics["kind"]]
+    found = f"{name[0].upper()}{name[1:]} {metrics[key]:.2f}"
+    if metrics[f"{key}_low"] is not None:
+        found += f" (95 % interval {metrics[f'{key}_low']:.2f} to {metrics[f'{key}_high']:.2f})"
+    if metrics["kind"] == "survival":
+        found += f", {metrics['n_events']} events"
+    return f"{found}. {metrics['chance']}"
+
+
+def measures_of(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Rows of the table of measures; those that have an interval with it."""
+    shown: list[tuple[str, Any]] = []
+    for key, name in SHOWN_METRICS.items():
+        if (value := metrics.get(key)) is not None:
+            low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
+            known = low is not None and high is not None
+            shown.append((name, f"{value:.2f} ({low:.2f} to {high:.2f})" if known else value))
     size = metrics["sample_size"]
     return [*shown, ("events per candidate feature", size["events_per_variable"])]
 
 
-def _beside(metrics: dict[str, Any]) -> list[str]:
-    """Sentences on what stands beside the model."""
-    measure = {"binary": "AUC", "survival": "concordance"}.get(metrics["kind"], "R2")
+def _more(metrics: dict[str, Any]) -> list[str]:
+    """Sentences that only some kinds of outcome, or some settings, have."""
     sentences = []
-    for other in metrics["alternatives"]:
-        sentence = f"{other['name'].capitalize()} ({other['features']}): {measure} {other['value']:.2f}"
-        if other["p"] is not None:
-            sentence += (
-                "; the model is better by {difference:.2f} (95 % interval {low:.2f} to {high:.2f}, "
-                "p = {p:.2g}, corrected resampled t-test)".format(**other)
-            )
-        sentences.append(sentence + ".")
+    for each in metrics.get("time_dependent_auc", ()):
+        if each["auc"] is not None:
+            interval = "" if each["auc_low"] is None else " (95 % interval {auc_low:.2f} to {auc_high:.2f})"
+            told = f"AUC at time {each['time']:.3g}: {each['auc']:.2f}" + interval.format(**each)
+            sentences.append(told + ".")
+        else:
+            sentences.append(f"AUC at time {each['time']:.3g}: no fold holds out enough to tell.")
+    for each in metrics.get("one_against_rest", ()):
+        told = "{class} against the others: AUC {auc:.2f} (95 % interval {auc_low:.2f} to {auc_high:.2f})"
+        sentences.append(f"{told.format(**each)}, found in {each['sensitivity']:.0%}.")
+    if found := metrics["bootstrap_632"]:
+        sentences.append(
+            "By the .632+ bootstrap ({draws} draws) the AUC is {estimate_632_plus:.2f}; on its own training "
+            "participants the model would show {apparent:.2f}.".format(**found)
+        )
+    return sentences
+
+
+def beside(metrics: dict[str, Any]) -> list[str]:
+    """Sentences on what stands beside the model."""
+    measure = MEASURE[metrics["kind"]]
+    sentences = [alternative_sentence(other, measure) for other in metrics["alternatives"]]
     if permuted := metrics["permutations"]:
         count = len(permuted["null"])
         sentences.append(
@@ -108,67 +151,43 @@ def _beside(metrics: dict[str, Any]) -> list[str]:
     return [*sentences, metrics["sample_size"]["sentence"]]
 
 
-def _survival(metrics: dict[str, Any]) -> list[Figure]:
-    """Survival of participants with high and with low held-out risk."""
-    groups = metrics["risk_groups"]
-    if groups is None:
+def alternative_sentence(other: dict[str, Any], measure: str) -> str:
+    """A simpler model beside that of the analysis."""
+    sentence = f"{other['name'].capitalize()} ({other['features']}): {measure} {other['value']:.2f}"
+    if other["p"] is not None:
+        sentence += (
+            "; the model is better by {difference:.2f} (95 % interval {low:.2f} to {high:.2f}, "
+            "p = {p:.2g}, {test})".format(**other)
+        )
+    return sentence + "."
+
+
+def hold_out_sentences(folder: Path, metrics: dict[str, Any]) -> list[str]:
+    """What the locked hold-out says, or that it is locked."""
+    if not metrics["n_held_out"]:
         return []
-    times = groups["time"]
-    plot = curves(
-        {
-            f"risk above the median of training ({groups['n_high']})": Curve(times, groups["high"]),
-            f"risk below it ({groups['n_low']})": Curve(times, groups["low"]),
-        },
-        f"Survival by risk of {metrics['name']}",
-        ("Time", "Survival"),
-        ((0.0, times[-1]), (0.0, 1.0)),
+    path = folder / "hold_out.json"
+    if not path.is_file():
+        return [
+            f"{metrics['n_held_out']} participants are locked away; voxelome-tools hold-out opens them, once."
+        ]
+    found = load_json(path)
+    opening, key = found["Opening"], HEADLINE[metrics["kind"]]
+    measure = MEASURE[metrics["kind"]]
+    interval = ""
+    if found[f"{key}_low"] is not None:
+        interval = f" (95 % interval {found[f'{key}_low']:.2f} to {found[f'{key}_high']:.2f})"
+    told = (
+        f"In the {found['n']} participants who were locked away: {measure} {found[key]:.2f}{interval}. Opened"
+        f" on {opening['time']}; data {opening['data']}, configuration {opening['configuration']}."
     )
-    caption = (
-        "Each participant's risk is that of models that have not seen it, cut at the median of their "
-        f"training. Log-rank p = {groups['log_rank_p']:.2g}, a description: several models made the groups."
-    )
-    return [Figure(f"Survival by risk of {metrics['name']}", caption, svg=plot)]
-
-
-def _figures(metrics: dict[str, Any]) -> list[Figure]:
-    """Calibration and net benefit of held-out probabilities."""
-    name, calibration, benefit = metrics["name"], metrics["calibration"], metrics["decision_curve"]
-    observed = Curve(
-        calibration["predicted"], calibration["observed"], calibration["low"], calibration["high"]
-    )
-    unit = ((0.0, 1.0), (0.0, 1.0))
-    axes = ("Predicted probability", "Observed share")
-    first = curves(
-        {"held out (95 % interval)": observed}, f"Calibration of {name}", axes, unit, diagonal=True
-    )
-    thresholds = benefit["threshold"]
-    top = round_up(
-        max(value for key in ("model", "treat_all") for value in benefit[key] if value is not None)
-    )
-    second = curves(
-        {
-            "model": Curve(thresholds, benefit["model"]),
-            "all are treated": Curve(thresholds, benefit["treat_all"]),
-            "none is": Curve([0.0, 1.0], [0.0, 0.0]),
-        },
-        f"Net benefit of {name}",
-        ("Probability from which one would treat", "Net benefit"),
-        ((0.0, 1.0), (-top / 2, top)),
-    )
-    return [
-        Figure(
-            f"Calibration of {name}",
-            "Groups of participants with like predictions. On the diagonal, predictions come true as often "
-            "as they say.",
-            svg=first,
-        ),
-        Figure(
-            f"Net benefit of {name}",
-            "Where the model's curve lies above both others, deciding by it does more good than harm "
-            "(Vickers and Elkin 2006).",
-            svg=second,
-        ),
+    before = found["OpenedBefore"]
+    again = [
+        f"They had been opened {before} time(s) before ({opening['again']}): they are no independent test any"
+        " more."
     ]
+    others = [f"There: {alternative_sentence(other, measure)}" for other in found["alternatives"]]
+    return [told, *(again if before else []), *others]
 
 
 def _selected(record: StepRecord, most: int = 15) -> list[tuple[Any, ...]]:

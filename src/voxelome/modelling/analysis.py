@@ -15,6 +15,7 @@ from voxelome.modelling.artifact import load_model, save_model
 from voxelome.modelling.beside import asdict_of, compare, leak_probe, p_of_permutations
 from voxelome.modelling.cohort import Assembled, Repeated
 from voxelome.modelling.crossval import FoldResult, fit_model
+from voxelome.modelling.fold_bootstrap import LEVEL, level_over_folds
 from voxelome.modelling.importance import importance_of
 from voxelome.modelling.insight import Explanation, associations, bootstrap_of, changes, explanation
 from voxelome.modelling.judge import has_pairs, headline, judge, sample_size_of
@@ -131,7 +132,16 @@ def conclude(plan: Plan, tables: Tables, done: Mapping[Task, Arrays]) -> Analysi
     if not has_pairs(cohort.kind, scored):
         problem = f"the groups of {settings.groups} cannot be split into folds with both classes"
         raise DataError(problem, "choose other groups, or fewer outer_folds")
-    metrics = _about(plan) | judge(settings.kind, scored, cohort.target, settings.random_seed, data.classes)
+    repeats = max(split.repeat for split in plan.splits)
+    metrics = _about(plan) | judge(
+        settings.kind,
+        scored,
+        cohort.target,
+        settings.random_seed,
+        data.classes,
+        level=level_over_folds(LEVEL, plan.folds, repeats),
+        group=cohort.group,
+    )
     if plan.times is not None:
         metrics |= judge_curves(cohort, results, plan.times, settings.horizons)
     metrics |= _beside(plan, done, scored)

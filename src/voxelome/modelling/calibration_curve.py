@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from voxelome.errors import DataError
 from voxelome.modelling.calibration import require_probabilities
-from voxelome.modelling.scores import wilson
+from voxelome.modelling.metrics import wilson
 
 # Distances between cases and points of the curve that are worked on at a time.
 _BLOCK = 2**20

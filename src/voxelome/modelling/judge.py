@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,26 +12,26 @@ from voxelome.modelling import problems
 from voxelome.modelling.calibration import recalibration
 from voxelome.modelling.calibration_curve import calibration_groups
 from voxelome.modelling.cox_snell import cox_snell_of_auc
+from voxelome.modelling.fold_bootstrap import LEVEL, fold_bootstrap, widened
+from voxelome.modelling.fold_measures import OF_CLASSES, OF_NUMBERS
 from voxelome.modelling.judge_classes import has_pairs_of_classes, judge_classes, separation
 from voxelome.modelling.judge_survival import concordance, judge_survival
-from voxelome.modelling.metrics import auc_interval, cross_validated_auc, decision_metrics, pairs_of
+from voxelome.modelling.metrics import auc_interval, cross_validated_auc, pairs_of
 from voxelome.modelling.net_benefit import decision_curve
+from voxelome.modelling.resampling import Estimate
 from voxelome.modelling.sample_size import events_per_variable, for_binary, for_continuous
-from voxelome.modelling.scores import average_precision_interval
 from voxelome.modelling.scoring import Scored
 from voxelome.modelling.visits import Cohort
 
-LEVEL = 0.95
 _RESAMPLES = 1000
 AUC_METHOD = (
     "Share of pairs of a positive and a negative participant, held out in one fold, that the fold's model"
     " orders rightly, over all repeats. 95% interval: Newcombe (2006), method 5, with the number of"
-    " participants; it does not include the variation between models trained on other participants."
+    " participants"
 )
 R2_METHOD = (
     "Share of the squared error of the mean in training that the held-out predictions do away with; below 0"
-    " the mean would have been better. 95% interval: bootstrap over participants; it does not include the"
-    " variation between models trained on other participants."
+    " the mean would have been better. 95% interval: bootstrap over participants"
 )
 
 
@@ -57,9 +58,16 @@ def headline(kind: str, scored: list[Scored]) -> float:
 
 
 def judge(
-    kind: str, scored: list[Scored], target: NDArray[Any], seed: int, classes: tuple[str, ...] = ()
+    kind: str,
+    scored: list[Scored],
+    target: NDArray[Any],
+    seed: int,
+    classes: tuple[str, ...] = (),
+    *,
+    level: float = LEVEL,
+    group: NDArray[np.intp] | None = None,
 ) -> dict[str, Any]:
-    """Return the metrics of held-out predictions.
+    """Return the metrics of held-out predictions, with intervals of 95 %.
 
     Parameters
     ----------
@@ -73,27 +81,32 @@ def judge(
         Of the bootstrap.
     classes : tuple of str
         Names of the classes, where there are several.
+    level : float
+        Confidence to ask of intervals for one given model, so that over folds it is 95 %
+        (:func:`voxelome.modelling.fold_bootstrap.level_over_folds`).
+    group : ndarray of int, shape (n_participants,), optional
+        Participants with one number are alike: the bootstrap draws them together.
     """
     if kind == problems.SURVIVAL:
-        return judge_survival(scored, target)
+        return judge_survival(scored, target, level)
     if kind in problems.SEVERAL:
-        return judge_classes(kind, scored, target, classes, seed)
-    return _judge_binary(scored, target, seed) if kind == problems.BINARY else _judge_number(scored, seed)
+        return judge_classes(kind, scored, target, classes, seed, level)
+    if kind == problems.BINARY:
+        return _judge_binary(scored, target, seed, level, group)
+    return _judge_number(scored, seed, level, group)
 
 
-def _judge_binary(scored: list[Scored], truth: NDArray[np.bool_], seed: int) -> dict[str, Any]:
+def _judge_binary(
+    scored: list[Scored],
+    truth: NDArray[np.bool_],
+    seed: int,
+    level: float,
+    group: NDArray[np.intp] | None,
+) -> dict[str, Any]:
     n_positive, n_negative = int(truth.sum()), int((~truth).sum())
     value = headline(problems.BINARY, scored)
-    low, high = auc_interval(value, n_positive, n_negative, LEVEL)
+    low, high = auc_interval(value, n_positive, n_negative, level)
     prevalence = n_positive / len(truth)
-    # All folds of all repeats hold every participant out equally often.
-    positive, probability, decided = (
-        np.concatenate(column)
-        # Where one class is rare no probability may pass 1/2: the cut is the prevalence in training.
-        for column in zip(
-            *((fold.target, fold.prediction, fold.prediction > fold.naive) for fold in scored), strict=True
-        )
-    )
     chance = "includes" if low <= 0.5 <= high else "does not include"
     return {
         "n_positive": n_positive,
@@ -102,32 +115,37 @@ def _judge_binary(scored: list[Scored], truth: NDArray[np.bool_], seed: int) -> 
         "auc_low": low,
         "auc_high": high,
         "auc_level": LEVEL,
-        "auc_method": AUC_METHOD,
-        **decision_metrics(positive, probability, decided),
-        **_calibration(scored, truth, seed),
+        "auc_method": AUC_METHOD + widened(level),
+        **_with_intervals(fold_bootstrap(scored, OF_CLASSES, _RESAMPLES, level, seed, group)),
+        **_calibration(scored, truth, level),
         "brier_of_prevalence": prevalence * (1 - prevalence),
         "chance": f"The interval of the AUC {chance} 0.5, which is chance.",
     }
 
 
-def _calibration(scored: list[Scored], truth: NDArray[np.bool_], seed: int) -> dict[str, Any]:
-    """Return calibration, average precision and net benefit of participants' mean held-out probability."""
+def _with_intervals(found: Mapping[str, Estimate]) -> dict[str, float | None]:
+    """Return each measure and the ends of its interval, as JSON holds them."""
+    every: dict[str, float | None] = {}
+    for name, each in found.items():
+        every |= {
+            name: _finite(each.value),
+            f"{name}_low": _finite(each.low),
+            f"{name}_high": _finite(each.high),
+        }
+    return every
+
+
+def _calibration(scored: list[Scored], truth: NDArray[np.bool_], level: float) -> dict[str, Any]:
+    """Return calibration and net benefit of participants' mean held-out probability."""
     probability = by_participant(scored, len(truth))
     held_out = np.isfinite(probability)
     positive, probability = truth[held_out], probability[held_out]
-    precision = average_precision_interval(np.arange(len(positive)), positive, probability, seed=seed)
-    found = recalibration(positive, probability)
+    found = recalibration(positive, probability, level)
     groups = calibration_groups(positive, probability, groups=min(10, max(2, len(positive) // 20)))
     thresholds = np.round(np.linspace(0.05, 0.95, 19), 2)
     curve = decision_curve(positive, probability, thresholds)
     return {
-        "average_precision": precision.value,
-        "average_precision_low": precision.low,
-        "average_precision_high": precision.high,
-        "calibration_slope": _finite(found.slope.value),
-        "calibration_slope_low": _finite(found.slope.low),
-        "calibration_slope_high": _finite(found.slope.high),
-        "calibration_in_the_large": _finite(found.in_the_large.value),
+        **_with_intervals({"calibration_slope": found.slope, "calibration_in_the_large": found.in_the_large}),
         "calibration": {
             "predicted": _listed(groups.predicted),
             "observed": _listed(groups.observed),
@@ -200,33 +218,24 @@ def _listed(values: NDArray[np.float64]) -> list[float | None]:
     return [_finite(float(value)) for value in values]
 
 
-def _judge_number(scored: list[Scored], seed: int) -> dict[str, Any]:
-    error, spread = _squares(scored)
-    value = float(1 - error.sum() / spread.sum())
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(len(error), size=(_RESAMPLES, len(error)))
-    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    low, high = np.percentile(1 - error[picks].sum(axis=1) / spread[picks].sum(axis=1), tails)
-    rmse = np.sqrt(np.percentile(error[picks].mean(axis=1), tails))
-    truth, found = (
+def _judge_number(
+    scored: list[Scored], seed: int, level: float, group: NDArray[np.intp] | None
+) -> dict[str, Any]:
+    found = fold_bootstrap(scored, OF_NUMBERS, _RESAMPLES, level, seed, group)
+    _, spread = _squares(scored)
+    truth, predicted = (
         np.concatenate(parts)
         for parts in zip(*((fold.target, fold.prediction) for fold in scored), strict=True)
     )
-    varies = np.ptp(found) > 0
-    includes = "includes" if low <= 0 <= high else "does not include"
+    varies = np.ptp(predicted) > 0
+    includes = "includes" if found["r2"].low <= 0 <= found["r2"].high else "does not include"
     return {
-        "r2": value,
-        "r2_low": float(low),
-        "r2_high": float(high),
+        **_with_intervals(found),
         "r2_level": LEVEL,
-        "r2_method": R2_METHOD,
-        "rmse": float(np.sqrt(error.mean())),
-        "rmse_low": float(rmse[0]),
-        "rmse_high": float(rmse[1]),
+        "r2_method": R2_METHOD + widened(level),
         "rmse_of_mean": float(np.sqrt(spread.mean())),
-        "mae": float(np.mean(np.abs(truth - found))),
-        "correlation": float(np.corrcoef(truth, found)[0, 1]) if varies else None,
-        "calibration_slope": float(np.polyfit(found, truth, 1)[0]) if varies else None,
+        "correlation": float(np.corrcoef(truth, predicted)[0, 1]) if varies else None,
+        "calibration_slope": float(np.polyfit(predicted, truth, 1)[0]) if varies else None,
         "chance": f"The interval of R2 {includes} 0, which the mean of the others reaches.",
     }
 

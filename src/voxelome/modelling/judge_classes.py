@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from voxelome.modelling import problems
 from voxelome.modelling.calibration_curve import calibration_groups
-from voxelome.modelling.metrics import auc_interval, cross_validated_auc
+from voxelome.modelling.fold_bootstrap import LEVEL, widened
+from voxelome.modelling.metrics import auc_interval, cross_validated_auc, wilson
 from voxelome.modelling.ordinal import (
     cross_validated_multiclass_auc,
     cross_validated_ordinal,
@@ -18,24 +19,24 @@ from voxelome.modelling.ordinal import (
     quadratic_kappa,
 )
 from voxelome.modelling.resampling import Estimate
-from voxelome.modelling.scores import wilson
 from voxelome.modelling.scoring import Scored, mean_of
 
-LEVEL = 0.95
 _RESAMPLES = 1000
 HAND_TILL_METHOD = (
     "Hand and Till's M: for each two classes the share of pairs of participants, held out in one fold, that"
     " the fold's model orders rightly, then the mean over the pairs of classes. 95% interval: bootstrap over"
-    " participants; it does not include the variation between models trained on other participants."
+    " participants"
 )
 ORDINAL_METHOD = (
     "Share of pairs of participants of different classes, held out in one fold, of whom the one of the higher"
     " class has the higher expected class by the fold's model, over all repeats. 95% interval: jackknife over"
-    " participants; it does not include the variation between models trained on other participants."
+    " participants"
 )
 
 
-def separation(kind: str, scored: list[Scored], resamples: int = 0, seed: int = 0) -> Estimate:
+def separation(
+    kind: str, scored: list[Scored], resamples: int = 0, seed: int = 0, level: float = LEVEL
+) -> Estimate:
     """Return Hand and Till's AUC, or the concordance with the order, over pairs held out together.
 
     Parameters
@@ -46,13 +47,15 @@ def separation(kind: str, scored: list[Scored], resamples: int = 0, seed: int = 
         Every fold of every repeat.
     resamples, seed : int
         Of the bootstrap; without draws the AUC has no interval.
+    level : float
+        Confidence.
     """
     if kind == problems.ORDINAL:
         return cross_validated_ordinal(
-            [(fold.who, fold.target, expected_class(fold.prediction)) for fold in scored], LEVEL
+            [(fold.who, fold.target, expected_class(fold.prediction)) for fold in scored], level
         )
     folds = [(fold.who, fold.target, fold.prediction) for fold in scored]
-    return cross_validated_multiclass_auc(folds, resamples, LEVEL, seed)
+    return cross_validated_multiclass_auc(folds, resamples, level, seed)
 
 
 def has_pairs_of_classes(scored: list[Scored], kind: str) -> bool:
@@ -65,7 +68,12 @@ def has_pairs_of_classes(scored: list[Scored], kind: str) -> bool:
 
 
 def judge_classes(
-    kind: str, scored: list[Scored], target: NDArray[np.intp], classes: tuple[str, ...], seed: int
+    kind: str,
+    scored: list[Scored],
+    target: NDArray[np.intp],
+    classes: tuple[str, ...],
+    seed: int,
+    level: float = LEVEL,
 ) -> dict[str, Any]:
     """Return the metrics of held-out probabilities of several classes.
 
@@ -81,8 +89,10 @@ def judge_classes(
         Their names.
     seed : int
         Of the bootstrap.
+    level : float
+        As of :func:`voxelome.modelling.judge.judge`.
     """
-    found = separation(kind, scored, _RESAMPLES, seed)
+    found = separation(kind, scored, _RESAMPLES, seed, level)
     name, method = ("hand_till", HAND_TILL_METHOD)
     if kind == problems.ORDINAL:
         name, method = "ordinal_concordance", ORDINAL_METHOD
@@ -106,7 +116,7 @@ def judge_classes(
         f"{name}_low": found.low,
         f"{name}_high": found.high,
         f"{name}_level": LEVEL,
-        f"{name}_method": method,
+        f"{name}_method": method + widened(level),
         "accuracy": float(np.mean(decided == truth)),
         "accuracy_of_largest_class": float(np.mean(shares.argmax(axis=1) == truth)),
         "balanced_accuracy": float(
@@ -118,13 +128,13 @@ def judge_classes(
         "brier_of_shares": _brier(truth, shares),
         "confusion": _confusion(truth, decided, len(classes)),
         "one_against_rest": [
-            {"class": label, **_one_class(scored, target, target[seen], mean, number)}
+            {"class": label, **_one_class(scored, target, target[seen], mean, number, level)}
             for number, label in enumerate(classes)
         ],
         "chance": f"The interval {chance} 0.5, which is chance.",
     }
     if kind == problems.ORDINAL:
-        kappa = quadratic_kappa(who, truth, decided, _RESAMPLES, LEVEL, seed)
+        kappa = quadratic_kappa(who, truth, decided, _RESAMPLES, level, seed)
         shown |= {
             "kappa": _finite(kappa.value),
             "kappa_low": _finite(kappa.low),
@@ -154,13 +164,14 @@ def _one_class(
     seen: NDArray[np.intp],
     mean: NDArray[np.float64],
     number: int,
+    level: float,
 ) -> dict[str, Any]:
     """Return how well a class is told from the others: AUC, sensitivity, and calibration."""
     value = cross_validated_auc([(fold.target == number, fold.prediction[:, number]) for fold in scored])
     count = int(np.sum(target == number))
-    low, high = auc_interval(value, count, len(target) - count, LEVEL)
+    low, high = auc_interval(value, count, len(target) - count, level)
     own = seen == number
-    found = wilson(int(np.sum(mean[own].argmax(axis=1) == number)), int(np.sum(own)), LEVEL)
+    found = wilson(int(np.sum(mean[own].argmax(axis=1) == number)), int(np.sum(own)), level)
     groups = calibration_groups(own, mean[:, number], groups=min(10, max(2, len(seen) // 20)))
     return {
         "auc": value,

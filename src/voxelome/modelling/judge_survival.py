@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from voxelome.errors import DataError
 from voxelome.modelling.comparison import corrected_t_test
 from voxelome.modelling.crossval import FoldResult
+from voxelome.modelling.fold_bootstrap import LEVEL, widened
 from voxelome.modelling.resampling import Estimate
 from voxelome.modelling.scoring import Scored, mean_of
 from voxelome.modelling.survival_brier import brier_score
@@ -22,21 +23,19 @@ from voxelome.modelling.survival_metrics import (
 )
 from voxelome.modelling.visits import Cohort
 
-LEVEL = 0.95
 C_METHOD = (
     "Harrell's C: share of pairs of participants, held out in one fold, of whom the one with the event has"
-    " the higher risk by the fold's model, over all repeats. 95% interval: jackknife over participants; it"
-    " does not include the variation between models trained on other participants."
+    " the higher risk by the fold's model, over all repeats. 95% interval: jackknife over participants"
 )
 _POINTS = 100
 
 
-def concordance(scored: list[Scored]) -> Estimate:
+def concordance(scored: list[Scored], level: float = LEVEL) -> Estimate:
     """Return Harrell's C over pairs held out together, with its interval."""
-    return cross_validated_concordance([(fold.who, fold.target, fold.prediction) for fold in scored], LEVEL)
+    return cross_validated_concordance([(fold.who, fold.target, fold.prediction) for fold in scored], level)
 
 
-def judge_survival(scored: list[Scored], target: NDArray[Any]) -> dict[str, Any]:
+def judge_survival(scored: list[Scored], target: NDArray[Any], level: float = LEVEL) -> dict[str, Any]:
     """Return the metrics of held-out risks.
 
     Parameters
@@ -45,8 +44,10 @@ def judge_survival(scored: list[Scored], target: NDArray[Any]) -> dict[str, Any]
         Every fold of every repeat; `naive` is the median risk in training.
     target : structured ndarray, shape (n_participants,)
         Events and times.
+    level : float
+        As of :func:`voxelome.modelling.judge.judge`.
     """
-    found = concordance(scored)
+    found = concordance(scored, level)
     known = bool(np.isfinite([found.low, found.high]).all())
     includes = "includes" if not known or found.low <= 0.5 <= found.high else "does not include"
     return {
@@ -55,7 +56,7 @@ def judge_survival(scored: list[Scored], target: NDArray[Any]) -> dict[str, Any]
         "c_index_low": found.low if known else None,
         "c_index_high": found.high if known else None,
         "c_index_level": LEVEL,
-        "c_index_method": C_METHOD,
+        "c_index_method": C_METHOD + widened(level),
         **_groups(scored, target),
         "chance": f"The interval of the concordance {includes} 0.5, which is chance.",
     }

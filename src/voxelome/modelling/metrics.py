@@ -11,6 +11,9 @@ from scipy.optimize import brentq
 from scipy.stats import norm, rankdata
 from sklearn.metrics import roc_curve
 
+from voxelome.errors import DataError
+from voxelome.modelling.resampling import Estimate
+
 Fold = tuple[NDArray[np.bool_], NDArray[np.float64]]
 
 
@@ -115,24 +118,20 @@ def _limits(fpr: Any, tpr: Any, grid: Any) -> Any:
     return np.stack([np.where(exact, before[at], between), np.where(exact, after[at], between)])
 
 
-def decision_metrics(
-    positive: NDArray[np.bool_], probability: NDArray[np.float64], decided: NDArray[np.bool_]
-) -> dict[str, float]:
-    """Return sensitivity, specificity, balanced accuracy and Brier score of held-out predictions.
+def wilson(successes: int, trials: int, level: float = 0.95) -> Estimate:
+    """Return a proportion with Wilson's score interval; all is NaN where there are no trials.
 
-    Parameters
+    References
     ----------
-    positive : ndarray of bool, shape (n,)
-        True class; both must occur.
-    probability : ndarray, shape (n,)
-        Probability of the positive class.
-    decided : ndarray of bool, shape (n,)
-        Whether the case was called positive.
+    Wilson (1927), Journal of the American Statistical Association 22:209-212.
     """
-    sensitivity, specificity = float(decided[positive].mean()), float((~decided[~positive]).mean())
-    return {
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "balanced_accuracy": (sensitivity + specificity) / 2,
-        "brier": float(np.mean((probability - positive) ** 2)),
-    }
+    if not 0 <= successes <= trials:
+        raise DataError(f"{successes} successes in {trials} trials", "give no more successes than trials")
+    if trials == 0:
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    z, share = float(norm.ppf((1 + level) / 2)), successes / trials
+    centre = share + z**2 / (2 * trials)
+    reach = z * float(np.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2))
+    low, high = ((centre + side * reach) / (1 + z**2 / trials) for side in (-1, 1))
+    # At 0 and 1 the bound is the share itself, but for rounding.
+    return Estimate(share, low if successes else 0.0, high if successes < trials else 1.0)

@@ -132,7 +132,7 @@ class AnalysisSettings:
     bootstrap: int = 0
     horizons: tuple[float, ...] = ()
     explain: bool = True
-    permutations: int = 0
+    permutations: int = 20
     jobs: int = 1
     random_seed: int = 0
 
