@@ -96,7 +96,9 @@ def test_the_report_shows_every_measure_of_an_analysis(fitted):
     summary = summarise_analysis(StepRecord.load(folder / "model-mutation.json"))
     metrics = json.loads((folder / "mutation" / "metrics.json").read_text())
     shown = dict(summary.metrics)
-    assert shown["sensitivity"] == metrics["sensitivity"]
+    assert shown["sensitivity"].startswith(
+        f"{metrics['sensitivity']:.2f} ({metrics['sensitivity_low']:.2f} to"
+    )
     assert shown["calibration slope (1 is right)"].startswith(f"{metrics['calibration_slope']:.2f} (")
     assert shown["events per candidate feature"] == metrics["sample_size"]["events_per_variable"]
     assert [figure.title for figure in summary.figures] == [

@@ -7,7 +7,7 @@ import pytest
 from voxelome.bids.inventory import BidsFile, SubjectInventory
 from voxelome.bids.names import bids_name, contrast_label, split_label, unit_entities, unit_name
 from voxelome.bids.plan import load_plan
-from voxelome.bids.targets import group_targets, participant_targets, unit_records
+from voxelome.bids.targets import fold_records, group_targets, participant_targets, unit_records
 
 ROOT, MASKS = Path("/raw"), Path("/masks")
 
@@ -197,6 +197,8 @@ def test_targets_are_those_of_the_stages_asked_for():
     assert participant_targets(units, ["preprocess"], out) == ["steps/sub-01/preprocess.json"]
     assert participant_targets(units, ["report"], out) == ["/out/sub-01.html"]
     assert group_targets(["a"], ["model"], out) == ["steps/group/features.json", "steps/group/model-a.json"]
+    assert fold_records("a", {"jobs": 2}) == ["steps/group/folds-a-1.json", "steps/group/folds-a-2.json"]
+    assert fold_records("a", {}) == []
 
 
 def test_names_keep_the_order_of_the_bids_schema():

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from voxelome.provenance import sessions_digest
+
 ROOT = Path(__file__).resolve().parents[2]
 DIGESTS = """
 from voxelome.provenance import code_digest
@@ -73,3 +75,15 @@ def test_a_comment_among_the_pins_does_not_count(copy: Path):
     path = copy / "envs" / "qsm.txt"
     path.write_text("# another comment\n" + path.read_text())
     assert digests(copy) == before
+
+
+def test_the_digest_of_sessions_changes_with_their_content_and_not_with_their_times(tmp_path: Path) -> None:
+    assert sessions_digest(tmp_path) == ""
+    path = tmp_path / "sub-01" / "sub-01_sessions.tsv"
+    path.parent.mkdir()
+    path.write_text("session_id\tage\nses-1\t60\n")
+    first = sessions_digest(tmp_path)
+    path.touch()
+    assert sessions_digest(tmp_path) == first
+    path.write_text("session_id\tage\nses-1\t61\n")
+    assert sessions_digest(tmp_path) != first

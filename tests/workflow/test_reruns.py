@@ -162,3 +162,11 @@ def test_the_group_keeps_the_settings_of_the_participant_level(study: Study, tmp
     settings.write_text("radiomics: {minimum_voxels: 20}\n")
     assert study.call("participant", "--config-file", str(settings)).returncode == 0
     assert study.planned("group") == GROUP
+
+
+def test_folds_of_an_analysis_are_dealt_out_among_as_many_jobs_as_asked_for(study: Study, tmp_path: Path):
+    settings = tmp_path / "study.yaml"
+    settings.write_text("analyses: [{name: alone, outcome: sex}, {name: shared, outcome: sex, jobs: 3}]\n")
+    folds = {f"shared fold ({part})" for part in (1, 2, 3)}
+    planned = study.planned("group", "--config-file", str(settings))
+    assert planned == {"alone model", "shared model", "group report", *folds}

@@ -22,6 +22,7 @@ ORDER = (
     "segment",
     "radiomics",
     "features",
+    "fold",
     "model",
     "report_subject",
     "report_group",

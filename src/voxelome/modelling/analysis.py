@@ -15,9 +15,10 @@ from voxelome.modelling.artifact import load_model, save_model
 from voxelome.modelling.beside import asdict_of, compare, leak_probe, p_of_permutations
 from voxelome.modelling.cohort import Assembled, Repeated
 from voxelome.modelling.crossval import FoldResult, fit_model
+from voxelome.modelling.explanation import Explanation, explanation
 from voxelome.modelling.fold_bootstrap import LEVEL, level_over_folds
 from voxelome.modelling.importance import importance_of
-from voxelome.modelling.insight import Explanation, associations, bootstrap_of, changes, explanation
+from voxelome.modelling.insight import associations, bootstrap_of, changes
 from voxelome.modelling.judge import has_pairs, headline, judge, sample_size_of
 from voxelome.modelling.judge_survival import judge_curves
 from voxelome.modelling.metrics import mean_roc
@@ -154,7 +155,7 @@ def conclude(plan: Plan, tables: Tables, done: Mapping[Task, Arrays]) -> Analysi
         _roc(cohort.kind, scored),
         [*data.notes, *_suspicions(data)],
         data.sites,
-        explanation(plan, results, scored, model),
+        explanation(plan, results, model),
         associations(data),
         changes(data, tables, settings),
     )

@@ -1,10 +1,8 @@
-"""What an analysis says of its features beside the prediction: explanation, single features, changes."""
+"""What an analysis says beside the prediction: single features, changes between visits, the bootstrap."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -12,37 +10,13 @@ from numpy.typing import NDArray
 
 from voxelome.modelling import problems
 from voxelome.modelling.cohort import Assembled, visit_time
-from voxelome.modelling.crossval import FoldResult, fit_model
-from voxelome.modelling.folds import Split
+from voxelome.modelling.crossval import fit_model
 from voxelome.modelling.mixed import mixed_models, visit_design
 from voxelome.modelling.optimism import bootstrap_632_auc
 from voxelome.modelling.people import Tables
-from voxelome.modelling.plan import Plan
-from voxelome.modelling.scoring import Scored
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.univariate import univariate_table
 from voxelome.modelling.visits import Cohort
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What a model makes of clusters of features."""
-
-    clusters: pd.DataFrame
-    contributions: pd.DataFrame
-    summary: dict[str, Any]
-
-
-def look_into(
-    cohort: Cohort, model: Any, split: Split, clusters: NDArray[np.intp], seed: int
-) -> Mapping[str, NDArray[Any]]:
-    return {}
-
-
-def explanation(
-    plan: Plan, results: list[FoldResult], scored: list[Scored], model: Any
-) -> Explanation | None:
-    return None
 
 
 def associations(data: Assembled) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from voxelome.errors import DataError
 from voxelome.modelling import problems
 from voxelome.modelling.beside import Simpler, simpler_models
+from voxelome.modelling.clusters import Clusters, correlation_clusters
 from voxelome.modelling.cohort import Assembled, Repeated, assemble
 from voxelome.modelling.folds import LEAVE_OUT, Split, compares_within, outer_splits, part_of
 from voxelome.modelling.people import Tables
@@ -36,8 +37,8 @@ class Plan:
         Models that stand beside.
     times : ndarray, optional
         Times at which survival is told.
-    clusters : ndarray of int, shape (n_features,), optional
-        Cluster of each feature, where the model is explained. Clustering has not seen the outcome.
+    clusters : Clusters, optional
+        Of the features, where the model is explained. Clustering has not seen the outcome.
     """
 
     data: Assembled
@@ -46,7 +47,7 @@ class Plan:
     splits: list[Split]
     simpler: list[Simpler]
     times: NDArray[np.float64] | None
-    clusters: NDArray[np.intp] | None
+    clusters: Clusters | None
 
 
 def plan_analysis(
@@ -85,7 +86,7 @@ def plan_analysis(
     simpler = simpler_models(cohort, data.features, settings)
     survival = cohort.kind == problems.SURVIVAL
     times = grid_of_times(cohort.target) if survival else None
-    clusters = None
+    clusters = correlation_clusters(cohort.values[:, : cohort.features]) if settings.explain else None
     return Plan(data, settings, folds, splits, simpler, times, clusters)
 
 

@@ -10,9 +10,9 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from voxelome.modelling.crossval import FoldResult, fit_fold, validate
+from voxelome.modelling.explanation import look_into
 from voxelome.modelling.folds import Split
 from voxelome.modelling.importance import Importance
-from voxelome.modelling.insight import look_into
 from voxelome.modelling.judge import has_pairs, headline
 from voxelome.modelling.plan import Plan, shuffled, thinned
 from voxelome.modelling.scoring import score_fold

@@ -117,7 +117,9 @@ def flow_diagram(steps: Sequence[Mapping[str, Any]], title: str = "Flow of parti
             y = _split(main, y + _ARROW, ends, boxes, lines)
     width = max((box.x + box.width for box in boxes), default=_MAIN) + _EDGE
     height = max((box.y + box.height for box in boxes), default=0) + _EDGE
-    return page(width, height, f"{title}: {_told(steps)}", [*lines, *(p for box in boxes for p in box.draw())])
+    return page(
+        width, height, f"{title}: {_told(steps)}", [*lines, *(p for box in boxes for p in box.draw())]
+    )
 
 
 def _split(
@@ -125,7 +127,7 @@ def _split(
 ) -> float:
     """Add the boxes into which the last one splits; return where they end."""
     if len(ends) > _MOST_ENDS:
-        listed = [line for end in ends for line in _wrapped(f"{end['n']:,} {end['label']}", _MAIN)]
+        listed = [line for end in ends for line in _wrapped(f"n = {end['n']:,}: {end['label']}", _MAIN)]
         boxes.append(_Box(main.x, y, main.width, listed))
         lines.append(_line((main.middle, main.y + main.height), (main.middle, y)))
         return y + boxes[-1].height
@@ -170,7 +172,11 @@ def _stem(x: float, top: float, bottom: float) -> str:
 def _line(start: tuple[float, float], end: tuple[float, float]) -> str:
     """Return an arrow to the right or downwards."""
     (x0, y0), (x1, y1) = start, end
-    head = f"{x1 - 7:g},{y1 - 4:g} {x1 - 7:g},{y1 + 4:g}" if y0 == y1 else f"{x1 - 4:g},{y1 - 7:g} {x1 + 4:g},{y1 - 7:g}"
+    head = (
+        f"{x1 - 7:g},{y1 - 4:g} {x1 - 7:g},{y1 + 4:g}"
+        if y0 == y1
+        else f"{x1 - 4:g},{y1 - 7:g} {x1 + 4:g},{y1 - 7:g}"
+    )
     return (
         f'<path d="M{x0:g} {y0:g}L{x1:g} {y1:g}" stroke="currentColor" stroke-opacity=".6"/>'
         f'<polygon points="{x1:g},{y1:g} {head}" fill-opacity=".75"/>'
