@@ -12,6 +12,7 @@ from voxelome.bids.inventory import load_inventory
 from voxelome.bids.plan import load_plan
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
+    analysis_pages,
     describe_visits,
     fold_records,
     group_targets,

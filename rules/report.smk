@@ -30,6 +30,7 @@ rule report_group:
         cohort="steps/group/cohort.txt",
     output:
         report=OUT_DIR / "group.html",
+        analyses=analysis_pages(ANALYSES, WANTED, OUT_DIR),
     log:
         "logs/group/report.log",
     benchmark:
@@ -45,6 +46,11 @@ rule report_group:
         code=CODE["report"],
         dataset=DATASET_NAME,
         left_out=json.dumps(config["left_out"], sort_keys=True),
+        processing=json.dumps(
+            {stage: config[stage] for stage in ("preprocess", "register")},
+            sort_keys=True,
+        ),
     shell:
         "report_group.py --dataset {params.dataset:q} --cohort {input.cohort} --steps-dir steps"
-        " --models {input.models} --left-out {params.left_out:q} --report {output.report:q} > {log} 2>&1"
+        " --models {input.models} --left-out {params.left_out:q} --processing {params.processing:q}"
+        " --report {output.report:q} > {log} 2>&1"

@@ -54,6 +54,7 @@ def write_group_report(study: Study, failures: Sequence[Failure]) -> list[str]:
             "models": [str(path) for path in paths if path.is_file()],
             "left-out": [json.dumps(study.config["left_out"])],
             "failures": [_rows(failures)],
+            "processing": [json.dumps({stage: study.config[stage] for stage in ("preprocess", "register")})],
             "report": [str(study.out_dir / "group.html")],
         },
     )

@@ -96,6 +96,11 @@ def fold_records(name: str, analysis: Mapping[str, Any]) -> list[str]:
     return [f"steps/group/folds-{name}-{part}.json" for part in range(1, jobs + 1)] if jobs > 1 else []
 
 
+def analysis_pages(analyses: Iterable[str], stages: Sequence[str], out_dir: Path) -> list[str]:
+    """Pages of the analyses, which are written with the group's report."""
+    return [str(out_dir / "group" / name / "report.html") for name in analyses if "model" in stages]
+
+
 def group_targets(analyses: Iterable[str], stages: Sequence[str], out_dir: Path) -> list[str]:
     """Files that the group level makes."""
     reports = [str(out_dir / "group.html")] if "report" in stages else []

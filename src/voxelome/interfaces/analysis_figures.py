@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from typing import Any
 
 from voxelome.reports.curves import Curve, curves, round_up
+from voxelome.reports.forest import Interval, forest, swarm
 from voxelome.reports.matrix import shares
 from voxelome.reports.model import Figure
 from voxelome.reports.plots import roc_curve
@@ -125,3 +127,62 @@ def _learning(metrics: dict[str, Any]) -> list[Figure]:
     plot = curves({"held out": Curve(number, values)}, title, ("Participants in training", measure), limits)
     caption = "Where it still rises at its end, more participants would make a better model."
     return [Figure(title, caption, svg=plot)]
+
+
+def explanation_figures(metrics: dict[str, Any], contributions: list[dict[str, Any]]) -> list[Figure]:
+    """Return what the model goes by: importance of clusters, contributions to predictions, dependences."""
+    found = metrics.get("explanation")
+    if not found:
+        return []
+    name, measure = metrics["name"], MEASURE[metrics["kind"]]
+    known = [each for each in found["foremost"] if each["importance"] is not None]
+    figures = []
+    if known:
+        rows = {
+            each["representative"]: Interval(each["importance"], each["low"], each["high"]) for each in known
+        }
+        title = f"What {name} loses without a cluster of features"
+        caption = (
+            "The cluster's features are dealt out anew among participants held out. Intervals: corrected"
+            " resampled t-test over folds. A cluster whose interval holds 0 may play no part."
+        )
+        figures.append(Figure(title, caption, svg=forest(rows, title, f"{measure} lost")))
+    if contributions:
+        figures.append(_contributions(name, contributions, [each["cluster"] for each in known]))
+    return [*figures, *(_dependence(name, each) for each in found["dependence"])]
+
+
+def _contributions(name: str, rows: list[dict[str, Any]], clusters: list[int]) -> Figure:
+    """What clusters add to the prediction of participants held out."""
+    shown: dict[str, list[tuple[float, float | None]]] = {}
+    for cluster in [*clusters, 0]:
+        own = [row for row in rows if row["cluster"] == cluster]
+        values = sorted(row["value"] for row in own if row["value"] == row["value"])
+        for row in own:
+            share = bisect(values, row["value"]) / len(values) if row["value"] == row["value"] else None
+            shown.setdefault(row["representative"], []).append((row["contribution"], share))
+    title = f"Contributions to the predictions of {name}"
+    caption = (
+        "Shapley values: what a cluster of features adds to the prediction of a participant, by a model that"
+        " has not seen it, for up to 20 participants a fold and the ten foremost clusters of the fold."
+        " Colour: rank of the feature that names the cluster."
+    )
+    return Figure(title, caption, svg=swarm(shown, title, "Added to the prediction"))
+
+
+def _dependence(name: str, found: dict[str, Any]) -> Figure:
+    """Mean prediction against one feature."""
+    title = f"Dependence of {name} on {found['feature']}"
+    grid, edges = found["grid"], [*found["low"], *found["high"], *found["mean"]]
+    margin = 0.1 * (max(edges) - min(edges)) or 0.1
+    given = {
+        "mean": Curve(grid, found["mean"]),
+        "upper quartile of single participants": Curve(grid, found["high"]),
+        "lower quartile": Curve(grid, found["low"]),
+    }
+    limits = (
+        (grid[0], grid[-1] if grid[-1] > grid[0] else grid[0] + 1),
+        (min(edges) - margin, max(edges) + margin),
+    )
+    caption = "Prediction of the final model where this feature alone is changed, the others as they are."
+    return Figure(title, caption, svg=curves(given, title, ("Value of the feature", "Prediction"), limits))

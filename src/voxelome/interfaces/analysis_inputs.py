@@ -27,11 +27,12 @@ class AnalysisInputs(StepInputs):
 
 
 class Planned(NamedTuple):
-    """An analysis with its tables, and the settings that its features were made with."""
+    """An analysis with its tables, and the settings and programs that its features were made with."""
 
     plan: Any
     tables: Any
     made_with: dict[str, Any]
+    software: dict[str, Any]
 
 
 def plan_of(spec: Any) -> Planned:
@@ -54,7 +55,8 @@ def plan_of(spec: Any) -> Planned:
     settings = parse_analysis(json.loads(spec.analysis))
     repeated = _repeated(spec) if settings.minimum_reliability else None
     plan = plan_analysis(features, tables, settings, repeated)
-    return Planned(plan, tables, load_json(table.with_suffix(".json")).get("Settings", {}))
+    about = load_json(table.with_suffix(".json"))
+    return Planned(plan, tables, about.get("Settings", {}), about.get("Software", {}))
 
 
 def read_tables(participants: Path) -> Any:

@@ -52,6 +52,7 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
     metrics = load_json(metrics_path)
     kind, outcome = metrics["kind"], str(metrics["outcome"])
     common: dict[str, Any] = {
+        "href": f"group/{metrics['name']}/report.html",
         "name": metrics["name"],
         "outcome": outcome,
         "n": metrics["n"],
@@ -63,8 +64,7 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
         "figures": figures_of(metrics),
     }
     found = [] if kind == "binary" else [_headline(metrics)]
-    sentences = [*found, *_more(metrics), *beside(metrics), metrics[f"{HEADLINE[kind]}_method"]]
-    sentences += hold_out_sentences(metrics_path.parent, metrics)
+    sentences = [*found, *sentences_of(metrics), *hold_out_sentences(metrics_path.parent, metrics)]
     if kind != "binary":
         return AnalysisSummary(**common, sentences=sentences)
     auc, low, high = (float(metrics[key]) for key in ("auc", "auc_low", "auc_high"))
@@ -77,6 +77,11 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
         high=high,
         sentences=sentences,
     )
+
+
+def sentences_of(metrics: dict[str, Any]) -> list[str]:
+    """Further results in plain words, and how the measure was made."""
+    return [*_more(metrics), *beside(metrics), metrics[f"{HEADLINE[metrics['kind']]}_method"]]
 
 
 def validation_of(metrics: dict[str, Any]) -> str:

@@ -93,6 +93,7 @@ def _dictionary(paths: list[Path]) -> dict[str, Any]:
     filters: dict[str, Any] = {}
     features: dict[str, dict[str, Any]] = {}
     settings: dict[str, Any] = {}
+    software: dict[str, Any] = {}
     first: dict[str, Path] = {}
     for path in paths:
         about = load_json(sidecar_path(path))
@@ -102,6 +103,7 @@ def _dictionary(paths: list[Path]) -> dict[str, Any]:
             raise InputError(path, problem, "measure all visits with one configuration")
         settings[kind] = about["Settings"]
         first.setdefault(kind, path)
+        software |= about.get("Software", {})
         filters |= about.get("Filters", {})
         for feature_class, found in about["Features"].items():
             features.setdefault(feature_class, {}).update(found)
@@ -109,6 +111,7 @@ def _dictionary(paths: list[Path]) -> dict[str, Any]:
         "Description": "One row a participant and visit; features-long.* hold one value a row",
         "Columns": "<image>__<roi>__<filter>__<class>__<feature>",
         "Settings": settings,
+        "Software": software,
         "Filters": filters,
         "Features": features,
     }

@@ -10,7 +10,7 @@ from nipype.interfaces.base import Directory, File, SimpleInterface, isdefined, 
 
 from voxelome.errors import blame
 from voxelome.imageio import replacing, save_json
-from voxelome.interfaces.analysis_inputs import AnalysisInputs, plan_of
+from voxelome.interfaces.analysis_inputs import AnalysisInputs, Planned, plan_of
 from voxelome.interfaces.base import StepOutputs
 from voxelome.interfaces.fold import load_done
 from voxelome.step import StepRecord, recording, use_threads
@@ -38,18 +38,19 @@ class FitModel(SimpleInterface):
         with recording("model", spec.unit, spec.record) as record:
             wanted = json.loads(spec.analysis)
             with blame(f"analysis {wanted.get('name', '')}"):
-                plan, tables, made_with = plan_of(spec)
+                planned = plan_of(spec)
+                plan, tables = planned.plan, planned.tables
                 tasks = tasks_of(plan)
                 records = spec.folds if isdefined(spec.folds) else []
                 parts = [StepRecord.load(path).path("folds") for path in records]
                 done = load_done([path for path in parts if path is not None], tasks)
                 done |= work(plan, [task for task in tasks if task not in done], spec.num_threads)
                 result = conclude(plan, tables, done)
-            self._save(result, plan.settings, record, made_with)
+            self._save(result, planned, record)
         self._results["record"] = spec.record
         return runtime
 
-    def _save(self, result: Any, settings: Any, record: StepRecord, made_with: dict[str, Any]) -> None:
+    def _save(self, result: Any, planned: Planned, record: StepRecord) -> None:
         from voxelome.modelling.analysis import save_model
         from voxelome.modelling.apply import describe_model
 
@@ -78,7 +79,9 @@ class FitModel(SimpleInterface):
             content["explanation"] = result.explanation.summary
         save_json(out / "metrics.json", content)
         save_model(out / "model.skops", result.model)
-        save_json(out / "model.json", describe_model(settings, result, made_with))
+        settings = planned.plan.settings
+        about = describe_model(settings, result, planned.made_with, planned.software)
+        save_json(out / "model.json", about)
         for name in ("metrics.json", "model.json", "model.skops"):
             record.add(out / name, name.split(".")[0])
         record.quality = result.metrics

@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 )
 
 from voxelome.imageio import save_text
+from voxelome.interfaces.analysis_report import write_analysis_page
 from voxelome.interfaces.analysis_summary import summarise_analysis
 from voxelome.interfaces.summaries import (
     left_out_row,
@@ -117,7 +118,10 @@ class GroupReportInputs(BaseInterfaceInputSpec):
     failures = traits.Str(
         "[]", usedefault=True, desc="JSON: steps that failed, with unit, step, reason and log"
     )
-    report = File(mandatory=True, desc="HTML file to write")
+    processing = traits.Str(
+        "{}", usedefault=True, desc="JSON: settings of the images' processing, by stage, for the checklists"
+    )
+    report = File(mandatory=True, desc="HTML file to write; each analysis gets a page in its own folder")
 
 
 class ReportGroup(SimpleInterface):
@@ -162,6 +166,9 @@ class ReportGroup(SimpleInterface):
             software=software_versions(*SOFTWARE),
             citations=[str(item) for item in references_for(steps_run)],
         )
+        for record in models:
+            if record.step == "model":
+                write_analysis_page(record, spec.dataset, SOFTWARE, json.loads(spec.processing))
         save_text(spec.report, render_group(report))
         self._results["report"] = spec.report
         return runtime

@@ -20,7 +20,9 @@ from voxelome.modelling.settings import label_of
 NEW_SITE = -1
 
 
-def describe_model(settings: Any, result: Any, made_with: Mapping[str, Any]) -> dict[str, Any]:
+def describe_model(
+    settings: Any, result: Any, made_with: Mapping[str, Any], software: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return what a model file needs beside it, for JSON.
 
     Parameters
@@ -31,6 +33,8 @@ def describe_model(settings: Any, result: Any, made_with: Mapping[str, Any]) -> 
         What it found.
     made_with : mapping
         Settings that its features were made with.
+    software : mapping, optional
+        Versions of the programs that they were made with.
     """
     metrics = result.metrics
     return {
@@ -43,6 +47,7 @@ def describe_model(settings: Any, result: Any, made_with: Mapping[str, Any]) -> 
         "SiteColumn": settings.harmonise or "n/a",
         "Sites": result.sites,
         "FeatureSettings": dict(made_with),
+        "FeatureSoftware": dict(software or {}),
         "Settings": asdict(settings),
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 from voxelome.reports import analysis_words as words
 from voxelome.reports.checklists import Checklist
 from voxelome.reports.model import Figure, Status
-from voxelome.reports.render import _page
+from voxelome.reports.render import render_page
 from voxelome.reports.wording import SMALL_SAMPLE, plural, show_value
 
 # The rows of the table of single features that are shown.
@@ -99,7 +99,7 @@ class AnalysisPage:
 
 def render_analysis_page(page: AnalysisPage) -> str:
     """Page of one analysis as HTML; the same content gives the same text."""
-    return _page(
+    return render_page(
         "analysis.html",
         report=page,
         status=page.status,

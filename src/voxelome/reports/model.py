@@ -171,6 +171,8 @@ class AnalysisSummary:
         Header and rows of the table of selected features.
     metrics : sequence
         Further (name, value) or (name, value, unit).
+    href : str
+        Relative address of the page of the analysis.
     """
 
     name: str
@@ -188,6 +190,7 @@ class AnalysisSummary:
     selected_columns: Sequence[str] = ("Feature", "Chosen in folds (%)")
     selected: Sequence[Sequence[Any]] = ()
     metrics: Sequence[tuple[str, Any] | tuple[str, Any, str]] = ()
+    href: str = ""
 
 
 @dataclass(frozen=True)

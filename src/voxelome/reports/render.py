@@ -36,7 +36,7 @@ def render_subject(report: SubjectReport) -> str:
         for step in session.steps
         for what, why in step.skipped
     ]
-    return _page(
+    return render_page(
         "subject.html",
         report=report,
         status=status,
@@ -50,10 +50,10 @@ def render_group(report: GroupReport) -> str:
     """Page of the group as HTML; participants with failures come first."""
     status, sentence = wording.group_status(report)
     rows = sorted(report.rows, key=lambda row: (wording.status_rank(row.status), natural(row.subject)))
-    return _page("group.html", report=report, status=status, sentence=sentence, rows=rows)
+    return render_page("group.html", report=report, status=status, sentence=sentence, rows=rows)
 
 
-def _page(template: str, **content: Any) -> str:
+def render_page(template: str, **content: Any) -> str:
     """Fill a template; figures are numbered through the page."""
     numbers = itertools.count(1)
     return str(_environment().get_template(template).render(next_number=numbers.__next__, **content))
