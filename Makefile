@@ -70,6 +70,7 @@ bench-features: setup
 
 bench-modelling: setup
 	$(BIN)/python benchmarks/modelling.py
+	$(BIN)/python benchmarks/known_truth.py
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh

@@ -179,6 +179,10 @@ def noise(count: int, threads: int) -> None:
     for name, asked in (
         ("noise, 100 x 1,000", {}),
         ("the same, the site goes with the outcome, ComBat", {"harmonise": "site"}),
+        (
+            "noise, one of each class left out at a time (ridge)",
+            {"validation": "leave_one_group_out", "repeats": 1, "model": "ridge_logistic"},
+        ),
     ):
         aucs, covered = [], 0
         for seed in range(count):
@@ -187,11 +191,12 @@ def noise(count: int, threads: int) -> None:
             site = rng.random(100) < np.where(outcome, 0.7, 0.3)
             who = [f"sub-{number:03d}" for number in range(100)]
             columns = [f"image__roi__original__class__F{number}" for number in range(1000)]
-            values = rng.normal(size=(100, 1000)) + bool(asked) * site[:, None]
+            values = rng.normal(size=(100, 1000)) + ("harmonise" in asked) * site[:, None]
             features = pd.DataFrame(values, columns=columns)
             features.insert(0, "participant_id", who)
             people = pd.DataFrame({"participant_id": who, "outcome": outcome, "site": site.astype(int)})
-            settings = parse_analysis({"name": "noise", "outcome": "outcome", **asked})
+            alone = {"permutations": 0, "explain": False}
+            settings = parse_analysis({"name": "noise", "outcome": "outcome", **alone, **asked})
             metrics = run_analysis(features, people, settings, threads=threads).metrics
             aucs.append(metrics["auc"])
             covered += metrics["auc_low"] <= 0.5 <= metrics["auc_high"]

@@ -26,7 +26,7 @@ SHOWN = [0, 8, 17]
 # non-parametric priors: neuroCombat's function was put in the place of the parametric one.
 REFERENCE: dict[tuple[bool, bool], tuple[list[list[float]], list[list[float]]]] = {
     # (parametric, with age and sex)
-    (True, True): (
+    ("parametric", True): (
         [
             [2.636875152, 5.678783064, 8.720298006, 7.405808831],
             [5.801354234, 7.914436074, 10.484722608, 8.46180729],
@@ -39,7 +39,7 @@ REFERENCE: dict[tuple[bool, bool], tuple[list[list[float]], list[list[float]]]] 
             [4.893210291, 7.437358813, 11.950434458, 12.741915175],
         ],
     ),
-    (True, False): (
+    ("parametric", False): (
         [
             [2.631579182, 5.546062615, 8.547365309, 7.768456635],
             [6.287496783, 8.893289902, 11.975598647, 9.758499462],
@@ -52,7 +52,7 @@ REFERENCE: dict[tuple[bool, bool], tuple[list[list[float]], list[list[float]]]] 
             [4.46770961, 7.282068169, 11.20603788, 11.837983339],
         ],
     ),
-    (False, True): (
+    ("nonparametric", True): (
         [
             [2.625086296, 5.233943693, 7.226214781, 7.425980622],
             [6.86034085, 7.729463088, 10.720204075, 8.332409966],
@@ -65,7 +65,7 @@ REFERENCE: dict[tuple[bool, bool], tuple[list[list[float]], list[list[float]]]] 
             [3.461843533, 7.440762628, 12.987534611, 12.6215661],
         ],
     ),
-    (False, False): (
+    ("nonparametric", False): (
         [
             [3.361412331, 5.99811121, 8.217092781, 9.200240314],
             [8.177459642, 8.031126461, 12.155457364, 9.711364513],
@@ -134,18 +134,18 @@ def test_the_estimator_keeps_the_contract_of_scikit_learn(estimator: Any, check:
     check(estimator)
 
 
-@pytest.mark.parametrize(("parametric", "with_covariates"), REFERENCE)
+@pytest.mark.parametrize(("prior", "with_covariates"), REFERENCE)
 def test_features_are_those_of_neurocombat_in_training_and_of_neuroharmonize_in_rows_held_out(
-    parametric: bool, with_covariates: bool
+    prior: str, with_covariates: bool
 ) -> None:
     table = reference_table(with_covariates)
     covariates = [AGE, SEX] if with_covariates else []
-    combat = ComBat(SITE, covariates, parametric=parametric).fit(table[TRAINING])
+    combat = ComBat(SITE, covariates, prior=prior).fit(table[TRAINING])
     training, held_out = (
         combat.transform(table[rows])[:, len(covariates) :] for rows in (TRAINING, HELD_OUT)
     )
-    np.testing.assert_allclose(training[SHOWN], REFERENCE[parametric, with_covariates][0], atol=2e-9, rtol=0)
-    np.testing.assert_allclose(held_out, REFERENCE[parametric, with_covariates][1], atol=2e-9, rtol=0)
+    np.testing.assert_allclose(training[SHOWN], REFERENCE[prior, with_covariates][0], atol=2e-9, rtol=0)
+    np.testing.assert_allclose(held_out, REFERENCE[prior, with_covariates][1], atol=2e-9, rtol=0)
 
 
 @pytest.mark.parametrize("with_covariates", [True, False])
@@ -158,13 +158,13 @@ def test_the_released_neuroharmonize_differs_by_where_its_iteration_stops_alone(
     np.testing.assert_allclose(found, AS_RELEASED[with_covariates], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("parametric", [True, False])
+@pytest.mark.parametrize("prior", ["parametric", "nonparametric"])
 @pytest.mark.parametrize("gaps", [0.0, 0.1])
 def test_shifts_and_spreads_go_from_rows_never_seen_and_a_covariate_effect_stays(
-    parametric: bool, gaps: float
+    prior: str, gaps: float
 ) -> None:
     training, unseen = (with_gaps(sites(2000, seed, features=200), np.s_[2:], gaps) for seed in (0, 9))
-    combat = ComBat(SITE, [AGE], parametric=parametric).fit(training)
+    combat = ComBat(SITE, [AGE], prior=prior).fit(training)
     result = combat.transform(unseen)
     residual = result[:, 1:] - 0.1 * unseen[:, [AGE]]
     means, deviations = (moment(residual.reshape(3, 2000, -1), axis=1) for moment in (np.nanmean, np.nanstd))
@@ -172,7 +172,7 @@ def test_shifts_and_spreads_go_from_rows_never_seen_and_a_covariate_effect_stays
     # features with the most extreme shifts find none like theirs among the others, and keep a part.
     left = np.ptp(means, axis=0)
     assert np.quantile(left, 0.95) < 0.3
-    assert left.max() < (0.3 if parametric else 0.8)
+    assert left.max() < (0.3 if prior == "parametric" else 0.8)
     np.testing.assert_allclose(deviations / deviations.mean(axis=0), 1, atol=0.1)
     np.testing.assert_allclose(combat.slope_, 0.1, atol=0.01)
     np.testing.assert_array_equal(result[:, 0], unseen[:, AGE])
@@ -208,13 +208,13 @@ def test_shifts_are_shrunk_to_those_of_the_other_features_and_less_where_rows_ar
     assert strayed[0] > 10 * strayed[1]
 
 
-@pytest.mark.parametrize("parametric", [True, False])
-def test_a_gap_stays_a_gap_and_a_feature_with_gaps_is_learned_from_its_known_rows(parametric: bool) -> None:
+@pytest.mark.parametrize("prior", ["parametric", "nonparametric"])
+def test_a_gap_stays_a_gap_and_a_feature_with_gaps_is_learned_from_its_known_rows(prior: str) -> None:
     table = sites(12, features=1)
     gappy = table.copy()
     gappy[::5, 2] = np.nan
     known = ~np.isnan(gappy[:, 2])
-    combat = ComBat(SITE, [AGE], parametric=parametric)
+    combat = ComBat(SITE, [AGE], prior=prior)
     result = combat.fit(gappy).transform(gappy)
     np.testing.assert_array_equal(np.isnan(result[:, 1]), ~known)
     np.testing.assert_allclose(result[known], combat.fit_transform(table[known]), rtol=1e-12)
@@ -229,24 +229,24 @@ def test_gaps_of_one_feature_do_not_take_rows_from_the_others() -> None:
     np.testing.assert_allclose(gappy.scale_[1:], whole.scale_[1:], rtol=1e-12)
 
 
-@pytest.mark.parametrize("parametric", [True, False])
-def test_a_row_alone_becomes_what_it_becomes_among_others(parametric: bool) -> None:
+@pytest.mark.parametrize("prior", ["parametric", "nonparametric"])
+def test_a_row_alone_becomes_what_it_becomes_among_others(prior: str) -> None:
     training, unseen = sites(20), with_gaps(sites(5, seed=2), np.s_[2:])
-    combat = ComBat(SITE, [AGE], parametric=parametric).fit(training)
+    combat = ComBat(SITE, [AGE], prior=prior).fit(training)
     alone = np.vstack([combat.transform(row[None]) for row in unseen])
     np.testing.assert_allclose(alone, combat.transform(unseen), rtol=1e-12)
 
 
-@pytest.mark.parametrize("parametric", [True, False])
-def test_the_order_of_rows_and_of_columns_does_not_matter(parametric: bool) -> None:
+@pytest.mark.parametrize("prior", ["parametric", "nonparametric"])
+def test_the_order_of_rows_and_of_columns_does_not_matter(prior: str) -> None:
     table = with_gaps(sites(10), np.s_[2:])
     rng = np.random.default_rng(3)
     rows, columns = rng.permutation(30), rng.permutation(22)
-    expected = ComBat(SITE, [AGE], parametric=parametric).fit_transform(table)
+    expected = ComBat(SITE, [AGE], prior=prior).fit_transform(table)
     moved = ComBat(
         int(np.flatnonzero(columns == SITE)[0]),
         [int(np.flatnonzero(columns == AGE)[0])],
-        parametric=parametric,
+        prior=prior,
     ).fit_transform(table[np.ix_(rows, columns)])
     np.testing.assert_allclose(moved, expected[np.ix_(rows, columns[columns != SITE] - 1)], rtol=1e-9)
 
@@ -281,12 +281,12 @@ def test_it_is_learned_anew_in_each_fold_of_a_cross_validation() -> None:
     )
 
 
-@pytest.mark.parametrize("parametric", [True, False])
+@pytest.mark.parametrize("prior", ["parametric", "nonparametric"])
 @pytest.mark.parametrize(
     "what", ["everywhere", "at one site", "but for one value", "line", "empty", "empty at one site"]
 )
 def test_a_feature_without_noise_at_some_site_is_passed_through_and_changes_no_other(
-    what: str, parametric: bool
+    what: str, prior: str
 ) -> None:
     table = sites(10)
     odd = np.random.default_rng(0).normal(0.1, size=30)
@@ -300,7 +300,7 @@ def test_a_feature_without_noise_at_some_site_is_passed_through_and_changes_no_o
         odd = 0.3 * table[:, AGE] + 1e3 * table[:, SITE]
     else:
         odd[slice(10, 20) if what == "empty at one site" else slice(None)] = np.nan
-    combat = ComBat(SITE, [AGE], parametric=parametric)
+    combat = ComBat(SITE, [AGE], prior=prior)
     expected = combat.fit_transform(table)
     result = combat.fit_transform(np.column_stack([table, odd]))
     assert list(combat.features_) == list(range(2, 22))
@@ -309,17 +309,17 @@ def test_a_feature_without_noise_at_some_site_is_passed_through_and_changes_no_o
     assert np.isfinite(result[:, :-1]).all()
 
 
-@pytest.mark.parametrize("parametric", [True, False])
-def test_features_that_are_all_alike_are_harmonised_as_one(parametric: bool) -> None:
+@pytest.mark.parametrize("prior", ["parametric", "nonparametric"])
+def test_features_that_are_all_alike_are_harmonised_as_one(prior: str) -> None:
     table = sites(10, features=1)
-    expected = ComBat(SITE, [AGE], parametric=parametric).fit_transform(table)
-    twice = ComBat(SITE, [AGE], parametric=parametric).fit_transform(table[:, [0, 1, 2, 2]])
+    expected = ComBat(SITE, [AGE], prior=prior).fit_transform(table)
+    twice = ComBat(SITE, [AGE], prior=prior).fit_transform(table[:, [0, 1, 2, 2]])
     np.testing.assert_allclose(twice, expected[:, [0, 1, 1]], rtol=1e-9)
 
 
 def test_hundreds_of_rows_do_not_make_likelihoods_vanish() -> None:
     table = sites(1000)
-    result = ComBat(SITE, [AGE], parametric=False).fit_transform(table)
+    result = ComBat(SITE, [AGE], prior="nonparametric").fit_transform(table)
     assert np.isfinite(result).all()
 
 
@@ -405,7 +405,7 @@ def test_columns_are_known_by_name_and_keep_their_order_and_names() -> None:
 
 def test_a_copy_through_pickle_and_a_clone_do_the_same() -> None:
     table = sites(10)
-    combat = ComBat(SITE, [AGE], parametric=False).fit(table)
+    combat = ComBat(SITE, [AGE], prior="nonparametric").fit(table)
     expected = combat.transform(table)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(combat)).transform(table), expected)
     np.testing.assert_array_equal(clone(combat).fit(table).transform(table), expected)
@@ -417,3 +417,17 @@ def test_the_table_given_is_left_as_it_is() -> None:
     ComBat(SITE, [AGE]).fit_transform(table)
     assert not np.shares_memory(ComBat().fit_transform(table), table)
     np.testing.assert_array_equal(table, before)
+
+
+def test_without_a_prior_no_difference_between_the_means_of_sites_is_left_in_training() -> None:
+    rng = np.random.default_rng(0)
+    table = np.c_[np.arange(60) % 2, rng.normal(size=(60, 30)) + 2 * (np.arange(60) % 2)[:, None]]
+    left = {}
+    for prior in ("none", "parametric", "auto"):
+        result = ComBat(SITE, prior=prior).fit_transform(table)
+        left[prior] = np.abs(result[::2].mean(axis=0) - result[1::2].mean(axis=0)).max()
+    assert left["none"] < 1e-12
+    assert left["parametric"] > 0.1
+    assert left["auto"] == left["none"]
+    small = ComBat(SITE, prior="auto").fit(table[:40])
+    np.testing.assert_array_equal(small.shift_, ComBat(SITE).fit(table[:40]).shift_)

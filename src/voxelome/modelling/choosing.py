@@ -84,7 +84,9 @@ def first_steps(cohort: Cohort, settings: AnalysisSettings, participants: NDArra
     """Return what comes before a family's own steps: harmonisation, and the choice of reliable features."""
     steps: Steps = []
     if cohort.site is not None:
-        steps.append(("harmonise", ComBat(cohort.site, cohort.keep, unseen=settings.unseen_site)))
+        prior, unseen = settings.harmonise_prior, settings.unseen_site
+        combat = ComBat(cohort.site, cohort.keep, prior=prior, unseen=unseen)
+        steps.append(("harmonise", combat))
     if settings.minimum_reliability and cohort.repeated is not None:
         kept = reliable(cohort.repeated[:, cohort.visits(participants)], settings.minimum_reliability)
         kept = kept[: cohort.features]

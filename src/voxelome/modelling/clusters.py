@@ -47,7 +47,10 @@ def correlation_clusters(values: NDArray[np.float64], maximum: float = 0.7, most
     n_features = values.shape[1]
     if n_features == 1:
         return Clusters(np.zeros(1, dtype=np.intp), np.zeros(1, dtype=np.intp))
-    filled = np.where(np.isfinite(values), values, np.nanmedian(values, axis=0))
+    known = np.isfinite(values)
+    # A feature that nobody has is a constant, which correlates with nothing.
+    some = np.where(known.any(axis=0), values, 0.0)
+    filled = np.where(known, values, np.nanmedian(some, axis=0))
     unit = unit_columns(rankdata(filled, axis=0))
     alike = rounded(np.clip(np.abs(unit.T @ unit), 0.0, 1.0))
     np.fill_diagonal(alike, 1.0)

@@ -103,13 +103,13 @@ class Contributions(NamedTuple):
         They and the expected prediction sum to the prediction.
     error : ndarray, shape (n, n_players)
         Standard error of the sampling.
-    expected : float
-        Mean prediction of the background.
+    expected : ndarray, shape (n,)
+        Mean prediction of the background, with what the case has in columns of no player.
     """
 
     values: Array
     error: Array
-    expected: float
+    expected: Array
 
 
 def shapley_values(
@@ -126,8 +126,8 @@ def shapley_values(
     own and the others those of cases of the background (the interventional expectation of Lundberg and Lee
     2017, NeurIPS 30). Players come in by an order drawn by lot and then in its reverse, which halves the
     variance. Each order takes another case of the background. What the contributions of a case sum to is off
-    by what the cases of the background taken differ from all; it is dealt out evenly, so that the sum is
-    exact.
+    by what the cases of the background taken differ from all; it is dealt out by the variance of the
+    sampling, so that the sum is exact and a player that the model does not use adds nothing.
 
     Parameters
     ----------
@@ -177,9 +177,26 @@ def shapley_values(
     error = (
         pairs.std(axis=0, ddof=1) / np.sqrt(permutations) if permutations > 1 else np.full_like(mean, np.nan)
     )
-    expected = float(np.mean(predict(background)))
+    expected = _expected(predict, values, background, played)
     missing = found[0, -1] - expected - mean.sum(axis=1)
-    return Contributions(mean + missing[:, None] / count, error, expected)
+    total = np.sum(error**2, axis=1, keepdims=True)
+    share = np.divide(error**2, total, out=np.full_like(mean, 1 / count), where=total > 0)
+    return Contributions(mean + missing[:, None] * share, error, expected)
+
+
+def _expected(predict: Predict, values: Array, background: Array, played: NDArray[np.intp]) -> Array:
+    """Return the mean prediction of the background with each case's columns of no player, shape (n,)."""
+    kept = np.setdiff1d(np.arange(values.shape[1]), played)
+    if len(kept) == 0:
+        return np.full(len(values), np.mean(predict(background)))
+    # Such as sites, which are few.
+    kinds, of_case = np.unique(values[:, kept], axis=0, return_inverse=True)
+    means = []
+    for kind in kinds:
+        given = background.copy()
+        given[:, kept] = kind
+        means.append(float(np.mean(predict(given))))
+    return np.array(means)[of_case]
 
 
 class Dependence(NamedTuple):
@@ -218,7 +235,9 @@ def partial_dependence(predict: Predict, values: Array, column: int, points: int
     Friedman (2001), Annals of Statistics 29:1189-1232. Goldstein et al. (2015), Journal of Computational and
     Graphical Statistics 24:44-65; single cases, centred.
     """
-    grid = np.unique(np.nanquantile(values[:, column], np.linspace(0.05, 0.95, points)))
+    # Values that occur: between those of a class a model tells nothing.
+    quantiles = np.linspace(0.05, 0.95, points)
+    grid = np.unique(np.nanquantile(values[:, column], quantiles, method="inverted_cdf"))
 
     def copies() -> Iterator[Array]:
         for value in grid:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 
 from voxelome.modelling import problems
 from voxelome.modelling.clusters import Clusters
@@ -84,29 +86,54 @@ def look_into(
         ``contribution`` and ``error``, shape (n_rows, n_players).
     """
     rows = cohort.visits(split.test)
-    drops = _drops(cohort, model, split, rows, clusters, seed)
-    found: dict[str, NDArray[Any]] = {"drop": drops}
+    values, background = cohort.values[rows], cohort.values[cohort.visits(split.train)]
+    harmonise, model = parted(model)
+    if harmonise is not None:
+        # A feature of one site with the number of another would be harmonised wrongly.
+        values, background = harmonise.transform(values), harmonise.transform(background)
+    known = problems.predicted(cohort.kind, model, values)
+    permuted = permuted_predictions(
+        lambda given: problems.predicted(cohort.kind, model, given), values, clusters.labels, REPEATS, seed
+    )
+    found: dict[str, NDArray[Any]] = {"drop": _drops(cohort, split, rows, known, permuted)}
     if cohort.kind == problems.MULTICLASS:
         return found
-    rng = np.random.default_rng((seed, split.fold))
-    chosen = np.sort(rng.permutation(rows)[:_EACH])
-    foremost = np.argsort(-np.nan_to_num(np.abs(drops).mean(axis=1)), kind="stable")[:_SHOWN]
+    # The measure of a fold may be at its limit, or not told: how far predictions move always is.
+    moved = np.abs(permuted - known).reshape(len(permuted), -1).mean(axis=1)
+    foremost = np.argsort(-moved, kind="stable")[:_SHOWN]
     players = [np.flatnonzero(clusters.labels == k) for k in foremost]
     others = np.flatnonzero(~np.isin(clusters.labels, foremost))
     if len(others):
         players, foremost = [*players, others], np.append(foremost, OTHERS)
-    background = cohort.values[cohort.visits(split.train)]
+    rng = np.random.default_rng((seed, split.fold))
+    chosen = np.sort(rng.permutation(len(rows))[:_EACH])
 
-    def predict(values: Array) -> Array:
-        return _one_number(cohort.kind, model, values)
+    def predict(given: Array) -> Array:
+        return _one_number(cohort.kind, model, given)
 
-    parts = shapley_values(predict, cohort.values[chosen], background, players, seed=seed)
+    parts = shapley_values(predict, values[chosen], background, players, seed=seed)
     return found | {
-        "rows": chosen,
+        "rows": rows[chosen],
         "players": foremost,
         "contribution": parts.values,
         "error": parts.error,
     }
+
+
+def parted(model: Any) -> tuple[Any, Any]:
+    """Return the fitted harmonisation of a model, None where it has none, and the model without it.
+
+    All members of an average have learned the same harmonisation, from the same participants.
+    """
+    members = [model] if isinstance(model, Pipeline) else model.estimators_
+    if "harmonise" not in members[0].named_steps:
+        return None, model
+    harmonise, rest = members[0].named_steps["harmonise"], [member[1:] for member in members]
+    if isinstance(model, Pipeline):
+        return harmonise, rest[0]
+    without = copy(model)
+    without.estimators_ = rest
+    return harmonise, without
 
 
 def _one_number(kind: str, model: Any, values: Array) -> Array:
@@ -115,24 +142,18 @@ def _one_number(kind: str, model: Any, values: Array) -> Array:
     return expected_class(found) if kind == problems.ORDINAL else found
 
 
-def _drops(
-    cohort: Cohort, model: Any, split: Split, rows: NDArray[np.intp], clusters: Clusters, seed: int
-) -> Array:
+def _drops(cohort: Cohort, split: Split, rows: NDArray[np.intp], known: Array, permuted: Array) -> Array:
     """Return by how much the measure of the fold drops, shape (n_clusters, repeats)."""
     naive = problems.naive(cohort.kind, cohort.target[split.train], cohort.classes)
-    values = cohort.values[rows]
+    scored = score_rows(cohort, rows, known, naive)
+    unknown = not has_pairs(cohort.kind, [scored])
+    if unknown or (cohort.kind == problems.CONTINUOUS and np.ptp(scored.target) == 0):
+        return np.full(permuted.shape[:2], np.nan)
 
     def measure(prediction: Array) -> float:
         return headline(cohort.kind, [score_rows(cohort, rows, prediction, naive)])
 
-    known = score_rows(cohort, rows, problems.predicted(cohort.kind, model, values), naive)
-    unknown = not has_pairs(cohort.kind, [known])
-    if unknown or (cohort.kind == problems.CONTINUOUS and np.ptp(known.target) == 0):
-        return np.full((len(clusters.medoids), REPEATS), np.nan)
-    permuted = permuted_predictions(
-        lambda given: problems.predicted(cohort.kind, model, given), values, clusters.labels, REPEATS, seed
-    )
-    best = headline(cohort.kind, [known])
+    best = headline(cohort.kind, [scored])
     return np.array([[best - measure(prediction) for prediction in cluster] for cluster in permuted])
 
 
@@ -225,9 +246,13 @@ def _summary(plan: Plan, importance: Array, order: NDArray[np.intp], model: Any)
     if cohort.kind != problems.MULTICLASS:
         rows = np.random.default_rng(plan.settings.random_seed).permutation(len(cohort.values))[:_MEAN]
         values = cohort.values[np.sort(rows)]
+        harmonise, rest = parted(model)
+        if harmonise is not None:
+            values = harmonise.transform(pd.DataFrame(values, columns=names))
 
         def predict(given: Array) -> Array:
-            return _one_number(cohort.kind, model, pd.DataFrame(given, columns=names))
+            asked = given if harmonise is not None else pd.DataFrame(given, columns=names)
+            return _one_number(cohort.kind, rest, asked)
 
         for k in order[:_CURVES]:
             column = int(plan.clusters.medoids[k])

@@ -14,6 +14,9 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 from voxelome.imageio import Array, MaskArray
 
 Column = int | str
+Prior = Literal["auto", "parametric", "nonparametric", "none"]
+# Sites with so many rows need no other features to tell their shift (Johnson et al. made ComBat for fewer).
+_ENOUGH_ROWS = 25
 Unseen = Literal["refuse", "keep"]
 
 # A variance, let alone one of each site, needs two.
@@ -52,11 +55,14 @@ class ComBat(TransformerMixin, BaseEstimator):
         not part of what `transform` returns. Without it `X` is passed through.
     covariates : sequence of int or str
         Columns whose linear effects are kept: numbers, classes as 0 and 1. They are returned as they are.
-    parametric : bool
-        Whether the shifts have a normal and the variances an inverse gamma prior, or both the distribution
-        found over the other features. The latter is for many features: one that has a shift like no other
-        is given that of the nearest, however many rows there are (of 20 simulated features one kept a
-        difference between sites of a standard deviation of its noise).
+    prior : {"parametric", "nonparametric", "none", "auto"}
+        "parametric": the shifts have a normal and the variances an inverse gamma prior. "nonparametric": both
+        have the distribution found over the other features; that is for many features: one that has a shift
+        like no other is given that of the nearest, however many rows there are (of 20 simulated features one
+        kept a difference between sites of a standard deviation of its noise). "none": nothing is shrunk, so
+        that no trace of the sites is left in the means of training. "auto": none where all sites have 25
+        rows, else parametric. What shrinking leaves of a site in training has the other sign in new rows:
+        where sites differ in the outcome a model learns it, and finds less than chance in noise.
     unseen : {"refuse", "keep"}
         What becomes of rows of a site that was not in training: an error, or they are returned as they are.
     minimum_site : int
@@ -87,13 +93,13 @@ class ComBat(TransformerMixin, BaseEstimator):
         self,
         site: Column | None = None,
         covariates: Sequence[Column] = (),
-        parametric: bool = True,
+        prior: Prior = "parametric",
         unseen: Unseen = "refuse",
         minimum_site: int = _FEWEST_ROWS,
     ) -> None:
         self.site = site
         self.covariates = covariates
-        self.parametric = parametric
+        self.prior = prior
         self.unseen = unseen
         self.minimum_site = minimum_site
 
@@ -108,6 +114,8 @@ class ComBat(TransformerMixin, BaseEstimator):
         """
         if self.unseen not in get_args(Unseen):
             raise ValueError(f"unseen is {self.unseen!r}, but must be one of {', '.join(get_args(Unseen))}")
+        if self.prior not in get_args(Prior):
+            raise ValueError(f"prior is {self.prior!r}, but must be one of {', '.join(get_args(Prior))}")
         if self.minimum_site < _FEWEST_ROWS:
             raise ValueError(f"minimum_site is {self.minimum_site}, but must be at least {_FEWEST_ROWS}")
         X = validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan")
@@ -167,7 +175,10 @@ class ComBat(TransformerMixin, BaseEstimator):
         self.features_ = features[harmonised]
         self.mean_, self.scale_ = effects.mean[harmonised], effects.scale[harmonised]
         self.slope_ = effects.slope[:, harmonised]
-        shrink = _parametric if self.parametric else _nonparametric
+        prior = self.prior
+        if prior == "auto":
+            prior = "none" if rows.min() >= _ENOUGH_ROWS else "parametric"
+        shrink = {"parametric": _parametric, "nonparametric": _nonparametric, "none": _as_found}[prior]
         self.shift_, self.spread_ = np.empty((2, len(self.sites_), len(self.features_)))
         for index in range(len(self.sites_)):
             sample = effects.samples[index].take(harmonised)
@@ -304,6 +315,11 @@ def _vary(values: Array, member: Array) -> MaskArray:
     least, most = (np.where(np.isnan(values), extreme, values) for extreme in (np.inf, -np.inf))
     within = [rows > 0 for rows in member.T]
     return np.array([most[rows].max(axis=0) > least[rows].min(axis=0) for rows in within])
+
+
+def _as_found(sample: _Sample) -> tuple[Array, Array]:
+    """Return the shift and variance of each feature as they are in the sample."""
+    return sample.mean, sample.variance
 
 
 def _parametric(sample: _Sample) -> tuple[Array, Array]:

@@ -17,6 +17,7 @@ from voxelome.modelling.folds import LEAVE_OUT, Split, compares_within, outer_sp
 from voxelome.modelling.people import Tables
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.survival_outcome import grid_of_times
+from voxelome.modelling.visits import Cohort
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,20 @@ def plan_analysis(
     simpler = simpler_models(cohort, data.features, settings)
     survival = cohort.kind == problems.SURVIVAL
     times = grid_of_times(cohort.target) if survival else None
-    clusters = correlation_clusters(cohort.values[:, : cohort.features]) if settings.explain else None
+    clusters = correlation_clusters(_within_sites(cohort)) if settings.explain else None
     return Plan(data, settings, folds, splits, simpler, times, clusters)
+
+
+def _within_sites(cohort: Cohort) -> NDArray[np.float64]:
+    """Return the features less the median of their site, which would make all features alike."""
+    values = cohort.values[:, : cohort.features]
+    if cohort.site is None:
+        return values
+    values, site = values.copy(), cohort.values[:, cohort.site]
+    for each in np.unique(site):
+        known = np.isfinite(values[site == each]).any(axis=0)
+        values[np.ix_(site == each, known)] -= np.nanmedian(values[np.ix_(site == each, known)], axis=0)
+    return values
 
 
 def shuffled(plan: Plan, number: int) -> Plan:

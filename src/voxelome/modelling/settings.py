@@ -66,6 +66,9 @@ class AnalysisSettings:
         Column of participants.tsv with the site, whose effects ComBat learns and removes inside the folds.
     harmonise_keep : tuple of str
         Covariates whose effects ComBat keeps.
+    harmonise_prior : str
+        How ComBat shrinks the effects of a site to those of other features: "parametric" or "nonparametric"
+        empirical Bayes, "none", or "auto" (none where all sites have 25 participants in training).
     unseen_site : str
         "refuse", or "keep": participants of a site that was not in training are not harmonised.
     minimum_reliability : float
@@ -120,6 +123,7 @@ class AnalysisSettings:
     visit_time: str | None = None
     harmonise: str | None = None
     harmonise_keep: tuple[str, ...] = ()
+    harmonise_prior: Literal["auto", "parametric", "nonparametric", "none"] = "auto"
     unseen_site: Literal["refuse", "keep"] = "refuse"
     minimum_reliability: float = 0.0
     validation: str = "kfold"
@@ -153,6 +157,7 @@ _CHOICES = {
     "model": MODELS,
     "validation": VALIDATIONS,
     "unseen_site": ("refuse", "keep"),
+    "harmonise_prior": ("auto", "parametric", "nonparametric", "none"),
     "selection": SELECTIONS,
     "visits": ("all", "first", "last", "mean"),
     "search": ("grid", "random", "halving"),

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
+from voxelome.reports.axis import Axis
 from voxelome.reports.svg import ACCENT, page, text
 
-_LABEL, _WIDTH, _ROW, _RIGHT = 300, 760, 30, 30
+_LABEL, _WIDTH, _ROW = 300, 790, 30
 _LONGEST = 44
 _GOLDEN = 0.6180339887498949
 # From low to high: told apart by colour-blind readers, and on light and dark.
@@ -34,8 +35,8 @@ def forest(rows: Mapping[str, Interval], title: str, words: str) -> str:
         For those who cannot see the picture; what the axis is.
     """
     ends = [end for row in rows.values() for end in row if end is not None]
-    scale = _Scale(min(0.0, *ends), max(0.0, *ends))
-    parts = scale.draw(len(rows), words)
+    scale = Axis(min(0.0, *ends), max(0.0, *ends), _LABEL, _WIDTH)
+    parts = [*scale.draw(8 + _ROW * len(rows), words), _zero(scale, len(rows))]
     for number, (name, row) in enumerate(rows.items()):
         middle = 8 + _ROW * (number + 0.5)
         parts.append(_name(name, middle))
@@ -63,8 +64,8 @@ def swarm(rows: Mapping[str, Sequence[tuple[float, float | None]]], title: str, 
         For those who cannot see the picture; what the axis is.
     """
     places = [place for dots in rows.values() for place, _ in dots]
-    scale = _Scale(min([0.0, *places]), max([0.0, *places]))
-    parts = scale.draw(len(rows), words)
+    scale = Axis(min([0.0, *places]), max([0.0, *places]), _LABEL, _WIDTH)
+    parts = [*scale.draw(8 + _ROW * len(rows), words), _zero(scale, len(rows))]
     for number, (name, dots) in enumerate(rows.items()):
         middle = 8 + _ROW * (number + 0.5)
         parts.append(_name(name, middle))
@@ -84,29 +85,8 @@ def swarm(rows: Mapping[str, Sequence[tuple[float, float | None]]], title: str, 
     return page(_WIDTH, bottom + 10, title, parts)
 
 
-class _Scale:
-    """A horizontal axis between two numbers, 0 among them."""
-
-    def __init__(self, low: float, high: float) -> None:
-        if not high > low:
-            low, high = -1.0, 1.0
-        margin = 0.05 * (high - low)
-        self.low, self.high = low - margin, high + margin
-
-    def at(self, value: float) -> float:
-        """Horizontal place of a value."""
-        return _LABEL + (value - self.low) / (self.high - self.low) * (_WIDTH - _LABEL - _RIGHT)
-
-    def draw(self, rows: int, words: str) -> list[str]:
-        """Line at 0, axis and its numbers below the rows."""
-        bottom, middle = 8 + _ROW * rows, (_LABEL + _WIDTH - _RIGHT) / 2
-        ticks = [self.low + share * (self.high - self.low) for share in (0, 0.25, 0.5, 0.75, 1)]
-        return [
-            f'<path d="M{self.at(0):.1f} 4V{bottom}" stroke="currentColor" stroke-opacity=".5"/>',
-            f'<path d="M{_LABEL} {bottom}H{_WIDTH - _RIGHT}" stroke="currentColor" stroke-opacity=".25"/>',
-            *(text(self.at(tick), bottom + 16, f"{tick:.2g}", "middle", opacity=0.75) for tick in ticks),
-            text(middle, bottom + 36, words, "middle"),
-        ]
+def _zero(scale: Axis, rows: int) -> str:
+    return f'<path d="M{scale.at(0):.1f} 4V{8 + _ROW * rows}" stroke="currentColor" stroke-opacity=".5"/>'
 
 
 def _name(name: str, middle: float) -> str:

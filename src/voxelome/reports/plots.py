@@ -7,14 +7,13 @@ from html import escape
 
 import numpy as np
 
+from voxelome.reports.axis import LABEL, WIDTH, Axis
 from voxelome.reports.svg import ACCENT, page, text
 
 _GOLDEN = 0.6180339887498949
 _EACH_POINT = 200
 _FEWEST_FOR_OUTLIERS = 5
-_LABEL = 170
 _ROW = 30
-_WIDTH = 680
 _LONGEST = 24
 
 
@@ -78,7 +77,7 @@ def strip(groups: Mapping[str, Sequence[tuple[str, float]]], title: str, unit: s
     clean = {name: [(who, float(v)) for who, v in dots if np.isfinite(v)] for name, dots in groups.items()}
     missing = sum(len(dots) for dots in groups.values()) - sum(len(dots) for dots in clean.values())
     values = [value for dots in clean.values() for _, value in dots]
-    axis = _Axis(min(values, default=0.0), max(values, default=1.0))
+    axis = Axis(min(values, default=0.0), max(values, default=1.0))
     parts: list[str] = []
     for row, (name, dots) in enumerate(clean.items()):
         middle = 8 + _ROW * (row + 0.5)
@@ -87,7 +86,7 @@ def strip(groups: Mapping[str, Sequence[tuple[str, float]]], title: str, unit: s
     words = f"{title} ({unit})" if unit else title
     words += f", {missing} not available" if missing else ""
     parts += axis.draw(bottom, words)
-    return page(_WIDTH, bottom + 44, words, parts)
+    return page(WIDTH, bottom + 44, words, parts)
 
 
 def densities(curves: Mapping[str, tuple[float, float, Sequence[float]]], title: str, unit: str = "") -> str:
@@ -100,7 +99,7 @@ def densities(curves: Mapping[str, tuple[float, float, Sequence[float]]], title:
     title, unit : str
         What the values are.
     """
-    axis = _Axis(min(low for low, _, _ in curves.values()), max(high for _, high, _ in curves.values()))
+    axis = Axis(min(low for low, _, _ in curves.values()), max(high for _, high, _ in curves.values()))
     row_height = 64
     parts: list[str] = []
     for row, (name, (low, high, curve)) in enumerate(curves.items()):
@@ -118,7 +117,7 @@ def densities(curves: Mapping[str, tuple[float, float, Sequence[float]]], title:
     bottom = 12 + row_height * len(curves)
     words = f"{title} ({unit})" if unit else title
     parts += axis.draw(bottom, words)
-    return page(_WIDTH, bottom + 44, words, parts)
+    return page(WIDTH, bottom + 44, words, parts)
 
 
 def bars(values: Mapping[str, float], title: str, unit: str = "") -> str:
@@ -127,7 +126,7 @@ def bars(values: Mapping[str, float], title: str, unit: str = "") -> str:
     Values that are not finite have no bar and say so.
     """
     finite = [float(value) for value in values.values() if np.isfinite(value)]
-    axis = _Axis(min([0.0, *finite]), max([0.0, *finite]))
+    axis = Axis(min([0.0, *finite]), max([0.0, *finite]))
     parts: list[str] = []
     for row, (name, value) in enumerate(values.items()):
         middle = 8 + _ROW * (row + 0.5)
@@ -144,37 +143,10 @@ def bars(values: Mapping[str, float], title: str, unit: str = "") -> str:
     bottom = 8 + _ROW * max(1, len(values))
     words = f"{title} ({unit})" if unit else title
     parts += axis.draw(bottom, words)
-    return page(_WIDTH, bottom + 44, words, parts)
+    return page(WIDTH, bottom + 44, words, parts)
 
 
-class _Axis:
-    """A horizontal axis with round ticks that hold all values."""
-
-    def __init__(self, low: float, high: float) -> None:
-        if not high > low:
-            low, high = low - max(abs(low) * 0.05, 0.5), high + max(abs(high) * 0.05, 0.5)
-        raw = (high - low) / 5
-        power = 10 ** np.floor(np.log10(raw))
-        step = float(power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999))
-        first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
-        self.ticks = [float(tick) * step for tick in np.arange(first, last + 1)]
-
-    def at(self, value: float) -> float:
-        """Horizontal place of a value."""
-        low, high = self.ticks[0], self.ticks[-1]
-        return _LABEL + (value - low) / (high - low) * (_WIDTH - _LABEL - 60)
-
-    def draw(self, bottom: float, words: str) -> list[str]:
-        """Axis, ticks and grid below the rows."""
-        grid = "".join(f"M{self.at(tick):.1f} 4V{bottom:g}" for tick in self.ticks)
-        return [
-            f'<path d="{grid}" stroke="currentColor" stroke-opacity=".12"/>',
-            *(text(self.at(t), bottom + 16, f"{t:.6g}", "middle", opacity=0.75) for t in self.ticks),
-            text((self.at(self.ticks[0]) + self.at(self.ticks[-1])) / 2, bottom + 36, words, "middle"),
-        ]
-
-
-def _quartiles(dots: Sequence[tuple[str, float]], middle: float, axis: _Axis) -> list[str]:
+def _quartiles(dots: Sequence[tuple[str, float]], middle: float, axis: Axis) -> list[str]:
     if not dots:
         return [text(axis.at(axis.ticks[0]) + 6, middle + 4, "not available", opacity=0.6)]
     lower, median, upper = (axis.at(q) for q in np.percentile([value for _, value in dots], (25, 50, 75)))
@@ -185,7 +157,7 @@ def _quartiles(dots: Sequence[tuple[str, float]], middle: float, axis: _Axis) ->
     ]
 
 
-def _dots(dots: Sequence[tuple[str, float]], middle: float, axis: _Axis) -> list[str]:
+def _dots(dots: Sequence[tuple[str, float]], middle: float, axis: Axis) -> list[str]:
     """Dots, spread up and down so that they do not hide each other; the same every time."""
     places = [
         (who, value, axis.at(value), middle + ((i * _GOLDEN) % 1 - 0.5) * 14)
@@ -225,7 +197,7 @@ def _outlying(values: Sequence[float]) -> list[bool]:
 
 
 def _label(middle: float, name: str) -> str:
-    return text(_LABEL - 12, middle + 4, _short(name), "end", title=name)
+    return text(LABEL - 12, middle + 4, _short(name), "end", title=name)
 
 
 def _short(text: str) -> str:
