@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from modelling import NAMES, load
+from modelling import ALONE, NAMES, load
 from scipy.optimize import brentq
 from scipy.stats import norm
 
@@ -40,7 +40,7 @@ def analyse(
     who = names_of(len(values))
     features = pd.DataFrame(values, columns=COLUMNS[: values.shape[1]])
     features.insert(0, "participant_id", who)
-    settings = parse_analysis({"name": "known", "explain": False, **asked})
+    settings = parse_analysis({"name": "known", **ALONE, **asked})
     return run_analysis(features, pd.DataFrame({"participant_id": who, **people}), settings, threads=threads)
 
 
@@ -163,7 +163,9 @@ def permuted(model: str, tables: list[str], count: int, threads: int) -> None:
         found, intervals = [], []
         for seed in range(count):
             outcome = np.random.default_rng(seed).permutation(people["outcome"].to_numpy())
-            settings = parse_analysis({"name": name, "outcome": "outcome", "model": model, "explain": False})
+            settings = parse_analysis(
+                {"name": name, "outcome": "outcome", "model": model, "explain": False, "permutations": 0}
+            )
             dealt = people.assign(outcome=outcome)
             metrics = run_analysis(features, dealt, settings, threads=threads).metrics
             found.append(metrics["auc"])

@@ -31,6 +31,8 @@ from voxelome.modelling.analysis import parse_analysis, run_analysis
 TABLES = Path(__file__).resolve().parents[2] / "shared" / "data" / "tables"
 PARTS = ["tables", "gliomas", "survival", "noise"]
 GRADES = {"poorly differentiated": 3.0, "intermediate": 2.0, "well differentiated": 1.0}
+# Where the time is not measured: without what stands beside the validation and takes long.
+ALONE = {"permutations": 0, "explain": False}
 NAMES = {
     "Arita2018": "Arita2018",
     "Meningioma": "Meningioma-SEG-CLASS",
@@ -126,7 +128,7 @@ def gliomas(threads: int) -> None:
         ("grade 4: features and age", ["age"], {"grade": 4}),
     ):
         begin = time.perf_counter()
-        asked = {"name": "idh", "outcome": "mutated", "positive": "mutated", "where": where}
+        asked = {"name": "idh", "outcome": "mutated", "positive": "mutated", "where": where, **ALONE}
         settings = parse_analysis({**asked, "covariates": covariates})
         metrics = run_analysis(features, people, settings, threads=threads).metrics
         found = "{n}, {n_positive} | {auc:.3f} ({auc_low:.3f} to {auc_high:.3f})".format(**metrics)
@@ -159,7 +161,7 @@ def survival(threads: int) -> None:
         ("glioma, grade 4", features, people[people["days"].notna()], grade4),
         ("breast cancer", *breast_cancer(), {}),
     ]
-    common = {"name": "s", "kind": "survival", "outcome": "dead", "positive": "1", "time": "days"}
+    common = {"name": "s", "kind": "survival", "outcome": "dead", "positive": "1", "time": "days", **ALONE}
     for name, inputs, persons, own in cases:
         for model in ("ensemble", "superpc", "cox_elasticnet", "survival_forest"):
             begin = time.perf_counter()
@@ -195,8 +197,7 @@ def noise(count: int, threads: int) -> None:
             features = pd.DataFrame(values, columns=columns)
             features.insert(0, "participant_id", who)
             people = pd.DataFrame({"participant_id": who, "outcome": outcome, "site": site.astype(int)})
-            alone = {"permutations": 0, "explain": False}
-            settings = parse_analysis({"name": "noise", "outcome": "outcome", **alone, **asked})
+            settings = parse_analysis({"name": "noise", "outcome": "outcome", **ALONE, **asked})
             metrics = run_analysis(features, people, settings, threads=threads).metrics
             aucs.append(metrics["auc"])
             covered += metrics["auc_low"] <= 0.5 <= metrics["auc_high"]
