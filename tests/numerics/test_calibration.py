@@ -15,8 +15,8 @@ from sklearn.metrics import brier_score_loss
 from voxelome.errors import DataError
 from voxelome.modelling.calibration import EPSILON, brier, recalibration
 from voxelome.modelling.calibration_curve import calibration_error, calibration_groups, smooth_calibration
+from voxelome.modelling.metrics import wilson
 from voxelome.modelling.net_benefit import decision_curve
-from voxelome.modelling.scores import wilson
 
 PREDICTED = np.array(
     [
