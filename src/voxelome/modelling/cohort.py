@@ -22,10 +22,10 @@ from voxelome.modelling.people import (
     covariates_of,
     people_of,
     sites_of,
-    visits_wanted,
 )
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.visits import Cohort
+from voxelome.modelling.which_visits import averaged, chosen_visits
 
 # Name of the column with the number of the site.
 SITE = "site"
@@ -115,13 +115,13 @@ def assemble(
     flow.start(len(tables.participants), "in participants.tsv")
     everybody = people_of(tables, settings)
     flow.keep(len(everybody), "of the analysis", f"not as where says: {_told(settings.where)}")
-    visits = _chosen_visits(_with_outcome(features, everybody, settings, notes, flow), tables, settings, flow)
+    visits = chosen_visits(_with_outcome(features, everybody, settings, notes, flow), tables, settings, flow)
     people = everybody.loc[sorted(set(visits["participant_id"]))]
     people, visits, held_out = _unlocked(people, visits, settings, notes, flow)
     target, classes = read_target(people, settings)
     values = pd.concat([_offered(visits, settings, notes), *covariates_of(visits, tables, settings)], axis=1)
     if settings.visits == "mean":
-        values, visits = _averaged(values, visits)
+        values, visits = averaged(values, visits)
     values = _varying(values.sort_index(axis=1), notes)
     sites: dict[str, int] = {}
     if settings.harmonise:
@@ -165,7 +165,7 @@ def locked_away(
     everybody = everybody[everybody["held_out"].to_numpy(dtype=bool)]
     flow = Flow()
     flow.start(len(everybody), "locked away")
-    visits = _chosen_visits(_with_outcome(features, everybody, settings, [], flow), tables, settings, flow)
+    visits = chosen_visits(_with_outcome(features, everybody, settings, [], flow), tables, settings, flow)
     return everybody.loc[sorted(set(visits["participant_id"]))], visits
 
 
@@ -239,49 +239,6 @@ def _with_outcome(
     return kept.drop(columns="_order").reset_index(drop=True)
 
 
-def _chosen_visits(
-    table: pd.DataFrame, tables: Tables, settings: AnalysisSettings, flow: Flow
-) -> pd.DataFrame:
-    """Return the visits that the analysis takes, of each participant the first or last where so asked."""
-    table = visits_wanted(table, tables, settings)
-    flow.keep(table["participant_id"].nunique(), "with a visit", "no visit as where says")
-    if settings.visits in ("first", "last"):
-        when = visit_time(table, tables, settings)
-        table = table.assign(_when=when).sort_values(["participant_id", "_when"], kind="stable")
-        table = table.drop_duplicates("participant_id", keep=settings.visits).drop(columns="_when")
-    return table.reset_index(drop=True)
-
-
-def visit_time(visits: pd.DataFrame, tables: Tables, settings: AnalysisSettings) -> NDArray[np.float64]:
-    """Return when each visit was: the column `visit_time`, dates in days; else the number of the visit.
-
-    Parameters
-    ----------
-    visits : DataFrame
-        participant_id and session_id, sorted.
-    tables : Tables
-        Where the column is.
-    settings : AnalysisSettings
-        Names the column.
-
-    Raises
-    ------
-    DataError
-        A visit has no time.
-    """
-    if settings.visit_time is None:
-        return np.asarray(visits.groupby("participant_id").cumcount(), dtype=np.float64)
-    given = tables.of_visits(visits, settings.visit_time, "time of the visits")
-    when = pd.to_numeric(given, errors="coerce").astype(np.float64)
-    if not when.notna().equals(given.notna()):
-        dates = pd.to_datetime(given, errors="coerce", format="ISO8601", utc=True)
-        when = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds() / 86400
-    if (lost := when.isna()).any():
-        told = visits.loc[lost.to_numpy(), list(IDENTIFIERS)].astype(str).agg(" ".join, axis=1)
-        raise DataError(f"{listed(told)} have no {settings.visit_time}", "fill in a number or a date")
-    return np.asarray(when, dtype=np.float64)
-
-
 def _unlocked(
     people: pd.DataFrame, visits: pd.DataFrame, settings: AnalysisSettings, notes: list[str], flow: Flow
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
@@ -298,14 +255,6 @@ def _unlocked(
     flow.keep(int((~locked).sum()), "to develop the model", f"locked hold-out: {_told(settings.hold_out)}")
     notes.append(f"{len(held_out)} participants are locked away (hold_out): nothing here has looked at them.")
     return people[~locked], visits[~visits["participant_id"].isin(held_out)].reset_index(drop=True), held_out
-
-
-def _averaged(values: pd.DataFrame, visits: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the mean of each participant's visits, of what is known."""
-    who = visits["participant_id"]
-    mean = values.groupby(who.to_numpy()).mean().sort_index()
-    people = pd.DataFrame({"participant_id": mean.index.astype(object), "session_id": None})
-    return mean.reset_index(drop=True), people
 
 
 def _offered(table: pd.DataFrame, settings: AnalysisSettings, notes: list[str]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from voxelome.modelling import problems
-from voxelome.modelling.cohort import Assembled, visit_time
+from voxelome.modelling.cohort import Assembled
 from voxelome.modelling.crossval import fit_model
 from voxelome.modelling.mixed import mixed_models, visit_design
 from voxelome.modelling.optimism import bootstrap_632_auc
@@ -17,6 +17,7 @@ from voxelome.modelling.people import Tables
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.univariate import univariate_table
 from voxelome.modelling.visits import Cohort
+from voxelome.modelling.which_visits import visit_time
 
 
 def associations(data: Assembled) -> pd.DataFrame:

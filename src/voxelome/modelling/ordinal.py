@@ -245,7 +245,7 @@ def cross_validated_multiclass_auc(
     """Return Hand and Till's AUC of several classes over pairs of cases that were held out together.
 
     For each two classes it is the share of pairs in order, over all folds, by the probabilities of either;
-    then the mean over the pairs of classes (:func:`voxelome.modelling.scores.hand_till` of one fold). The
+    then the mean over the pairs of classes. The
     interval is a percentile bootstrap that draws as many participants of each class as there are, with all
     of their rows. Where all pairs or none are in order all draws are the same: it is then the mean of
     Newcombe's intervals of the pairs of classes.
