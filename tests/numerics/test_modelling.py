@@ -22,7 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from voxelome.errors import DataError
 from voxelome.modelling.analysis import AnalysisResult, load_model, parse_analysis, run_analysis, save_model
 from voxelome.modelling.artifact import TRUSTED_TYPES
-from voxelome.modelling.estimators import NormalScores, SelectUncorrelated
+from voxelome.modelling.estimators import KeepColumns, NormalScores, SelectUncorrelated
 from voxelome.modelling.families import Choice, families
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.table import widen
@@ -166,6 +166,7 @@ def test_the_schema_and_the_settings_agree() -> None:
         ({"horizons": "12"}, "list of numbers"),
         ({"explain": "yes"}, "true or false"),
         ({"jobs": 0}, "at least 1"),
+        ({"filters": ["correlations"]}, "did you mean correlation"),
         ({"hold_out": ["A"]}, "columns of participants.tsv"),
     ],
 )
@@ -201,7 +202,7 @@ def test_an_analysis_needs_a_name_and_an_outcome() -> None:
 # --- the selection of features ----------------------------------------------------------------------
 
 
-@parametrize_with_checks([NormalScores(), SelectUncorrelated()])
+@parametrize_with_checks([NormalScores(), SelectUncorrelated(), KeepColumns()])
 def test_the_selection_behaves_as_scikit_learn_asks(estimator: Any, check: Any) -> None:
     check(estimator)
 
@@ -399,6 +400,26 @@ def test_every_selection_keeps_a_planted_feature(selection) -> None:
     assert result.metrics["auc"] > 0.85
     assert result.selected.iloc[0]["feature"] == "T1w__brain__original__glcm__F000"
     assert result.model[:-1].get_feature_names_out().size < 8
+
+
+@pytest.mark.parametrize("model", ["elasticnet_logistic", "ridge_logistic", "extra_trees"])
+def test_filters_leave_out_what_repeats_or_hardly_varies_in_every_model(model, tmp_path: Path) -> None:
+    table, people = cohort(features=12, effect=4.0)
+    first = table["T1w__brain__original__glcm__F000"]
+    table["T1w__brain__original__glcm__twin"] = 2 * first + 1e-3 * np.arange(len(table))
+    table["T1w__brain__original__glcm__rare"] = np.r_[1.0, np.zeros(len(table) - 1)]
+    result = analyse(table, people, model=model, repeats=1, filters=["near_zero_variance", "correlation"])
+    assert result.metrics["auc"] > 0.85
+    steps = result.model.named_steps
+    left = result.model[: list(steps).index("correlation") + 1].get_feature_names_out()
+    assert len(left) == 12
+    assert "T1w__brain__original__glcm__rare" not in left
+    assert sum(name.endswith(("F000", "twin")) for name in left) == 1
+    assert result.selected.iloc[0]["feature"] in left
+    save_model(tmp_path / "model.skops", result.model)
+    inputs = table[list(result.model.feature_names_in_)]
+    again = load_model(tmp_path / "model.skops").predict_proba(inputs)
+    np.testing.assert_array_equal(again, result.model.predict_proba(inputs))
 
 
 @pytest.mark.parametrize("selection", ["fdr", "mrmr", "penalty", "stability", "boruta"])

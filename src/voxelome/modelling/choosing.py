@@ -77,7 +77,7 @@ def candidates_of(family: Family, settings: AnalysisSettings) -> list[Parameters
 
 def choice_of(settings: AnalysisSettings) -> Choice:
     """Return how models that take few features choose them."""
-    return Choice(settings.selection, settings.selected_features, settings.random_seed)
+    return Choice(settings.selection, settings.selected_features, settings.random_seed, settings.filters)
 
 
 def first_steps(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> Steps:

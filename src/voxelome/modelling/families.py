@@ -29,7 +29,7 @@ from sklearn.svm import SVC, SVR
 from voxelome.modelling.association import Kind
 from voxelome.modelling.estimators import L1_RATIO, NormalScores, SelectUncorrelated, make_classifier
 from voxelome.modelling.ordinal import OrdinalClassifier
-from voxelome.modelling.selection import MRMR, UnivariateFDR
+from voxelome.modelling.selection import MRMR, CorrelationFilter, NearZeroVariance, UnivariateFDR
 from voxelome.modelling.survival import (
     CoxElasticNet,
     SupervisedPrincipalComponents,
@@ -41,14 +41,22 @@ from voxelome.modelling.wrappers import Boruta, SelectByPenalty, StabilitySelect
 TREES = 300
 Parameters = Mapping[str, Any]
 NOTHING: Parameters = {}
+FILTERS: Mapping[str, Callable[[], Any]] = {
+    "near_zero_variance": NearZeroVariance,
+    "correlation": CorrelationFilter,
+}
 
 
 class Choice(NamedTuple):
-    """How a model that takes few features chooses them: by what, how many at most, and a seed."""
+    """How models that take few features choose them: by what, how many at most, and a seed.
+
+    `filters` name what leaves out features of all models before, without the outcome.
+    """
 
     selection: str
     features: int
     seed: int
+    filters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,13 +82,14 @@ class Family:
     space: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _imputed(_: Choice) -> list[tuple[str, Any]]:
-    return [("impute", SimpleImputer(strategy="median", keep_empty_features=True))]
+def _imputed(choice: Choice) -> list[tuple[str, Any]]:
+    steps: list[tuple[str, Any]] = [("impute", SimpleImputer(strategy="median", keep_empty_features=True))]
+    return [*steps, *((name, FILTERS[name]()) for name in choice.filters)]
 
 
-def _normalised(_: Choice) -> list[tuple[str, Any]]:
+def _normalised(choice: Choice) -> list[tuple[str, Any]]:
     # Scaled once more: a feature that is constant in training has the score of an extreme, which becomes 0.
-    return [*_imputed(_), ("normalise", NormalScores()), ("scale", StandardScaler())]
+    return [*_imputed(choice), ("normalise", NormalScores()), ("scale", StandardScaler())]
 
 
 def _few(kind: Kind) -> Callable[[Choice], list[tuple[str, Any]]]:
@@ -92,7 +101,7 @@ def _few(kind: Kind) -> Callable[[Choice], list[tuple[str, Any]]]:
 
 def _selector(kind: Kind, choice: Choice) -> Any:
     """Return what keeps few features, unfitted."""
-    name, features, seed = choice
+    name, features, seed, _ = choice
     makers: dict[str, Callable[[], Any]] = {
         "uncorrelated": lambda: SelectUncorrelated(features, regression=kind == "continuous"),
         "fdr": lambda: UnivariateFDR(kind, minimum=1, maximum=features),
@@ -150,8 +159,8 @@ def _boosting(model: Any) -> Callable[[Parameters, int], Any]:
     return make
 
 
-def _scaled(_: Choice) -> list[tuple[str, Any]]:
-    return [*_imputed(_), ("scale", StandardScaler())]
+def _scaled(choice: Choice) -> list[tuple[str, Any]]:
+    return [*_imputed(choice), ("scale", StandardScaler())]
 
 
 def _cox(_: Parameters, seed: int) -> Any:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
+from voxelome.modelling.families import FILTERS
+
 
 @dataclass(frozen=True)
 class Importance:
@@ -58,7 +60,7 @@ def _of_pipeline(pipeline: Pipeline, features: int) -> tuple[NDArray[np.float64]
     last = getattr(pipeline[-1], "regressor_", pipeline[-1])
     place = np.arange(features)
     # The site, which harmonisation takes away, is the last column.
-    for name in ("reliable", "select"):
+    for name in ("reliable", *FILTERS, "select"):
         if name in pipeline.named_steps:
             place = place[pipeline.named_steps[name].get_support(indices=True)]
     share, coefficient = np.zeros(features), np.full(features, np.nan)

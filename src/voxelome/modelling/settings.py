@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from voxelome.errors import DataError, suggest
-from voxelome.modelling.families import COMBINED, ENSEMBLE, FAMILIES, SELECTIONS
+from voxelome.modelling.families import COMBINED, ENSEMBLE, FAMILIES, FILTERS, SELECTIONS
 
 KINDS = tuple(FAMILIES)
 BALANCES = ("none", "weights", "undersample", "oversample", "smote")
@@ -45,6 +45,10 @@ class AnalysisSettings:
         Columns of participants.tsv to offer as features too.
     outer_folds, repeats, inner_folds : int
         Folds of the validation, how often it is done with other folds, and folds that choose the penalty.
+    filters : tuple of str
+        What leaves out features of all models first, without the outcome, in this order:
+        "near_zero_variance", "correlation" (of features whose ranks correlate above 0.9 those that correlate
+        least with all stay).
     selection : str
         How models that take few features choose them: "uncorrelated" (the best by a univariate test of which
         none repeats another), "fdr", "mrmr", "penalty" (LASSO), "stability" or "boruta".
@@ -115,6 +119,7 @@ class AnalysisSettings:
     outer_folds: int = 5
     repeats: int = 5
     inner_folds: int = 3
+    filters: tuple[str, ...] = ()
     selection: str = "uncorrelated"
     selected_features: int = 10
     where: Mapping[str, Any] = field(default_factory=dict)
@@ -248,6 +253,15 @@ def _texts(key: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _filters(key: str, value: Any) -> tuple[str, ...]:
+    found = _texts(key, value)
+    if unknown := [name for name in found if name not in FILTERS]:
+        raise DataError(f"{key} has {unknown[0]}", suggest(unknown[0], list(FILTERS)))
+    if len(set(found)) < len(found):
+        raise DataError(f"{key} is {value!r}", "name each once")
+    return found
+
+
 def _class(key: str, value: Any) -> str | None:
     if value is not None and not isinstance(value, str | int | float):
         raise DataError(f"{key} is {value!r}", "give a value of the outcome")
@@ -313,6 +327,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(_MINIMUM, _whole),
     **dict.fromkeys(_LISTS, _texts),
     "positive": _class,
+    "filters": _filters,
     "where": _rules,
     "hold_out": _rules,
     "order": _classes,
