@@ -73,6 +73,9 @@ def build_parser() -> argparse.ArgumentParser:
     hold_out.add_argument(
         "--participants", type=Path, required=True, metavar="TSV", help="participants.tsv of the dataset"
     )
+    hold_out.add_argument(
+        "--steps-dir", type=Path, metavar="WORK_DIR/steps", help="for an analysis with minimum_reliability"
+    )
     hold_out.add_argument("--again", metavar="WHY", help="look once more; it is logged and reported")
     hold_out.set_defaults(action=_hold_out)
     return parser
@@ -90,7 +93,7 @@ def _predict(options: argparse.Namespace) -> int:
 def _hold_out(options: argparse.Namespace) -> int:
     from voxelome.interfaces.hold_out import open_locked
 
-    found = open_locked(options.analysis, options.participants, options.again)
+    found = open_locked(options.analysis, options.participants, options.again, options.steps_dir)
     row = found["Opening"]
     CONSOLE.print(
         f"{row['analysis']}: {row['measure']} {row['value']:.3f} in {row['participants']} participants who"

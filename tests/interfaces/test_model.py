@@ -1,6 +1,7 @@
 """An analysis as a step, and its model applied to features that it has not seen."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from voxelome import tools
 from voxelome.imageio import save_json
 from voxelome.interfaces import FitFolds, FitModel
 from voxelome.interfaces.analysis_inputs import read_tables
+from voxelome.interfaces.analysis_report import write_analysis_page
 from voxelome.interfaces.analysis_summary import HEADLINE, summarise_analysis
 from voxelome.interfaces.hold_out import open_locked
 from voxelome.step import StepRecord
@@ -141,10 +143,11 @@ def test_a_hold_out_is_opened_once_and_the_opening_is_logged(fitted, locked, cap
     assert log["participants"].tolist() == ["15"]
     assert float(log["value"][0]) == pytest.approx(found["auc"])
     assert log["time"][0] == found["Opening"]["time"]
-    assert (log[["data", "configuration", "model"]].map(len) == 16).all(axis=None)
+    assert (log[["configuration", "model"]].map(len) == 16).all(axis=None)
+    assert len(set(log["data"][0].split())) == 15
     assert len(pd.read_csv(locked / "hold_out_predictions.tsv", sep="\t")) == 15
     assert tools.main(asked) == 3
-    assert "these participants were opened before, by locked on" in capsys.readouterr().err
+    assert "some of these participants were opened before, by locked on" in capsys.readouterr().err
     assert tools.main([*asked, "--again", "the scanner was named wrongly"]) == 0
     log = pd.read_csv(folder / "hold-out-openings.tsv", sep="\t", dtype=str, keep_default_na=False)
     assert log["again"].tolist() == ["", "the scanner was named wrongly"]
@@ -220,3 +223,26 @@ def test_the_report_says_that_a_hold_out_is_locked_and_then_what_it_said(fitted)
     found = open_locked(out, folder / "participants.tsv", "a sign was wrong")
     told = summarise_analysis(record).sentences
     assert any("opened 1 time(s) before (a sign was wrong)" in sentence for sentence in told)
+
+
+def test_what_a_hold_out_said_of_an_earlier_model_is_not_told_of_a_new_one(fitted):
+    folder, _ = fitted
+    out = fit(folder, {"name": "again", "hold_out": {"site": "site5"}})
+    found = open_locked(out, folder / "participants.tsv", "another test")
+    fit(folder, {"name": "again", "hold_out": {"site": "site5"}, "random_seed": 5})
+    told = summarise_analysis(StepRecord.load(folder / "model-again.json")).sentences
+    assert f"opened for an earlier model, on {found['Opening']['time']}" in told[-1]
+    assert not any("participants who were locked away" in sentence for sentence in told)
+
+
+def test_the_page_of_an_analysis_holds_its_numbers_and_no_address(fitted):
+    folder, _ = fitted
+    fit(folder, {"name": "page", "covariates": ["age"], "learning_curve": [0.5], "permutations": 1})
+    path = write_analysis_page(StepRecord.load(folder / "model-page.json"), "Data", ("numpy",), {})
+    page = path.read_text()
+    metrics = json.loads((path.parent / "metrics.json").read_text())
+    assert f"AUC {metrics['auc']:.2f}" in page
+    for told in ("Flow of participants", "CLEAR", "METRICS", "Learning curve of page", "Shapley values"):
+        assert told in page
+    assert not re.search(r"(src|href)=\"(?!#|data:|\.\./|[A-Za-z0-9_.-]+[\"/])", page)
+    assert "https://" not in re.sub(r"https://doi\.org\S*|http://www\.w3\.org\S*", "", page)

@@ -156,6 +156,7 @@ def test_the_schema_and_the_settings_agree() -> None:
         ({"random_seed": -1}, "at least 0"),
         ({"features": "T1w*"}, "list of texts"),
         ({"covariates": [3]}, "list of texts"),
+        ({"covariates": ["age", "age"]}, "name each once"),
         ({"model": "forest"}, "elasticnet_logistic"),
         ({"positive": ["x"]}, "value of the outcome"),
         ({"visits": "second"}, "all, first, last, mean"),
@@ -184,6 +185,9 @@ def test_a_wrong_setting_is_named_and_the_schema_refuses_it_too(change: dict[str
         ({"kind": "continuous", "balance": "smote"}, "no classes to balance"),
         ({"kind": "continuous", "bootstrap": 100}, "bootstrap is for binary"),
         ({"horizons": [12]}, "horizons are for kind: survival"),
+        ({"bootstrap": 100, "groups": "site"}, "groups must not be parted"),
+        ({"where": {"age": {"min": float("-inf")}}}, "finite numbers"),
+        ({"hold_out": {"age": {"min": "old"}}}, "finite numbers"),
         ({"visits": "mean", "minimum_reliability": 0.75}, "visits are averaged"),
     ],
 )

@@ -69,7 +69,7 @@ def test_an_unseen_site_is_refused_unless_it_is_to_be_left_as_it_is():
     table, people = sites(effect=2.0)
     people["scanner"] = [f"{'ABCD'[index % 4]}" for index in range(len(people))]
     out = {"groups": "scanner", "validation": "leave_one_group_out", "harmonise": "scanner"}
-    with pytest.raises(DataError, match=r"harmonisation of fold 1: .*unseen_site: keep"):
+    with pytest.raises(DataError, match=r"harmonisation: .*unseen_site: keep"):
         analyse(table, people, **out)
     assert analyse(table, people, unseen_site="keep", **out).metrics["folds"] == 4
 
@@ -131,6 +131,7 @@ def test_only_features_that_hold_when_measured_again_are_offered():
     table, people = cohort(n=60, features=20, effect=3.0)
     steady = list(table.columns[4:10])
     settings = {"name": "a", "outcome": "mutation", "repeats": 1, "minimum_reliability": 0.75}
+    settings |= {"permutations": 0, "explain": False}
     chosen = parse_analysis({**settings, "model": "elasticnet_logistic", "covariates": ["age"]})
     result = run_analysis(table, people, chosen, repeated=measured_again(table, steady))
     # Covariates were never measured again, and stay.
@@ -154,6 +155,8 @@ def test_the_reliability_of_a_fold_is_that_of_its_training_participants():
             "repeats": 1,
             "model": "ridge_logistic",
             "minimum_reliability": 0.75,
+            "permutations": 0,
+            "explain": False,
         }
     )
     before = run_analysis(table, people, settings, repeated=repeated).predictions
@@ -180,6 +183,7 @@ def trained():
     table, people = sites(effect=2.0)
     settings = {"covariates": ["age", "sex"], "harmonise": "scanner", "model": "ridge_logistic"}
     settings |= {"name": "a", "outcome": "mutation", "repeats": 1, "unseen_site": "keep"}
+    settings |= {"permutations": 0, "explain": False}
     parsed = parse_analysis(settings)
     result = run_analysis(table, people, parsed)
     return table, people, result, describe_model(parsed, result, {"Radiomics": {"bin_count": 32}})

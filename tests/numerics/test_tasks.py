@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from tests.numerics.test_modelling import analyse, cohort
+from voxelome.errors import DataError
 from voxelome.interfaces.fold import load_done, save_done
 from voxelome.modelling.analysis import conclude, run_analysis
 from voxelome.modelling.people import Tables
-from voxelome.modelling.plan import plan_analysis
+from voxelome.modelling.plan import plan_analysis, shuffled
 from voxelome.modelling.settings import parse_analysis
 from voxelome.modelling.tasks import tasks_of, work
 
@@ -47,7 +48,7 @@ LEAVE_OUT = {"validation": "leave_one_group_out", "repeats": 1, "explain": False
 def test_where_one_participant_is_left_out_at_a_time_noise_is_found_to_be_noise() -> None:
     # Were each left out alone, and all predictions compared, this would be 0.3.
     found = [
-        analyse(*cohort(n=24, features=10, seed=seed), model="ridge_logistic", **LEAVE_OUT).metrics["auc"]
+        analyse(*cohort(n=20, features=10, seed=seed), model="ridge_logistic", **LEAVE_OUT).metrics["auc"]
         for seed in range(10)
     ]
     assert 0.4 < np.mean(found) < 0.6
@@ -78,6 +79,59 @@ def test_the_bootstrap_lies_between_what_appears_and_what_holds_out_of_bag() -> 
     found = analyse(*cohort(n=40, features=40, effect=1.5), bootstrap=10).metrics["bootstrap_632"]
     assert found["out_of_bag"] < found["estimate_632_plus"] <= found["estimate_632"] < found["apparent"]
     assert found["draws"] == 10
+
+
+@pytest.mark.parametrize("validation", ["kfold", "leave_one_group_out"])
+@pytest.mark.parametrize("sites", [2, 3])
+def test_few_sites_leave_few_inner_folds_or_none(sites: int, validation: str) -> None:
+    table, people = cohort(n=48, features=6, effect=2.0)
+    people["site"] = np.arange(48) // (48 // sites)
+    metrics = analyse(table, people, groups="site", validation=validation, repeats=1).metrics
+    assert metrics["folds"] == sites
+    assert metrics["auc"] > 0.7
+
+
+def test_a_class_that_is_at_one_site_alone_cannot_be_left_out() -> None:
+    table, people = cohort(n=40, features=6)
+    people["site"] = np.where(people["mutation"] == "mutated", "A", people["site"])
+    with pytest.raises(DataError, match="cannot be split into folds with both classes"):
+        analyse(table, people, groups="site", validation="leave_one_group_out")
+
+
+def test_a_permuted_outcome_is_validated_as_the_true_one() -> None:
+    table, people = cohort(n=40, features=6)
+    people["family"] = people.groupby("mutation").cumcount() // 4
+    people["family"] = people["mutation"] + people["family"].astype(str)
+    asked = {"name": "a", "outcome": "mutation", "groups": "family", "validation": "leave_one_group_out"}
+    plan = plan_analysis(table, Tables(people), parse_analysis(asked))
+    assert plan.folds == 5
+    for number in range(4):
+        assert {split.fold for split in shuffled(plan, number).splits} <= set(range(1, 6))
+
+
+@pytest.mark.parametrize("model", ["svm", "superpc"])
+@pytest.mark.parametrize("search", ["random", "halving"])
+def test_a_search_works_for_models_with_folds_of_their_own(model: str, search: str) -> None:
+    table, people = cohort(n=60, features=6, effect=2.0)
+    metrics = analyse(table, people, model=model, search=search, trials=4, repeats=1, outer_folds=2).metrics
+    assert metrics["auc"] > 0.6
+
+
+def test_small_parts_of_the_training_keep_every_site() -> None:
+    table, people = cohort(n=60, features=6, effect=2.0)
+    people["scanner"] = np.arange(60) % 3
+    asked = {"harmonise": "scanner", "learning_curve": [0.1], "search": "halving", "trials": 9, "repeats": 1}
+    assert len(analyse(table, people, **asked).metrics["learning_curve"]) == 2
+
+
+def test_a_fold_whose_only_event_is_the_last_time_tells_nothing_and_breaks_nothing() -> None:
+    table, people = cohort(n=40, features=6)
+    months = np.arange(40.0) + 1
+    dead = np.isin(np.arange(40), [5, 12, 20, 27, 39, 38])
+    people["months"], people["dead"] = months, dead.astype(int)
+    asked = {"kind": "survival", "outcome": "dead", "time": "months", "positive": "1"}
+    metrics = analyse(table, people, model="cox_elasticnet", explain=True, **asked).metrics
+    assert 0 <= metrics["c_index"] <= 1
 
 
 def test_a_group_without_which_a_class_is_missing_is_named() -> None:

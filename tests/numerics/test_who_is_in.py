@@ -11,7 +11,8 @@ import pytest
 from tests.numerics.test_modelling import analyse, cohort
 from voxelome.errors import DataError
 from voxelome.modelling.analysis import AnalysisResult, run_analysis
-from voxelome.modelling.apply import describe_model
+from voxelome.modelling.apply import apply_model, describe_model
+from voxelome.modelling.cohort import locked_away
 from voxelome.modelling.hold_out import digest_of, open_hold_out
 from voxelome.modelling.people import Tables
 from voxelome.modelling.settings import parse_analysis
@@ -169,11 +170,69 @@ def test_opened_the_hold_out_is_judged_by_the_model_beside_the_simpler_ones() ->
 
 def test_the_same_participants_have_one_digest_whatever_was_measured() -> None:
     table, people, settings = locked()
-    known = digest_of(table, Tables(people), settings)
-    again = digest_of(table.assign(new=1.0), Tables(people.sample(frac=1, random_state=0)), settings)
-    assert again == known
+    names = list(locked_away(table, Tables(people), settings)[0].index)
+    known = digest_of(names)
+    assert digest_of(reversed(names)) == known
     _, _, fewer = locked(hold_out={"site": "site7"})
-    assert digest_of(table, Tables(people), fewer) != known
+    some = digest_of(locked_away(table, Tables(people), fewer)[0].index)
+    assert set(some) < set(known)
+    assert not any(name in " ".join(known) for name in names)
+
+
+def test_a_hold_out_of_others_than_those_left_out_of_training_is_not_opened() -> None:
+    table, people, settings = locked()
+    result = run_analysis(table, people, settings)
+    about = describe_model(settings, result, {})
+    moved = people.assign(site=np.roll(people["site"], 1))
+    with pytest.raises(DataError, match="whom the model may have been trained on"):
+        open_hold_out(result.model, about, table, Tables(moved), settings)
+    away = people.index[people["site"] == "site6"]
+    fewer = people.drop(index=away[:2])
+    with pytest.raises(DataError, match="were locked away and are not there"):
+        open_hold_out(result.model, about, table, Tables(fewer), settings)
+
+
+def test_where_visits_are_averaged_a_hold_out_is_of_participants() -> None:
+    table, people, sessions = followed(effect=3.0)
+    asked = {"visits": "mean", "hold_out": {"site": ["site6", "site7"]}}
+    result = of_sessions(table, people, sessions, **asked)
+    settings = parse_analysis({"name": "a", "outcome": "mutation", "positive": "mutated", **asked})
+    about = describe_model(settings, result, {})
+    predictions, metrics = open_hold_out(result.model, about, table, Tables(people, sessions), settings)
+    assert len(predictions) == metrics["n"] == len(result.held_out) == 10
+    elsewhere = apply_model(result.model, about, table, None)
+    assert len(elsewhere) == 40
+    both = elsewhere.set_index("participant_id").loc[predictions["participant_id"], "probability"]
+    np.testing.assert_allclose(both, predictions["probability"])
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "ordinal"])
+def test_a_hold_out_without_one_of_the_classes_cannot_be_judged(kind: str) -> None:
+    table, people = cohort(n=60, features=6)
+    grade = np.arange(60) % 3
+    people["outcome"], people["away"] = np.where(kind == "binary", grade > 0, grade), 0
+    people.loc[people.index[grade > 0][:8], "away"] = 1
+    asked = {"name": "a", "outcome": "outcome", "kind": kind, "model": "ridge_logistic", "repeats": 1}
+    settings = parse_analysis({**asked, "hold_out": {"away": 1}, "permutations": 0, "explain": False})
+    result = run_analysis(table, people, settings)
+    with pytest.raises(DataError, match="not every class"):
+        open_hold_out(result.model, describe_model(settings, result, {}), table, Tables(people), settings)
+
+
+def test_sites_of_the_hold_out_that_harmonisation_would_refuse_are_named_before_training() -> None:
+    table, people, settings = locked(harmonise="site")
+    with pytest.raises(DataError, match="hold_out has the site site6, site7, and nobody else has"):
+        run_analysis(table, people, settings)
+
+
+def test_visits_that_tell_no_change_leave_the_analysis_as_it_is() -> None:
+    table, people, sessions = followed()
+    sessions["acq_time"] = "2024-01-01"
+    result = of_sessions(table, people, sessions, visit_time="acq_time")
+    assert result.mixed is None
+    assert any("No mixed models of repeated visits" in note for note in result.notes)
+    told = of_sessions(*followed()).mixed
+    assert set(told["term"]) >= {"outcome", "time", "outcome x time"}
 
 
 @pytest.mark.parametrize(

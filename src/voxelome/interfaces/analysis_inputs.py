@@ -92,12 +92,21 @@ def _read(path: Path, key: str, use: str) -> Any:
 
 def _repeated(spec: Any) -> Any:
     """Return the features of the visits that were measured again; None where there are none."""
+    if not isdefined(spec.cohort) or not isdefined(spec.steps_dir):
+        return None
+    return repeated_of(Path(spec.steps_dir), Path(spec.cohort).read_text(encoding="utf-8").split())
+
+
+def repeated_of(steps: Path | None, units: list[str] | None = None) -> Any:
+    """Return the features that were measured again, of some visits or of those of the group; else None."""
     from voxelome.interfaces.reliability import perturbed_of
     from voxelome.modelling.cohort import Repeated
 
-    if not isdefined(spec.cohort) or not isdefined(spec.steps_dir):
+    if steps is None:
         return None
-    found = perturbed_of(Path(spec.cohort).read_text(encoding="utf-8").split(), Path(spec.steps_dir))
+    if units is None:
+        units = (steps / "group" / "cohort.txt").read_text(encoding="utf-8").split()
+    found = perturbed_of(units, steps)
     if found is None:
         return None
     units, names, values = found

@@ -9,7 +9,7 @@ from typing import Any
 from voxelome.imageio import load_json, save_text
 from voxelome.interfaces.analysis_figures import MEASURE, explanation_figures, figures_of
 from voxelome.interfaces.analysis_summary import hold_out_sentences, measures_of, sentences_of
-from voxelome.provenance import software_versions
+from voxelome.provenance import file_digest, software_versions
 from voxelome.reports.analysis_methods import methods_of, references_of
 from voxelome.reports.analysis_page import (
     AnalysisPage,
@@ -53,8 +53,7 @@ def write_analysis_page(
     metrics, about = load_json(metrics_path), load_json(folder / "model.json")
     tables = {name: _rows(record, name) for name in ("selected", "univariate", "mixed", "contributions")}
     versions = software_versions(*software)
-    features = {**about["FeatureSettings"], "software": about["FeatureSoftware"]}
-    opened = folder / "hold_out.json"
+    features = _measured_with(about)
     facts = Facts(
         settings=about["Settings"],
         metrics=metrics,
@@ -65,7 +64,7 @@ def write_analysis_page(
         missing=_mean(tables["univariate"], "missing"),
         n_selected=len(tables["selected"]),
         n_univariate=len(tables["univariate"]),
-        hold_out=load_json(opened) if opened.is_file() else {},
+        hold_out=_opened(folder),
     )
     paragraphs = methods_of(about["Settings"], metrics, features, versions)
     status, verdict = verdict_of(metrics)
@@ -92,6 +91,21 @@ def write_analysis_page(
         software=versions,
     )
     return save_text(folder / "report.html", render_analysis_page(page))
+
+
+def _measured_with(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings and the program that radiomic features were measured with, if there are any."""
+    for kind, settings in about["FeatureSettings"].items():
+        if "options" in settings:
+            return {**settings, "software": about["FeatureSoftware"].get(kind, "")}
+    return {}
+
+
+def _opened(folder: Path) -> dict[str, Any]:
+    """Return what the hold-out said of this model; nothing where it is locked, or was opened for another."""
+    path = folder / "hold_out.json"
+    found = load_json(path) if path.is_file() else {}
+    return found if found and found["Opening"]["model"] == file_digest(folder / "model.skops") else {}
 
 
 def _rows(record: StepRecord, name: str) -> list[dict[str, Any]]:

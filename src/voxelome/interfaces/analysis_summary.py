@@ -7,6 +7,7 @@ from typing import Any
 
 from voxelome.imageio import load_json
 from voxelome.interfaces.analysis_figures import MEASURE, figures_of
+from voxelome.provenance import file_digest
 from voxelome.reports.model import AnalysisSummary
 from voxelome.step import StepRecord
 
@@ -177,6 +178,11 @@ def hold_out_sentences(folder: Path, metrics: dict[str, Any]) -> list[str]:
             f"{metrics['n_held_out']} participants are locked away; voxelome-tools hold-out opens them, once."
         ]
     found = load_json(path)
+    if found["Opening"]["model"] != file_digest(folder / "model.skops"):
+        return [
+            f"The {metrics['n_held_out']} participants who are locked away were opened for an earlier model,"
+            f" on {found['Opening']['time']}: what was found is not of this one."
+        ]
     opening, key = found["Opening"], HEADLINE[metrics["kind"]]
     measure = MEASURE[metrics["kind"]]
     interval = ""
@@ -184,7 +190,7 @@ def hold_out_sentences(folder: Path, metrics: dict[str, Any]) -> list[str]:
         interval = f" (95 % interval {found[f'{key}_low']:.2f} to {found[f'{key}_high']:.2f})"
     told = (
         f"In the {found['n']} participants who were locked away: {measure} {found[key]:.2f}{interval}. Opened"
-        f" on {opening['time']}; data {opening['data']}, configuration {opening['configuration']}."
+        f" on {opening['time']}; configuration {opening['configuration']}, model {opening['model']}."
     )
     before = found["OpenedBefore"]
     again = [

@@ -93,7 +93,7 @@ def _dictionary(paths: list[Path]) -> dict[str, Any]:
     filters: dict[str, Any] = {}
     features: dict[str, dict[str, Any]] = {}
     settings: dict[str, Any] = {}
-    software: dict[str, Any] = {}
+    software: dict[str, str] = {}
     first: dict[str, Path] = {}
     for path in paths:
         about = load_json(sidecar_path(path))
@@ -103,7 +103,7 @@ def _dictionary(paths: list[Path]) -> dict[str, Any]:
             raise InputError(path, problem, "measure all visits with one configuration")
         settings[kind] = about["Settings"]
         first.setdefault(kind, path)
-        software |= about.get("Software", {})
+        software[kind] = about.get("Software", "")
         filters |= about.get("Filters", {})
         for feature_class, found in about["Features"].items():
             features.setdefault(feature_class, {}).update(found)

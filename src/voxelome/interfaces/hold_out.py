@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from voxelome.errors import InputError, blame
-from voxelome.imageio import load_json, replacing, save_json
-from voxelome.interfaces.analysis_inputs import read_tables
+from voxelome.imageio import replacing, save_json
+from voxelome.interfaces.analysis_inputs import read_tables, repeated_of
 from voxelome.interfaces.predict import read_model
+from voxelome.provenance import file_digest
 
 LOG = "hold-out-openings.tsv"
 COLUMNS = ("time", "analysis", "participants", "data", "configuration", "model", "measure", "value", "again")
 
 
-def open_locked(folder: Path, participants: Path, again: str | None) -> dict[str, Any]:
+def open_locked(
+    folder: Path, participants: Path, again: str | None, steps: Path | None = None
+) -> dict[str, Any]:
     """Judge a model on the participants locked away, write the result and log the opening.
 
     Parameters
@@ -28,6 +31,8 @@ def open_locked(folder: Path, participants: Path, again: str | None) -> dict[str
         participants.tsv; sessions.tsv files are looked for beside it.
     again : str, optional
         Why these participants are looked at once more; without it a second opening is refused.
+    steps : Path, optional
+        Folder with the records of the steps, for an analysis with `minimum_reliability`.
 
     Returns
     -------
@@ -41,6 +46,7 @@ def open_locked(folder: Path, participants: Path, again: str | None) -> dict[str
     """
     import pandas as pd
 
+    from voxelome.modelling.cohort import locked_away
     from voxelome.modelling.hold_out import digest_of, open_hold_out
     from voxelome.modelling.judge import HEADLINE
     from voxelome.modelling.settings import parse_analysis
@@ -51,34 +57,37 @@ def open_locked(folder: Path, participants: Path, again: str | None) -> dict[str
         raise InputError(table, "there is no such file", "run the group level first")
     features = pd.read_csv(table, sep="\t", na_values="n/a", keep_default_na=False)
     tables = read_tables(participants)
-    with blame(f"analysis {about['Analysis']}"):
+    with blame(f"hold-out of {about['Analysis']}"):
         settings = parse_analysis(about["Settings"])
-        digest = digest_of(features, tables, settings)
+        people, _ = locked_away(features, tables, settings)
+    digests = digest_of(people.index)
     log = _read_log(folder.parent / LOG)
-    before = [row for row in log if row["data"] == digest]
+    before = [row for row in log if set(row["data"].split()) & set(digests)]
     if before and not again:
         told = ", ".join(f"{row['analysis']} on {row['time']}" for row in before)
         remedy = 'a look counts once; if there must be another, give --again "why": it is logged and reported'
-        raise InputError(folder, f"these participants were opened before, by {told}", remedy)
+        raise InputError(folder, f"some of these participants were opened before, by {told}", remedy)
     with blame(f"hold-out of {about['Analysis']}"):
-        predictions, metrics = open_hold_out(model, about, features, tables, settings)
+        repeated = repeated_of(steps) if settings.minimum_reliability else None
+        predictions, metrics = open_hold_out(model, about, features, tables, settings, repeated)
     measure = HEADLINE[settings.kind]
     row = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "analysis": settings.name,
         "participants": metrics["n"],
-        "data": digest,
+        "data": " ".join(digests),
         "configuration": _digest(json.dumps(about["Settings"], sort_keys=True).encode()),
-        "model": _digest((folder / "model.skops").read_bytes()),
+        "model": file_digest(folder / "model.skops"),
         "measure": measure,
         "value": metrics[measure],
         "again": again or "",
     }
-    # The log first: what could not be noted was not looked at.
+    content = {**metrics, "Opening": row, "OpenedBefore": len(before)}
+    # The log first, what could not be noted was not looked at; but no log of what cannot be written.
+    json.dumps(content, allow_nan=False)
     _write_log(folder.parent / LOG, [*log, row])
     with replacing(folder / "hold_out_predictions.tsv") as temporary:
         predictions.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
-    content = {**metrics, "Opening": row, "OpenedBefore": len(before)}
     save_json(folder / "hold_out.json", content)
     return content
 
@@ -103,9 +112,3 @@ def _write_log(path: Path, rows: list[dict[str, Any]]) -> None:
 
     with replacing(path) as temporary:
         pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(temporary, sep="\t", index=False)
-
-
-def is_opened(folder: Path) -> dict[str, Any] | None:
-    """Return the result of an opened hold-out; None where it is still locked."""
-    path = folder / "hold_out.json"
-    return load_json(path) if path.is_file() else None

@@ -64,6 +64,8 @@ class AnalysisResult:
         What each feature alone tells of the outcome; it takes no part in the model.
     mixed : DataFrame, optional
         Features over repeated visits, by mixed models.
+    held_out : list of str
+        Participants who were locked away.
     """
 
     predictions: pd.DataFrame
@@ -76,6 +78,7 @@ class AnalysisResult:
     explanation: Explanation | None
     univariate: pd.DataFrame
     mixed: pd.DataFrame | None
+    held_out: list[str]
 
 
 def run_analysis(
@@ -146,6 +149,7 @@ def conclude(plan: Plan, tables: Tables, done: Mapping[Task, Arrays]) -> Analysi
     if plan.times is not None:
         metrics |= judge_curves(cohort, results, plan.times, settings.horizons)
     metrics |= _beside(plan, done, scored)
+    mixed, unchanged = changes(data, tables, settings)
     model = fit_model(cohort, settings, np.arange(len(data.participants)), data.features)
     return AnalysisResult(
         _predictions(results, data),
@@ -153,11 +157,12 @@ def conclude(plan: Plan, tables: Tables, done: Mapping[Task, Arrays]) -> Analysi
         _selected(results, model, data.features, settings.selected_features),
         model,
         _roc(cohort.kind, scored),
-        [*data.notes, *_suspicions(data)],
+        [*data.notes, *_suspicions(data), *unchanged],
         data.sites,
         explanation(plan, results, model),
         associations(data),
-        changes(data, tables, settings),
+        mixed,
+        data.held_out,
     )
 
 
@@ -229,7 +234,7 @@ def _about(plan: Plan) -> dict[str, Any]:
         "outcome": settings.outcome,
         "kind": settings.kind,
         "model": settings.model,
-        "validation": settings.validation,
+        "validation": plan.design.validation,
         "groups": settings.groups,
         "classes": list(data.classes),
         **two,

@@ -16,6 +16,7 @@ from voxelome.modelling.cohort import SITE
 from voxelome.modelling.people import COVARIATE, Tables
 from voxelome.modelling.predictions import columns_of
 from voxelome.modelling.settings import label_of
+from voxelome.modelling.which_visits import averaged
 
 NEW_SITE = -1
 
@@ -47,6 +48,7 @@ def describe_model(
         "SiteColumn": settings.harmonise or "n/a",
         "Sites": result.sites,
         "FeatureSettings": dict(made_with),
+        "HeldOut": list(result.held_out),
         "FeatureSoftware": dict(software or {}),
         "Settings": asdict(settings),
     }
@@ -66,7 +68,7 @@ def check_same_settings(about: Mapping[str, Any], made_with: Mapping[str, Any]) 
 def apply_model(
     model: Any, about: Mapping[str, Any], features: pd.DataFrame, tables: Tables | None
 ) -> pd.DataFrame:
-    """Return the prediction of each visit.
+    """Return the prediction of each visit, or of each participant where the model takes the mean of visits.
 
     Parameters
     ----------
@@ -84,10 +86,12 @@ def apply_model(
     DataError
         A feature, a covariate or a participant is missing.
     """
-    inputs = inputs_of(about, features, tables)
+    inputs, rows = inputs_of(about, features, tables), features
+    if about["Settings"]["visits"] == "mean":
+        inputs, rows = averaged(inputs, features)
     prediction = problems.predicted(str(about["Kind"]), model, inputs)
     columns = columns_of(str(about["Kind"]), prediction, tuple(about["Classes"]))
-    return features[list(IDENTIFIERS)].assign(**columns)
+    return rows[list(IDENTIFIERS)].assign(**columns)
 
 
 def inputs_of(about: Mapping[str, Any], features: pd.DataFrame, tables: Tables | None) -> pd.DataFrame:
@@ -112,7 +116,11 @@ def _beside_features(
         wanted = [name.removeprefix(COVARIATE) for name in names if name.startswith(COVARIATE)]
         raise DataError(f"the model takes {listed([*wanted, about['SiteColumn']])}", "give participants.tsv")
     visits = features[list(IDENTIFIERS)].assign(participant_id=features["participant_id"].astype(str))
-    known = set(tables.participants["participant_id"].astype(str))
+    names_known = tables.participants["participant_id"].astype(str)
+    if names_known.duplicated().any():
+        twice = listed(names_known[names_known.duplicated()].unique())
+        raise DataError(f"there are several rows of {twice}", "keep one row a participant")
+    known = set(names_known)
     if absent := sorted(set(visits["participant_id"]) - known):
         raise DataError(f"participants.tsv has no row of {listed(absent)}", "add it")
     found = {}
@@ -122,7 +130,7 @@ def _beside_features(
             site = given.map(label_of, na_action="ignore")
             found[name] = site.map(about["Sites"]).fillna(NEW_SITE).to_numpy(dtype=np.float64)
         elif name.startswith(COVARIATE):
-            column, _, value = name.removeprefix(COVARIATE).partition("=")
+            column, value = _parted(name.removeprefix(COVARIATE), about)
             given = tables.of_visits(visits, column, "covariate that the model takes")
             if value:
                 text = given.map(label_of, na_action="ignore")
@@ -130,3 +138,12 @@ def _beside_features(
             else:
                 found[name] = pd.to_numeric(given, errors="coerce").to_numpy(dtype=np.float64)
     return pd.DataFrame(found, index=features.index)
+
+
+def _parted(name: str, about: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the column of a covariate, and the value that it indicates; empty for a number."""
+    covariates = about["Settings"]["covariates"]
+    if name in covariates:
+        return name, ""
+    column = max((each for each in covariates if name.startswith(f"{each}=")), key=len)
+    return column, name[len(column) + 1 :]

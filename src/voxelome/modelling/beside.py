@@ -153,7 +153,7 @@ def compare(
     """
     value = headline(kind, other)
     nothing = (np.nan, np.nan, np.nan, np.nan, "")
-    if len(scored) == 1 and kind == problems.BINARY:
+    if len(scored) == 1 and kind == problems.BINARY and min(np.bincount(scored[0].target, minlength=2)) > 1:
         tested = delong_test(scored[0].target, scored[0].prediction, other[0].prediction)
         found = (
             tested.difference.value,

@@ -139,6 +139,10 @@ def assemble(
     )
     _note_visits(cohort, notes)
     if settings.harmonise:
+        kept = [name for name in values if _is_kept(str(name), settings)]
+        if lost := [str(name).removeprefix(COVARIATE) for name in kept if values[name].isna().any()]:
+            remedy = "fill it in, or leave these participants out by where"
+            raise DataError(f"{listed(lost)}, whose effect ComBat keeps, is not known of everybody", remedy)
         keep = [number for number, name in enumerate(values.columns) if _is_kept(name, settings)]
         cohort = replace(cohort, site=values.shape[1] - 1, keep=tuple(keep))
     names = [str(name) for name in values.columns]
@@ -252,6 +256,11 @@ def _unlocked(
             f"hold_out takes {int(locked.sum())} of {len(locked)} participants with outcome and features"
         )
         raise DataError(problem, "hold out some, and leave some to train on")
+    if settings.harmonise and settings.unseen_site == "refuse":
+        sites, known = (set(map(str, people["site"][which])) for which in (locked, ~locked))
+        if strange := sorted(sites - known):
+            problem = f"hold_out has the {settings.harmonise} {listed(strange)}, and nobody else has"
+            raise DataError(problem, "give unseen_site: keep, or hold out others")
     flow.keep(int((~locked).sum()), "to develop the model", f"locked hold-out: {_told(settings.hold_out)}")
     notes.append(f"{len(held_out)} participants are locked away (hold_out): nothing here has looked at them.")
     return people[~locked], visits[~visits["participant_id"].isin(held_out)].reset_index(drop=True), held_out

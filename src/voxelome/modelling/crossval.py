@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,10 +76,24 @@ def fit_model(
     values: Any = cohort.values[rows]
     if names is not None:
         values = pd.DataFrame(values, columns=names)
-    model, outcome = chosen_model(cohort, settings, participants), cohort.of_visits(rows)
-    if settings.model == STACKED:
-        return model.fit(values, outcome, groups=cohort.group[cohort.participant[rows]])
-    return model.fit(values, outcome)
+    outcome = cohort.of_visits(rows)
+    with _harmonising(cohort):
+        model = chosen_model(cohort, settings, participants)
+        if settings.model == STACKED:
+            return model.fit(values, outcome, groups=cohort.group[cohort.participant[rows]])
+        return model.fit(values, outcome)
+
+
+@contextmanager
+def _harmonising(cohort: Cohort) -> Iterator[None]:
+    """Raise what harmonisation finds wrong with the sites as a DataError."""
+    try:
+        yield
+    except ValueError as error:
+        if cohort.site is None:
+            raise
+        remedy = "put sites together, leave them out by where, or give unseen_site: keep"
+        raise DataError(f"harmonisation: {error}", remedy) from error
 
 
 def fit_fold(
@@ -109,14 +124,9 @@ def fit_fold(
     """
     rows = cohort.visits(split.test)
     _require_all_classes(cohort, settings, split)
-    try:
-        model = fit_model(cohort, settings, split.train)
+    model = fit_model(cohort, settings, split.train)
+    with _harmonising(cohort):
         prediction = problems.predicted(cohort.kind, model, cohort.values[rows])
-    except ValueError as error:
-        if cohort.site is None:
-            raise
-        remedy = "put sites together, leave them out by where, or give unseen_site: keep"
-        raise DataError(f"harmonisation of fold {split.fold}: {error}", remedy) from error
     return FoldResult(
         split,
         rows,

@@ -254,7 +254,8 @@ def _summary(plan: Plan, importance: Array, order: NDArray[np.intp], model: Any)
             asked = given if harmonise is not None else pd.DataFrame(given, columns=names)
             return _one_number(cohort.kind, rest, asked)
 
-        for k in order[:_CURVES]:
+        known = [k for k in order[:_CURVES] if np.isfinite(values[:, plan.clusters.medoids[k]]).any()]
+        for k in known:
             column = int(plan.clusters.medoids[k])
             found = partial_dependence(predict, values, column)
             curves.append(

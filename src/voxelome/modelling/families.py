@@ -198,7 +198,7 @@ _ROUNDS: tuple[Parameters, ...] = ({"n_estimators": 50}, {"n_estimators": 150})
 # What a search draws from.
 _MIXED: dict[str, Any] = {"l1_ratio": {"low": 0.05, "high": 1.0}}
 _MARGIN: Mapping[str, Any] = {"C": _range(0.03, 30.0)}
-_SUPERVISED: Mapping[str, Any] = {"n_components": [1, 2, 3, 4]}
+_SUPERVISED: Mapping[str, Any] = {"n_components": [1, 2, 3]}
 _GROWN: Mapping[str, Any] = {"min_samples_leaf": _range(1, 10), "max_features": ["sqrt", 0.1, 0.3]}
 _BOOSTED: Mapping[str, Any] = {
     "n_estimators": _range(30, 300),

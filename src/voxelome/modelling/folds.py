@@ -16,6 +16,8 @@ from voxelome.modelling.visits import Cohort
 # Within-class variance, and with it the choice of features, needs two.
 FEWEST_TO_LEARN_FROM = 2
 LEAVE_OUT = "leave_one_group_out"
+# Fewer of a class, or of a site, are too few for the folds inside of some models, or for harmonisation.
+_FEWEST_OF_A_PART = 4
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,12 @@ class Split:
 def outer_splits(cohort: Cohort, settings: AnalysisSettings, folds: int) -> list[Split]:
     """Return the splits of the validation; all models that are compared are given the same.
 
-    Where a group is left out at a time, there is one repeat with as many folds as groups; but where that
-    would hold out one class alone, one group of each class is left out at a time (of the larger classes
-    several), in as many folds as the smallest class has groups (Airola et al. 2011, Computational Statistics
-    & Data Analysis 55:1828-1844).
+    Where a group is left out at a time, there is one repeat with as many folds as groups.
     """
     everyone = np.arange(len(cohort.target))
     if settings.validation == LEAVE_OUT:
         splitter = LeaveOneGroupOut().split(everyone, groups=cohort.group)
-        splits = [Split(1, fold, train, test) for fold, (train, test) in enumerate(splitter, 1)]
-        if compares_within(cohort, splits):
-            return splits
-        folds = smallest_class(cohort)
+        return [Split(1, fold, train, test) for fold, (train, test) in enumerate(splitter, 1)]
     return [
         Split(repeat, fold, train, test)
         for repeat in range(1, settings.repeats + 1)
@@ -81,23 +77,29 @@ def smallest_class(cohort: Cohort) -> int:
 def part_of(
     cohort: Cohort, participants: NDArray[np.intp], share: float, seed: int | tuple[int, ...]
 ) -> NDArray[np.intp]:
-    """Return a share of participants, drawn by lot, of each class; at least two of each."""
+    """Return a share of participants, drawn by lot, of each class (and site); at least four of each."""
     classes = problems.strata(cohort.kind, cohort.target[participants])
+    if cohort.site is not None:
+        site = np.zeros(len(cohort.target))
+        site[cohort.participant] = cohort.values[:, cohort.site]
+        classes = np.unique(np.stack([classes, site[participants]]), axis=1, return_inverse=True)[1]
     rng = np.random.default_rng(seed)
     kept = []
     for kind in np.unique(classes):
         members = participants[classes == kind]
-        kept.append(rng.permutation(members)[: max(FEWEST_TO_LEARN_FROM, round(share * len(members)))])
+        kept.append(rng.permutation(members)[: max(_FEWEST_OF_A_PART, round(share * len(members)))])
     return np.sort(np.concatenate(kept))
 
 
 def inner_splits(
     cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yield training and test participants of the folds that choose a model's settings."""
+    """Yield training and test participants of the folds that choose a model's settings; none of one group."""
     fewest = int(np.bincount(problems.strata(cohort.kind, cohort.target[participants])).min())
-    folds = max(2, min(settings.inner_folds, fewest))
-    yield from _splits(cohort, participants, folds, settings.random_seed)
+    groups = len(np.unique(cohort.group[participants]))
+    folds = min(max(2, min(settings.inner_folds, fewest)), groups)
+    if folds > 1:
+        yield from _splits(cohort, participants, folds, settings.random_seed)
 
 
 def _splits(

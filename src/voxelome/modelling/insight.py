@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from voxelome.errors import DataError
 from voxelome.modelling import problems
 from voxelome.modelling.cohort import Assembled
 from voxelome.modelling.crossval import fit_model
@@ -27,18 +28,25 @@ def associations(data: Assembled) -> pd.DataFrame:
     return univariate_table(values, names, cohort.participant, cohort.target, cohort.kind)
 
 
-def changes(data: Assembled, tables: Tables, settings: AnalysisSettings) -> pd.DataFrame | None:
-    """Return mixed models of the features over repeated visits; None where there are none, or for survival.
+def changes(
+    data: Assembled, tables: Tables, settings: AnalysisSettings
+) -> tuple[pd.DataFrame | None, list[str]]:
+    """Return mixed models of the features over repeated visits, or why there are none.
+
+    Without repeated visits, and for survival, there is neither.
 
     The term that asks whether a feature changes otherwise in those with the outcome is ``outcome x time``.
     """
     cohort = data.cohort
     if cohort.kind == problems.SURVIVAL or len(data.visits) == len(data.participants):
-        return None
+        return None, []
     time = visit_time(data.visits, tables, settings)
-    design, terms = visit_design(cohort.target, cohort.kind, cohort.participant, time, data.classes)
     values, names = cohort.values[:, : cohort.features], data.features[: cohort.features]
-    return mixed_models(values, names, cohort.participant, design, terms)
+    try:
+        design, terms = visit_design(cohort.target, cohort.kind, cohort.participant, time, data.classes)
+        return mixed_models(values, names, cohort.participant, design, terms), []
+    except DataError as error:  # the analysis itself does not need them
+        return None, [f"No mixed models of repeated visits: {error}."]
 
 
 def bootstrap_of(cohort: Cohort, settings: AnalysisSettings) -> dict[str, float]:

@@ -256,7 +256,7 @@ def _squares(scored: list[Scored]) -> tuple[NDArray[np.float64], NDArray[np.floa
 def has_pairs(kind: str, scored: list[Scored]) -> bool:
     """Return whether the folds hold out anything that can be judged."""
     if kind == problems.SURVIVAL:
-        return any(fold.target["event"].any() and len(fold.target) > 1 for fold in scored)
+        return any(problems.comparable(fold.target) for fold in scored)
     if kind in problems.SEVERAL:
         return has_pairs_of_classes(scored, kind)
     return kind != problems.BINARY or any(pairs_of(fold.target) for fold in scored)

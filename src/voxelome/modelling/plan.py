@@ -13,7 +13,7 @@ from voxelome.modelling import problems
 from voxelome.modelling.beside import Simpler, simpler_models
 from voxelome.modelling.clusters import Clusters, correlation_clusters
 from voxelome.modelling.cohort import Assembled, Repeated, assemble
-from voxelome.modelling.folds import LEAVE_OUT, Split, compares_within, outer_splits, part_of
+from voxelome.modelling.folds import LEAVE_OUT, Split, compares_within, outer_splits, part_of, smallest_class
 from voxelome.modelling.people import Tables
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.survival_outcome import grid_of_times
@@ -30,6 +30,8 @@ class Plan:
         Cohort.
     settings : AnalysisSettings
         What was asked for.
+    design : AnalysisSettings
+        The same, with the validation that is done: folds, where to leave out a group would part the classes.
     folds : int
         Folds of a repeat.
     splits : list of Split
@@ -44,6 +46,7 @@ class Plan:
 
     data: Assembled
     settings: AnalysisSettings
+    design: AnalysisSettings
     folds: int
     splits: list[Split]
     simpler: list[Simpler]
@@ -74,21 +77,22 @@ def plan_analysis(
     """
     data = assemble(features, tables, settings, repeated)
     cohort = data.cohort
-    folds = _fold_count(data, settings)
+    folds, design = _fold_count(data, settings), settings
     splits = outer_splits(cohort, settings, folds)
-    if settings.validation == LEAVE_OUT and splits[-1].fold != folds:
+    if settings.validation == LEAVE_OUT and not compares_within(cohort, splits):
+        folds, design = max(2, smallest_class(cohort)), replace(settings, validation="kfold")
+        splits = outer_splits(cohort, design, folds)
         data.notes.append(
             f"To leave out one {settings.groups} would hold out one class alone, and predictions of"
-            " different models cannot be compared: one of each class is left out at a time, in"
-            f" {splits[-1].fold} folds."
+            f" different models cannot be compared: one of each class is left out at a time, in {folds} folds"
+            " (Airola et al. 2011, Computational Statistics & Data Analysis 55:1828-1844)."
         )
-        folds = splits[-1].fold
     _check_complete(splits, data, settings)
     simpler = simpler_models(cohort, data.features, settings)
     survival = cohort.kind == problems.SURVIVAL
     times = grid_of_times(cohort.target) if survival else None
     clusters = correlation_clusters(_within_sites(cohort)) if settings.explain else None
-    return Plan(data, settings, folds, splits, simpler, times, clusters)
+    return Plan(data, settings, design, folds, splits, simpler, times, clusters)
 
 
 def _within_sites(cohort: Cohort) -> NDArray[np.float64]:
@@ -108,7 +112,7 @@ def shuffled(plan: Plan, number: int) -> Plan:
     rng = np.random.default_rng((plan.settings.random_seed, number))
     cohort = plan.data.cohort
     cohort = cohort.with_target(rng.permutation(cohort.target))
-    settings = replace(plan.settings, repeats=1, random_seed=plan.settings.random_seed + number)
+    settings = replace(plan.design, repeats=1, random_seed=plan.settings.random_seed + number)
     splits = outer_splits(cohort, settings, plan.folds)
     # The seed of the models stays that of the analysis; that of the folds is another each time.
     once = replace(plan.settings, repeats=1)

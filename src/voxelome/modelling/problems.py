@@ -56,10 +56,16 @@ def loss(kind: str, target: Any, prediction: NDArray[np.float64]) -> float:
         found = prediction[np.arange(len(target)), np.asarray(target, dtype=np.intp)]
         return float(-np.sum(np.log(np.clip(found, _LEAST, 1.0))))
     if kind == SURVIVAL:
-        if np.sum(target["event"]) == 0 or np.ptp(prediction) == 0:
+        if not comparable(target) or np.ptp(prediction) == 0:
             return 0.0
         return len(target) * (0.5 - harrell_concordance(target, prediction).value)
     return float(np.sum((np.asarray(target) - prediction) ** 2))
+
+
+def comparable(target: Any) -> bool:
+    """Return whether of any two cases it is known who had the event first."""
+    seen = target["time"][target["event"]]
+    return len(seen) > 0 and bool(np.any(target["time"] > seen.min()))
 
 
 def naive(kind: str, target: Any, classes: int = 0) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+import numpy as np
+
 from voxelome.errors import DataError, suggest
 from voxelome.modelling.families import COMBINED, ENSEMBLE, FAMILIES, FILTERS, SELECTIONS
 
@@ -217,6 +219,8 @@ def _check_together(settings: AnalysisSettings) -> None:
         raise DataError(f"a {settings.kind} outcome has no classes to balance", "leave balance out")
     if settings.bootstrap and settings.kind != "binary":
         raise DataError("bootstrap is for binary outcomes", "leave it out")
+    if settings.bootstrap and settings.groups != "participant_id":
+        raise DataError("bootstrap draws participants, which groups must not be parted by", "leave it out")
     if settings.horizons and settings.kind != "survival":
         raise DataError("horizons are for kind: survival", "leave them out")
     if settings.minimum_reliability and settings.visits == "mean":
@@ -250,6 +254,8 @@ def _whole(key: str, value: Any) -> int:
 def _texts(key: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
         raise DataError(f"{key} is {value!r}", "give a list of texts")
+    if len(set(value)) < len(value):
+        raise DataError(f"{key} is {value!r}", "name each once")
     return tuple(value)
 
 
@@ -257,8 +263,6 @@ def _filters(key: str, value: Any) -> tuple[str, ...]:
     found = _texts(key, value)
     if unknown := [name for name in found if name not in FILTERS]:
         raise DataError(f"{key} has {unknown[0]}", suggest(unknown[0], list(FILTERS)))
-    if len(set(found)) < len(found):
-        raise DataError(f"{key} is {value!r}", "name each once")
     return found
 
 
@@ -271,6 +275,10 @@ def _class(key: str, value: Any) -> str | None:
 def _rules(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise DataError(f"{key} is {value!r}", "give columns of participants.tsv and what they must hold")
+    for name, rule in value.items():
+        bounds = list(rule.values()) if isinstance(rule, Mapping) else []
+        if not all(isinstance(end, int | float) and np.isfinite(end) for end in bounds):
+            raise DataError(f"{key} has {name}: {dict(rule)}", "give finite numbers as min and max")
     return dict(value)
 
 

@@ -140,9 +140,9 @@ class StackedClassifier(ClassifierMixin, _Stacked):
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the weighted probability of each class, shape (n_samples, n_classes)."""
         check_is_fitted(self)
-        return np.asarray(
-            np.tensordot(self.weights_, [self._probability(model, X) for model in self.estimators_], axes=1)
-        )
+        each = [self._probability(model, X) for model in self.estimators_]
+        # Weights sum to 1 but for rounding.
+        return np.clip(np.tensordot(self.weights_, each, axes=1), 0.0, 1.0)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable class of each row, shape (n_samples,)."""

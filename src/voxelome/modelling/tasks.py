@@ -9,6 +9,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from voxelome.errors import DataError
 from voxelome.modelling.crossval import FoldResult, fit_fold, validate
 from voxelome.modelling.explanation import look_into
 from voxelome.modelling.folds import Split
@@ -89,7 +90,12 @@ def _look(plan: Plan, split: Split) -> Callable[[Any, Split], Mapping[str, NDArr
 def _of_permutation(plan: Plan) -> float:
     """Return the measure of the whole pipeline on a plan whose outcome is dealt out at random."""
     cohort = plan.data.cohort
-    scored = [score_fold(cohort, result) for result in validate(cohort, plan.settings, plan.splits)]
+    try:
+        scored = [score_fold(cohort, result) for result in validate(cohort, plan.settings, plan.splits)]
+    except (
+        DataError
+    ):  # the permuted outcome is that of one group: nothing can be learned, and nothing is told
+        return float("nan")
     return headline(cohort.kind, scored) if has_pairs(cohort.kind, scored) else float("nan")
 
 
