@@ -229,6 +229,9 @@ def test_what_a_hold_out_said_of_an_earlier_model_is_not_told_of_a_new_one(fitte
     folder, _ = fitted
     out = fit(folder, {"name": "again", "hold_out": {"site": "site5"}})
     found = open_locked(out, folder / "participants.tsv", "another test")
+    fit(folder, {"name": "again", "hold_out": {"site": "site5"}})
+    told = summarise_analysis(StepRecord.load(folder / "model-again.json")).sentences
+    assert any("participants who were locked away" in sentence for sentence in told)
     fit(folder, {"name": "again", "hold_out": {"site": "site5"}, "random_seed": 5})
     told = summarise_analysis(StepRecord.load(folder / "model-again.json")).sentences
     assert f"opened for an earlier model, on {found['Opening']['time']}" in told[-1]

@@ -9,7 +9,8 @@ from typing import Any
 from voxelome.imageio import load_json, save_text
 from voxelome.interfaces.analysis_figures import MEASURE, explanation_figures, figures_of
 from voxelome.interfaces.analysis_summary import hold_out_sentences, measures_of, sentences_of
-from voxelome.provenance import file_digest, software_versions
+from voxelome.interfaces.hold_out import model_digest
+from voxelome.provenance import software_versions
 from voxelome.reports.analysis_methods import methods_of, references_of
 from voxelome.reports.analysis_page import (
     AnalysisPage,
@@ -105,7 +106,7 @@ def _opened(folder: Path) -> dict[str, Any]:
     """Return what the hold-out said of this model; nothing where it is locked, or was opened for another."""
     path = folder / "hold_out.json"
     found = load_json(path) if path.is_file() else {}
-    return found if found and found["Opening"]["model"] == file_digest(folder / "model.skops") else {}
+    return found if found and found["Opening"]["model"] == model_digest(folder) else {}
 
 
 def _rows(record: StepRecord, name: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from voxelome.imageio import load_json
 from voxelome.interfaces.analysis_figures import MEASURE, figures_of
-from voxelome.provenance import file_digest
+from voxelome.interfaces.hold_out import model_digest
 from voxelome.reports.model import AnalysisSummary
 from voxelome.step import StepRecord
 
@@ -178,7 +178,7 @@ def hold_out_sentences(folder: Path, metrics: dict[str, Any]) -> list[str]:
             f"{metrics['n_held_out']} participants are locked away; voxelome-tools hold-out opens them, once."
         ]
     found = load_json(path)
-    if found["Opening"]["model"] != file_digest(folder / "model.skops"):
+    if found["Opening"]["model"] != model_digest(folder):
         return [
             f"The {metrics['n_held_out']} participants who are locked away were opened for an earlier model,"
             f" on {found['Opening']['time']}: what was found is not of this one."
