@@ -206,6 +206,15 @@ def test_where_visits_are_averaged_a_hold_out_is_of_participants() -> None:
     np.testing.assert_allclose(both, predictions["probability"])
 
 
+def test_one_site_may_be_the_hold_out_where_sites_are_groups() -> None:
+    table, people, settings = locked(groups="site", hold_out={"site": "site7"})
+    result = run_analysis(table, people, settings)
+    about = describe_model(settings, result, {})
+    _, metrics = open_hold_out(result.model, about, table, Tables(people), settings)
+    assert metrics["n"] == 10
+    assert metrics["sensitivity_low"] < metrics["sensitivity"]
+
+
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "ordinal"])
 def test_a_hold_out_without_one_of_the_classes_cannot_be_judged(kind: str) -> None:
     table, people = cohort(n=60, features=6)

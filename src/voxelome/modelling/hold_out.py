@@ -94,7 +94,8 @@ def open_hold_out(
         own = pd.DataFrame(developed.cohort.values, columns=developed.features)
         naive = float(np.median(model.predict(own)))
     scored = [Scored(np.arange(len(people)), target, mean_of(place, prediction), naive)]
-    group = np.asarray(pd.factorize(people["group"])[0], dtype=np.intp)
+    # One group cannot be drawn from: its members then count one by one.
+    group = pd.factorize(people["group"])[0] if people["group"].nunique() > 1 else np.arange(len(people))
     classes = tuple(about["Classes"])
     metrics = judge(settings.kind, scored, target, settings.random_seed, classes, group=group)
     others = _beside(developed, visits, tables, settings, scored, place)
