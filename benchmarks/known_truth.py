@@ -76,7 +76,7 @@ def known_auc(model: str, count: int, threads: int) -> None:
         " holds that of the model | holds that of the true score |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for informative in (1, 5):
+    for offered, informative in ((3, 3), (FEATURES, 1), (FEATURES, 5)):
         for known in (0.65, 0.75, 0.85):
             fresh, truth = two_classes(FRESH, known, informative, np.random.default_rng(FRESH))
             found, reached, intervals = [], [], []
@@ -84,14 +84,14 @@ def known_auc(model: str, count: int, threads: int) -> None:
                 rng = np.random.default_rng((seed, informative, round(100 * known)))
                 values, positive = two_classes(N, known, informative, rng)
                 asked = {"outcome": "outcome", "model": model}
-                result = analyse(values, {"outcome": positive.astype(int)}, asked, threads)
+                result = analyse(values[:, :offered], {"outcome": positive.astype(int)}, asked, threads)
                 score = result.model.predict_proba(table_for(result.model, fresh))[:, 1]
                 found.append(result.metrics["auc"])
                 reached.append(auc(truth, score))
                 intervals.append((result.metrics["auc_low"], result.metrics["auc_high"]))
             row = f"{np.mean(found):.3f} | {np.mean(reached):.3f} | {width(intervals)}"
             covered = f"{held(intervals, np.array(reached))} | {held(intervals, known)}"
-            signal = f"signal in {informative} of {FEATURES} features"
+            signal = f"signal in {informative} of {offered} features"
             print(
                 f"| {signal} | {known} | {count} | {row} | {covered} |",
                 flush=True,
@@ -131,7 +131,7 @@ def known_concordance(model: str, count: int, threads: int) -> None:
         " holds that of the true risk | holds the uncensored |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
-    for spread in (0.5, 1.0):
+    for offered, spread in ((5, 0.5), (5, 1.0), (FEATURES, 0.5), (FEATURES, 1.0)):
         follow_up = mean_follow_up(spread)
         fresh, hazard, life, end = lifetimes(FRESH, spread, follow_up, np.random.default_rng(FRESH))
         time, event = np.minimum(life, end), life <= end
@@ -143,14 +143,17 @@ def known_concordance(model: str, count: int, threads: int) -> None:
             values, _, lived, followed = lifetimes(N, spread, follow_up, rng)
             people = {"dead": (lived <= followed).astype(int), "days": np.minimum(lived, followed)}
             asked = {"kind": "survival", "outcome": "dead", "positive": "1", "time": "days", "model": model}
-            result = analyse(values, people, asked, threads)
+            result = analyse(values[:, :offered], people, asked, threads)
             risk = np.asarray(result.model.predict(table_for(result.model, fresh)))
             found.append(result.metrics["c_index"])
             reached.append(concordance_of_pairs(risk, time, event))
             intervals.append((result.metrics["c_index_low"], result.metrics["c_index_high"]))
         row = f"{known:.3f} | {uncensored:.3f} | {count} | {np.mean(found):.3f} | {np.mean(reached):.3f}"
         covered = " | ".join(held(intervals, truth) for truth in (np.array(reached), known, uncensored))
-        print(f"| log hazard with SD {spread} | {row} | {width(intervals)} | {covered} |", flush=True)
+        print(
+            f"| 5 of {offered} features, log hazard with SD {spread} | {row} | {width(intervals)} | {covered} |",
+            flush=True,
+        )
 
 
 def permuted(model: str, tables: list[str], count: int, threads: int) -> None:
