@@ -150,10 +150,8 @@ def known_concordance(model: str, count: int, threads: int) -> None:
             intervals.append((result.metrics["c_index_low"], result.metrics["c_index_high"]))
         row = f"{known:.3f} | {uncensored:.3f} | {count} | {np.mean(found):.3f} | {np.mean(reached):.3f}"
         covered = " | ".join(held(intervals, truth) for truth in (np.array(reached), known, uncensored))
-        print(
-            f"| 5 of {offered} features, log hazard with SD {spread} | {row} | {width(intervals)} | {covered} |",
-            flush=True,
-        )
+        case = f"5 of {offered} features, log hazard with SD {spread}"
+        print(f"| {case} | {row} | {width(intervals)} | {covered} |", flush=True)
 
 
 def permuted(model: str, tables: list[str], count: int, threads: int) -> None:
