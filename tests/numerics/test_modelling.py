@@ -368,7 +368,7 @@ def test_the_model_file_predicts_as_the_model_and_holds_no_foreign_type(tmp_path
 
 @pytest.mark.parametrize("model", ["ensemble", "stacked", "ridge_logistic", "extra_trees", "svm", "superpc"])
 def test_every_model_finds_a_planted_effect_and_its_file_predicts_as_it_does(model, tmp_path: Path) -> None:
-    table, people = cohort(features=20, effect=4.0)
+    table, people = cohort(features=10, effect=4.0)
     result = analyse(table, people, model=model, repeats=1, outer_folds=3)
     assert result.metrics["auc"] > 0.85
     if model not in ("svm", "superpc"):
