@@ -110,10 +110,11 @@ def measures_of(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
     for key, name in SHOWN_METRICS.items():
         if (value := metrics.get(key)) is not None:
             low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
-            known = low is not None and high is not None
-            # Rounded first: -0.001 is 0.00, and not -0.00.
-            told = [f"{round(float(end), 2) + 0.0:.2f}" for end in (value, low, high) if end is not None]
-            shown.append((name, "{} ({} to {})".format(*told) if known else value))
+            if low is not None and high is not None:
+                # Rounded first: -0.001 is 0.00, and not -0.00.
+                told = [f"{round(float(end), 2) + 0.0:.2f}" for end in (value, low, high)]
+                value = "{} ({} to {})".format(*told)
+            shown.append((name, value))
     size = metrics["sample_size"]
     return [*shown, ("events per candidate feature", size["events_per_variable"])]
 
