@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,6 +19,7 @@ from voxelome.modelling.people import (
     Flow,
     Tables,
     covariates_of,
+    in_words,
     people_of,
     sites_of,
 )
@@ -114,7 +114,7 @@ def assemble(
     flow = Flow()
     flow.start(len(tables.participants), "in participants.tsv")
     everybody = people_of(tables, settings)
-    flow.keep(len(everybody), "of the analysis", f"not as where says: {_told(settings.where)}")
+    flow.keep(len(everybody), "of the analysis", f"not as where says: {in_words(settings.where)}")
     visits = chosen_visits(_with_outcome(features, everybody, settings, notes, flow), tables, settings, flow)
     people = everybody.loc[sorted(set(visits["participant_id"]))]
     people, visits, held_out = _unlocked(people, visits, settings, notes, flow)
@@ -171,18 +171,6 @@ def locked_away(
     flow.start(len(everybody), "locked away")
     visits = chosen_visits(_with_outcome(features, everybody, settings, [], flow), tables, settings, flow)
     return everybody.loc[sorted(set(visits["participant_id"]))], visits
-
-
-def _told(rules: Mapping[str, Any]) -> str:
-    """Return rules of `where` or `hold_out` as a text."""
-    return ", ".join(f"{name} {_rule(rule)}" for name, rule in rules.items())
-
-
-def _rule(rule: Any) -> str:
-    if isinstance(rule, Mapping):
-        bounds = {"min": "at least", "max": "at most"}
-        return " and ".join(f"{bounds.get(key, key)} {value}" for key, value in rule.items())
-    return " or ".join(map(str, rule)) if isinstance(rule, list | tuple) else str(rule)
 
 
 def _is_kept(name: str, settings: AnalysisSettings) -> bool:
@@ -261,7 +249,7 @@ def _unlocked(
         if strange := sorted(sites - known):
             problem = f"hold_out has the {settings.harmonise} {listed(strange)}, and nobody else has"
             raise DataError(problem, "give unseen_site: keep, or hold out others")
-    flow.keep(int((~locked).sum()), "to develop the model", f"locked hold-out: {_told(settings.hold_out)}")
+    flow.keep(int((~locked).sum()), "to develop the model", f"locked hold-out: {in_words(settings.hold_out)}")
     notes.append(f"{len(held_out)} participants are locked away (hold_out): nothing here has looked at them.")
     return people[~locked], visits[~visits["participant_id"].isin(held_out)].reset_index(drop=True), held_out
 
