@@ -13,8 +13,9 @@ from voxelome.imageio import save_json
 from voxelome.interfaces import FitFolds, FitModel
 from voxelome.interfaces.analysis_inputs import read_tables
 from voxelome.interfaces.analysis_report import write_analysis_page
-from voxelome.interfaces.analysis_summary import HEADLINE, summarise_analysis
+from voxelome.interfaces.analysis_summary import summarise_analysis
 from voxelome.interfaces.hold_out import open_locked
+from voxelome.outcomes import HEADLINES
 from voxelome.step import StepRecord
 
 SETTINGS = {"Radiomic features": {"bin_count": 32}}
@@ -197,7 +198,7 @@ def test_every_kind_of_outcome_is_told_in_sentences_and_pictures(fitted, kind):
     out = fit(folder, {"name": kind, "kind": kind, "learning_curve": [0.5], "explain": False, **asked})
     metrics = json.loads((out / "metrics.json").read_text())
     summary = summarise_analysis(StepRecord.load(folder / f"model-{kind}.json"))
-    value = metrics[HEADLINE[kind]]
+    value = metrics[HEADLINES[kind].key]
     assert f"{value:.2f} (95 % interval" in summary.sentences[0]
     titles = [figure.title for figure in summary.figures]
     assert titles[-1] == f"Learning curve of {kind}"

@@ -6,12 +6,12 @@ import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import fields, replace
-from html.parser import HTMLParser
 from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
 
+from tests.unit.html_page import Page
 from voxelome.reports import model_words
 from voxelome.reports.analysis_methods import methods_of, references_named, references_of
 from voxelome.reports.analysis_page import (
@@ -31,7 +31,6 @@ from voxelome.reports.model import Figure
 from voxelome.reports.plots import roc_curve
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
-VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta"}
 SETTINGS: dict[str, Any] = {
     "name": "mutation",
     "outcome": "idh",
@@ -136,38 +135,9 @@ FACTS = Facts(
 )
 
 
-class Page(HTMLParser):
-    """Elements of a page, and what is not nested as it should be."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.mistakes: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: Any) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.mistakes.append(f"{tag} is closed where it is not open")
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text += data
-
-
 def boxes(svg: str) -> list[tuple[float, float, float, float]]:
     return [
-        tuple(float(rect.get(key, "")) for key in ("x", "y", "width", "height"))  # type: ignore[misc]
+        tuple(float(rect.get(key, "")) for key in ("x", "y", "width", "height"))
         for rect in ET.fromstring(svg).iter("rect")
     ]
 
@@ -364,7 +334,7 @@ def test_the_score_lies_between_what_is_met_and_what_the_author_may_add() -> Non
         weight[each.state] += each.item.weight or 0.0
     whole = weight["yes"] + weight["no"] + weight["author"]
     assert found.score == pytest.approx((100 * weight["yes"] / whole, 100 - 100 * weight["no"] / whole))
-    assert f"{found.score[0]:.1f} %" in found.summary  # type: ignore[index]
+    assert f"{found.score[0]:.1f} %" in found.summary
     assert metrics_score(Facts()).score == pytest.approx((0, 100))
 
 

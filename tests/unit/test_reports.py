@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from tests.unit.html_page import Page
 from voxelome.reports.figures import mosaic
 from voxelome.reports.model import (
     AnalysisSummary,
@@ -30,39 +30,6 @@ from voxelome.reports.wording import analysis_caution, analysis_verdict, show_se
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 PNG = mosaic(np.arange(1000.0).reshape(10, 10, 10), np.eye(4), width=120, slices=2)
 OTHER = mosaic(np.arange(1000.0)[::-1].reshape(10, 10, 10), np.eye(4), width=120, slices=2)
-VOID = {"area", "br", "col", "hr", "img", "input", "link", "meta", "source"}
-
-
-class Page(HTMLParser):
-    """Elements, text and nesting of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.mistakes: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.mistakes.append(f"{tag} is closed where it is not open")
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
-            self.text += data
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def subject_report() -> SubjectReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect
 from typing import Any
 
+from voxelome.outcomes import HEADLINES
 from voxelome.reports.curves import Curve, curves, round_up
 from voxelome.reports.forest import Interval, forest, swarm
 from voxelome.reports.matrix import shares
@@ -17,13 +18,6 @@ _ON_THE_DIAGONAL = (
     "Groups of participants with like predictions. On the diagonal, predictions come true as often as they"
     " say."
 )
-MEASURE = {
-    "binary": "AUC",
-    "multiclass": "AUC of Hand and Till",
-    "ordinal": "concordance with the order",
-    "survival": "concordance",
-    "continuous": "R2",
-}
 
 
 def figures_of(metrics: dict[str, Any]) -> list[Figure]:
@@ -119,7 +113,7 @@ def _learning(metrics: dict[str, Any]) -> list[Figure]:
     points = metrics["learning_curve"]
     if not points:
         return []
-    measure, title = MEASURE[metrics["kind"]], f"Learning curve of {metrics['name']}"
+    measure, title = HEADLINES[metrics["kind"]].name, f"Learning curve of {metrics['name']}"
     values = [point["value"] for point in points]
     number = [point["n"] for point in points]
     low = 0.5 if metrics["kind"] != "continuous" else 0.0
@@ -134,7 +128,7 @@ def explanation_figures(metrics: dict[str, Any], contributions: list[dict[str, A
     found = metrics.get("explanation")
     if not found:
         return []
-    name, measure = metrics["name"], MEASURE[metrics["kind"]]
+    name, measure = metrics["name"], HEADLINES[metrics["kind"]].name
     known = [each for each in found["foremost"] if each["importance"] is not None]
     figures = []
     if known:

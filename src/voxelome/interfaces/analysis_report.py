@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from voxelome.imageio import load_json, save_text
-from voxelome.interfaces.analysis_figures import MEASURE, explanation_figures, figures_of
+from voxelome.interfaces.analysis_figures import explanation_figures, figures_of
 from voxelome.interfaces.analysis_summary import hold_out_sentences, measures_of, sentences_of
 from voxelome.interfaces.hold_out import model_digest
+from voxelome.outcomes import HEADLINES
 from voxelome.provenance import software_versions
 from voxelome.reports.analysis_methods import methods_of, references_of
 from voxelome.reports.analysis_page import (
@@ -138,7 +139,7 @@ def _foremost(metrics: Mapping[str, Any]) -> list[Table]:
             if each["low"] is not None:
                 interval = f" ({each['low']:.3f} to {each['high']:.3f})"
             rows.append((each["representative"], each["features"], f"{each['importance']:.3f}{interval}"))
-    measure = MEASURE[metrics["kind"]]
+    measure = HEADLINES[metrics["kind"]].name
     columns = ("Cluster, named by", "Features", f"{measure} lost (95 % interval)")
     caption = (
         f"{len(rows)} of {found['clusters']} clusters of features that correlate. Lost where the cluster's"

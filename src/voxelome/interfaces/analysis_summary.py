@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from voxelome.imageio import load_json
-from voxelome.interfaces.analysis_figures import MEASURE, figures_of
+from voxelome.interfaces.analysis_figures import figures_of
 from voxelome.interfaces.hold_out import model_digest
+from voxelome.outcomes import HEADLINES
+from voxelome.reports.analysis_words import headline, validation
 from voxelome.reports.model import AnalysisSummary
 from voxelome.step import StepRecord
 
@@ -37,13 +39,6 @@ SHOWN_METRICS = {
     "integrated_brier": "integrated Brier score",
     "integrated_brier_of_kaplan_meier": "integrated Brier score of Kaplan and Meier's curve",
 }
-HEADLINE = {
-    "binary": "auc",
-    "multiclass": "hand_till",
-    "ordinal": "ordinal_concordance",
-    "survival": "c_index",
-    "continuous": "r2",
-}
 
 
 def summarise_analysis(record: StepRecord) -> AnalysisSummary:
@@ -57,7 +52,7 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
         "name": metrics["name"],
         "outcome": outcome,
         "n": metrics["n"],
-        "validation": validation_of(metrics),
+        "validation": validation(metrics),
         "notes": record.warnings,
         "selected_columns": ("feature", "among the foremost in folds (%)"),
         "selected": _selected(record),
@@ -82,26 +77,15 @@ def summarise_analysis(record: StepRecord) -> AnalysisSummary:
 
 def sentences_of(metrics: dict[str, Any]) -> list[str]:
     """Further results in plain words, and how the measure was made."""
-    return [*_more(metrics), *beside(metrics), metrics[f"{HEADLINE[metrics['kind']]}_method"]]
-
-
-def validation_of(metrics: dict[str, Any]) -> str:
-    """How an analysis was validated, in a few words."""
-    if metrics["validation"] == "leave_one_group_out":
-        return f"nested cross-validation, each of {metrics['folds']} {metrics['groups']} left out once"
-    return f"nested cross-validation, {metrics['folds']} folds, {metrics['repeats']} times"
+    return [*_more(metrics), *beside(metrics), metrics[f"{HEADLINES[metrics['kind']].key}_method"]]
 
 
 def _headline(metrics: dict[str, Any]) -> str:
     """The measure with its interval, and whether that includes chance."""
-    key = HEADLINE[metrics["kind"]]
-    name = MEASURE[metrics["kind"]]
-    found = f"{name[0].upper()}{name[1:]} {metrics[key]:.2f}"
-    if metrics[f"{key}_low"] is not None:
-        found += f" (95 % interval {metrics[f'{key}_low']:.2f} to {metrics[f'{key}_high']:.2f})"
-    if metrics["kind"] == "survival":
-        found += f", {metrics['n_events']} events"
-    return f"{found}. {metrics['chance']}"
+    found = headline(metrics)
+    assert found is not None  # every analysis has its measure
+    events = f", {metrics['n_events']} events" if metrics["kind"] == "survival" else ""
+    return f"{found.sentence}{events}. {metrics['chance']}"
 
 
 def measures_of(metrics: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -142,7 +126,7 @@ def _more(metrics: dict[str, Any]) -> list[str]:
 
 def beside(metrics: dict[str, Any]) -> list[str]:
     """Sentences on what stands beside the model."""
-    measure = MEASURE[metrics["kind"]]
+    measure = HEADLINES[metrics["kind"]].name
     sentences = [alternative_sentence(other, measure) for other in metrics["alternatives"]]
     if permuted := metrics["permutations"]:
         count = len(permuted["null"])
@@ -186,21 +170,18 @@ def hold_out_sentences(folder: Path, metrics: dict[str, Any]) -> list[str]:
             f"The {metrics['n_held_out']} participants who are locked away were opened for an earlier model,"
             f" on {found['Opening']['time']}: what was found is not of this one."
         ]
-    opening, key = found["Opening"], HEADLINE[metrics["kind"]]
-    measure = MEASURE[metrics["kind"]]
-    interval = ""
-    if found[f"{key}_low"] is not None:
-        interval = f" (95 % interval {found[f'{key}_low']:.2f} to {found[f'{key}_high']:.2f})"
+    opening, result = found["Opening"], headline({"kind": metrics["kind"], **found})
+    assert result is not None  # what was opened was judged
     told = (
-        f"In the {found['n']} participants who were locked away: {measure} {found[key]:.2f}{interval}. Opened"
-        f" on {opening['time']}; configuration {opening['configuration']}, model {opening['model']}."
+        f"In the {found['n']} participants who were locked away: {result.sentence}. Opened on"
+        f" {opening['time']}; configuration {opening['configuration']}, model {opening['model']}."
     )
     before = found["OpenedBefore"]
     again = [
         f"They had been opened {before} time(s) before ({opening['again']}): they are no independent test any"
         " more."
     ]
-    others = [f"There: {alternative_sentence(other, measure)}" for other in found["alternatives"]]
+    others = [f"There: {alternative_sentence(other, result.name)}" for other in found["alternatives"]]
     return [told, *(again if before else []), *others]
 
 

@@ -12,6 +12,7 @@ from voxelome.errors import InputError, blame
 from voxelome.imageio import replacing, save_json
 from voxelome.interfaces.analysis_inputs import read_tables, repeated_of
 from voxelome.interfaces.predict import read_model
+from voxelome.outcomes import HEADLINES
 from voxelome.provenance import file_digest
 
 LOG = "hold-out-openings.tsv"
@@ -48,7 +49,6 @@ def open_locked(
 
     from voxelome.modelling.cohort import locked_away
     from voxelome.modelling.hold_out import digest_of, open_hold_out
-    from voxelome.modelling.judge import HEADLINE
     from voxelome.modelling.settings import parse_analysis
 
     model, about = read_model(folder / "model.skops")
@@ -70,7 +70,7 @@ def open_locked(
     with blame(f"hold-out of {about['Analysis']}"):
         repeated = repeated_of(steps) if settings.minimum_reliability else None
         predictions, metrics = open_hold_out(model, about, features, tables, settings, repeated)
-    measure = HEADLINE[settings.kind]
+    measure = HEADLINES[settings.kind].key
     row = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "analysis": settings.name,

@@ -19,13 +19,13 @@ from voxelome.modelling.people import (
     Flow,
     Tables,
     covariates_of,
-    in_words,
     people_of,
     sites_of,
 )
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.visits import Cohort
 from voxelome.modelling.which_visits import averaged, chosen_visits
+from voxelome.outcomes import rules_in_words
 
 # Name of the column with the number of the site.
 SITE = "site"
@@ -114,7 +114,7 @@ def assemble(
     flow = Flow()
     flow.start(len(tables.participants), "in participants.tsv")
     everybody = people_of(tables, settings)
-    flow.keep(len(everybody), "of the analysis", f"not as where says: {in_words(settings.where)}")
+    flow.keep(len(everybody), "of the analysis", f"not as where says: {rules_in_words(settings.where)}")
     visits = chosen_visits(_with_outcome(features, everybody, settings, notes, flow), tables, settings, flow)
     people = everybody.loc[sorted(set(visits["participant_id"]))]
     people, visits, held_out = _unlocked(people, visits, settings, notes, flow)
@@ -249,7 +249,9 @@ def _unlocked(
         if strange := sorted(sites - known):
             problem = f"hold_out has the {settings.harmonise} {listed(strange)}, and nobody else has"
             raise DataError(problem, "give unseen_site: keep, or hold out others")
-    flow.keep(int((~locked).sum()), "to develop the model", f"locked hold-out: {in_words(settings.hold_out)}")
+    flow.keep(
+        int((~locked).sum()), "to develop the model", f"locked hold-out: {rules_in_words(settings.hold_out)}"
+    )
     notes.append(f"{len(held_out)} participants are locked away (hold_out): nothing here has looked at them.")
     return people[~locked], visits[~visits["participant_id"].isin(held_out)].reset_index(drop=True), held_out
 

@@ -16,7 +16,7 @@ from voxelome.modelling.fold_bootstrap import LEVEL, fold_bootstrap, widened
 from voxelome.modelling.fold_measures import OF_CLASSES, OF_NUMBERS
 from voxelome.modelling.judge_classes import has_pairs_of_classes, judge_classes, separation
 from voxelome.modelling.judge_survival import concordance, judge_survival
-from voxelome.modelling.metrics import auc_interval, cross_validated_auc, pairs_of
+from voxelome.modelling.metrics import auc_interval, cross_validated_auc, finite, pairs_of
 from voxelome.modelling.net_benefit import decision_curve
 from voxelome.modelling.resampling import Estimate
 from voxelome.modelling.sample_size import events_per_variable, for_binary, for_continuous
@@ -33,16 +33,6 @@ R2_METHOD = (
     "Share of the squared error of the mean in training that the held-out predictions do away with; below 0"
     " the mean would have been better. 95% interval: bootstrap over participants"
 )
-
-
-# The one number of each kind of outcome, by its name among the metrics.
-HEADLINE = {
-    problems.BINARY: "auc",
-    problems.MULTICLASS: "hand_till",
-    problems.ORDINAL: "ordinal_concordance",
-    problems.SURVIVAL: "c_index",
-    problems.CONTINUOUS: "r2",
-}
 
 
 def headline(kind: str, scored: list[Scored]) -> float:
@@ -128,9 +118,9 @@ def _with_intervals(found: Mapping[str, Estimate]) -> dict[str, float | None]:
     every: dict[str, float | None] = {}
     for name, each in found.items():
         every |= {
-            name: _finite(each.value),
-            f"{name}_low": _finite(each.low),
-            f"{name}_high": _finite(each.high),
+            name: finite(each.value),
+            f"{name}_low": finite(each.low),
+            f"{name}_high": finite(each.high),
         }
     return every
 
@@ -210,12 +200,8 @@ def _not_sized(value: float) -> str:
     return f"The model {why} here, so that no sample size can be planned from it."
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
 def _listed(values: NDArray[np.float64]) -> list[float | None]:
-    return [_finite(float(value)) for value in values]
+    return [finite(float(value)) for value in values]
 
 
 def _judge_number(

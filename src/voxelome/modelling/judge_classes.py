@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from voxelome.modelling import problems
 from voxelome.modelling.calibration_curve import calibration_groups
 from voxelome.modelling.fold_bootstrap import LEVEL, widened
-from voxelome.modelling.metrics import auc_interval, cross_validated_auc, wilson
+from voxelome.modelling.metrics import auc_interval, cross_validated_auc, finite, wilson
 from voxelome.modelling.ordinal import (
     cross_validated_multiclass_auc,
     cross_validated_ordinal,
@@ -136,9 +136,9 @@ def judge_classes(
     if kind == problems.ORDINAL:
         kappa = quadratic_kappa(who, truth, decided, _RESAMPLES, level, seed)
         shown |= {
-            "kappa": _finite(kappa.value),
-            "kappa_low": _finite(kappa.low),
-            "kappa_high": _finite(kappa.high),
+            "kappa": finite(kappa.value),
+            "kappa_low": finite(kappa.low),
+            "kappa_high": finite(kappa.high),
         }
         shown["mean_class_error"] = float(np.mean(np.abs(decided - truth)))
     return shown
@@ -181,11 +181,7 @@ def _one_class(
         "sensitivity_low": found.low,
         "sensitivity_high": found.high,
         "calibration": {
-            name: [_finite(value) for value in getattr(groups, name)]
+            name: [finite(value) for value in getattr(groups, name)]
             for name in ("predicted", "observed", "low", "high")
         },
     }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

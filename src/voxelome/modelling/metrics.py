@@ -135,3 +135,8 @@ def wilson(successes: int, trials: int, level: float = 0.95) -> Estimate:
     low, high = ((centre + side * reach) / (1 + z**2 / trials) for side in (-1, 1))
     # At 0 and 1 the bound is the share itself, but for rounding.
     return Estimate(share, low if successes else 0.0, high if successes < trials else 1.0)
+
+
+def finite(value: float) -> float | None:
+    """Return a number as JSON holds it: None where it is not finite."""
+    return float(value) if np.isfinite(value) else None

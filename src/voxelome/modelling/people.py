@@ -12,6 +12,7 @@ import pandas as pd
 from voxelome.columns import IDENTIFIERS
 from voxelome.errors import DataError, listed, suggest
 from voxelome.modelling.settings import AnalysisSettings, label_of
+from voxelome.outcomes import rules_in_words
 
 COVARIATE = "covariate__"
 # The fewest participants that show the effects of a site.
@@ -127,7 +128,7 @@ def people_of(tables: Tables, settings: AnalysisSettings) -> pd.DataFrame:
         if name in tables.participants or not tables.per_visit(name):
             wanted &= fits(tables.column(name, "column of where"), name, rule)
     if not wanted.any():
-        raise DataError(f"no participant is as where says: {in_words(settings.where)}", "mend it")
+        raise DataError(f"no participant is as where says: {rules_in_words(settings.where)}", "mend it")
     people["held_out"] = _held_out(tables, settings).to_numpy()
     people = people[wanted.to_numpy()]
     if (lost := people["group"].isna() & people["outcome"].notna()).any():
@@ -144,20 +145,8 @@ def visits_wanted(table: pd.DataFrame, tables: Tables, settings: AnalysisSetting
         if name not in tables.participants and tables.per_visit(name):
             wanted &= fits(tables.of_visits(table, name, "column of where"), name, rule)
     if not wanted.any():
-        raise DataError(f"no visit is as where says: {in_words(settings.where)}", "mend it")
+        raise DataError(f"no visit is as where says: {rules_in_words(settings.where)}", "mend it")
     return table[wanted.to_numpy()]
-
-
-def in_words(rules: Mapping[str, Any]) -> str:
-    """Return rules of `where` or `hold_out` as a text."""
-    return ", ".join(f"{name} {_rule(rule)}" for name, rule in rules.items())
-
-
-def _rule(rule: Any) -> str:
-    if isinstance(rule, Mapping):
-        bounds = {"min": "at least", "max": "at most"}
-        return " and ".join(f"{bounds.get(key, key)} {value}" for key, value in rule.items())
-    return " or ".join(map(str, rule)) if isinstance(rule, list | tuple) else str(rule)
 
 
 def fits(column: pd.Series, name: str, rule: Any) -> pd.Series:
@@ -177,7 +166,7 @@ def _held_out(tables: Tables, settings: AnalysisSettings) -> pd.Series:
     for name, rule in settings.hold_out.items():
         held_out &= fits(tables.column(name, "column of hold_out"), name, rule)
     if settings.hold_out and not held_out.any():
-        raise DataError(f"no participant is as hold_out says: {in_words(settings.hold_out)}", "mend it")
+        raise DataError(f"no participant is as hold_out says: {rules_in_words(settings.hold_out)}", "mend it")
     if held_out.any() and settings.groups != "participant_id":
         group = tables.column(settings.groups, "group")
         if shared := sorted(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from voxelome.outcomes import HEADLINES, rules_in_words
 from voxelome.references import REFERENCES, Reference
 from voxelome.reports import analysis_words as words
 from voxelome.reports import model_words
@@ -45,11 +46,6 @@ def references_of(paragraphs: Iterable[str]) -> list[Reference]:
     return [item for item in REFERENCES if _cites(text, item)]
 
 
-def references_named(keys: Sequence[str]) -> list[Reference]:
-    """Return the references with these keys, such as those of checklists."""
-    return [item for item in REFERENCES if item.key in keys]
-
-
 def _cites(text: str, item: Reference) -> bool:
     surname = re.escape(item.authors.split(",")[0])
     # Between the name and the year may be other authors, but no other year and no end of a sentence.
@@ -67,7 +63,7 @@ def _participants(settings: Content, metrics: Content) -> list[str]:
         told += f" (left out: {reasons})"
     sentences = [f"{told}."]
     if settings.get("where"):
-        sentences.insert(0, f"Participants were those with {words.rules(settings['where'])}.")
+        sentences.insert(0, f"Participants were those with {rules_in_words(settings['where'])}.")
     kinds = {"binary": "a binary outcome", "multiclass": "several classes", "ordinal": "ordered classes"}
     kinds |= {"continuous": "a number", "survival": "the time to an event"}
     sentences.append(
@@ -143,7 +139,7 @@ def _validation(settings: Content, metrics: Content) -> list[str]:
         f"All visits of one {who} were on one side of each split, and all that was learned was learned from "
         "the training part alone (Ambroise 2002).",
     ]
-    key, name, _ = words.HEADLINES[metrics["kind"]]
+    key, name, _ = HEADLINES[metrics["kind"]]
     if method := metrics.get(f"{key}_method"):
         told = method.replace("Share of", "share of", 1)
         sentences.append(f"The main measure was the {name}{_CITED.get(key, '')}: {told}")

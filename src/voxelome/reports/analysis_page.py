@@ -12,7 +12,7 @@ from voxelome.reports import analysis_words as words
 from voxelome.reports.checklists import Checklist
 from voxelome.reports.model import Figure, Status
 from voxelome.reports.render import render_page
-from voxelome.reports.wording import SMALL_SAMPLE, plural, show_value
+from voxelome.reports.wording import plural, show_value, small_sample, verdict
 
 # The rows of the table of single features that are shown.
 MOST_SINGLE = 20
@@ -123,30 +123,13 @@ def verdict_of(metrics: Mapping[str, Any]) -> tuple[Status, str]:
     found = words.headline(metrics)
     if found is None:
         return "warning", "There is no result."
-    low, high = found.low, found.high
-    if low is None or high is None or not np.isfinite([low, high]).all():
-        return (
-            "warning",
-            f"The {found.name} has no interval, so how far chance could explain it is not known.",
-        )
-    if low <= found.chance <= high:
-        return "warning", f"Not distinguishable from chance: the interval includes {found.chance:g}."
-    if high < found.chance:
-        return "warning", f"Worse than chance: the interval lies below {found.chance:g}."
-    return "done", f"Better than chance: the interval lies above {found.chance:g}."
+    return verdict(found.name, found.low, found.high, found.chance)
 
 
 def caution_of(metrics: Mapping[str, Any]) -> str:
     """Return the caution that a small sample calls for, empty for a large one."""
-    if metrics["n"] >= SMALL_SAMPLE:
-        return ""
-    return (
-        f"Small sample ({plural(metrics['n'], 'participant')}): another sample may give quite "
-        "another value and "
-        "other features. Confirm the result on independent data before it is used (Varoquaux "
-        "2018, NeuroImage "
-        "180:68-77)."
-    )
+    two = [metrics[name] for name in ("n_positive", "n_negative") if name in metrics]
+    return small_sample(metrics["n"], min(two) if two else None)
 
 
 def comparison_table(metrics: Mapping[str, Any]) -> Table | None:

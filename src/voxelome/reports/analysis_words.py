@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from voxelome.outcomes import HEADLINES
+
 Content = Mapping[str, Any]
-HEADLINES = {
-    "binary": ("auc", "AUC", 0.5),
-    "multiclass": ("hand_till", "AUC of Hand and Till", 0.5),
-    "ordinal": ("ordinal_concordance", "concordance with the order", 0.5),
-    "survival": ("c_index", "concordance", 0.5),
-    "continuous": ("r2", "R2", 0.0),
-}
-"""Key among the metrics, name, and what chance reaches of the one number of each kind of outcome."""
 _MEASURES = {
     "auc": "AUC",
     "hand_till": "AUC of Hand and Till",
@@ -39,7 +33,7 @@ _MEASURES = {
 }
 
 
-class Headline(NamedTuple):
+class Result(NamedTuple):
     """The one number of an analysis, its interval where there is one, and what chance reaches."""
 
     key: str
@@ -58,7 +52,7 @@ class Headline(NamedTuple):
         return f"{found} (95 % interval {self.low:.2f} to {self.high:.2f})"
 
 
-def headline(metrics: Content) -> Headline | None:
+def headline(metrics: Content) -> Result | None:
     """Return the one number of an analysis; None where it is not known."""
     if metrics.get("kind") not in HEADLINES:
         return None
@@ -66,7 +60,7 @@ def headline(metrics: Content) -> Headline | None:
     value = metrics.get(key)
     if value is None:
         return None
-    return Headline(key, name, value, metrics.get(f"{key}_low"), metrics.get(f"{key}_high"), chance)
+    return Result(key, name, value, metrics.get(f"{key}_low"), metrics.get(f"{key}_high"), chance)
 
 
 def sentence(words: str) -> str:
@@ -83,18 +77,6 @@ def some(names: Sequence[str], most: int = 8) -> str:
     """Return the first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def rules(where: Mapping[str, Any]) -> str:
-    """Return the rules of `where` or `hold_out` in words."""
-    bounds = {"min": "at least", "max": "at most"}
-
-    def told(rule: Any) -> str:
-        if isinstance(rule, Mapping):
-            return " and ".join(f"{bounds.get(key, key)} {value}" for key, value in rule.items())
-        return " or ".join(map(str, rule)) if isinstance(rule, list | tuple) else str(rule)
-
-    return ", ".join(f"{name} {told(rule)}" for name, rule in where.items())
 
 
 def counts(metrics: Content) -> str:
@@ -144,7 +126,7 @@ def held_out(metrics: Content, opened: Content) -> list[str]:
     return told
 
 
-def _result(found: Headline | None) -> str:
+def _result(found: Result | None) -> str:
     return "" if found is None else f": {found.sentence}"
 
 

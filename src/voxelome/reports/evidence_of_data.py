@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from voxelome.outcomes import rules_in_words
 from voxelome.reports import analysis_words as words
 from voxelome.reports import model_words
 from voxelome.reports.checklist_facts import Evidence, Facts, Rule
@@ -22,7 +23,9 @@ def eligibility(facts: Facts) -> Evidence | None:
     """Answer who was eligible, as far as the settings say."""
     if not facts.settings.get("where"):
         return None
-    return Evidence("author", f"The analysis took participants with {words.rules(facts.settings['where'])}.")
+    return Evidence(
+        "author", f"The analysis took participants with {rules_in_words(facts.settings['where'])}."
+    )
 
 
 def covariates(facts: Facts) -> Evidence | None:

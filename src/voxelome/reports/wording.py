@@ -138,33 +138,51 @@ def analysis_sentence(analysis: AnalysisSummary) -> str:
     return result + (f"; validated by {analysis.validation}." if analysis.validation else ".")
 
 
+def verdict(name: str, low: float | None, high: float | None, chance: float) -> tuple[Status, str]:
+    """Say what the interval of a measure means, and whether that is good news.
+
+    Parameters
+    ----------
+    name : str
+        Of the measure.
+    low, high : float, optional
+        Ends of its interval.
+    chance : float
+        What chance reaches.
+    """
+    if low is None or high is None or not np.isfinite([low, high]).all():
+        return "warning", f"The {name} has no interval, so how far chance could explain it is not known."
+    if low <= chance <= high:
+        return "warning", f"Not distinguishable from chance: the interval includes {chance:g}."
+    if high < chance:
+        told = f"Worse than chance: the interval lies below {chance:g}."
+        return "warning", f"{told} Check how the outcome is coded."
+    return "done", f"Better than chance: the interval lies above {chance:g}."
+
+
+def small_sample(count: int, smaller: int | None = None) -> str:
+    """Caution that a small sample calls for, empty for a large one; `smaller` counts the smaller class."""
+    if count >= SMALL_SAMPLE:
+        return ""
+    told = "" if smaller is None else f", {smaller} of them in the smaller group"
+    return (
+        f"Small sample ({plural(count, 'participant')}{told}): another sample may give quite another "
+        "value and other features. Confirm the result on independent data before it is used "
+        "(Varoquaux 2018, NeuroImage 180:68-77)."
+    )
+
+
 def analysis_verdict(analysis: AnalysisSummary) -> tuple[Status, str]:
-    """Say what the interval of the AUC means, and whether that is good news."""
-    low, high = analysis.low, analysis.high
+    """Say what the interval of an analysis' AUC means; nothing where it has another measure."""
     if analysis.auc is None:
         return "done", ""
-    if low is None or high is None or not np.isfinite([low, high]).all():
-        return "warning", "The AUC has no interval, so how far chance could explain it is not known."
-    if low <= CHANCE <= high:
-        return "warning", "Not distinguishable from chance: the interval includes 0.5."
-    if high < CHANCE:
-        return "warning", "Worse than chance: the interval lies below 0.5. Check how the outcome is coded."
-    return "done", "Better than chance: the interval lies above 0.5."
+    return verdict("AUC", analysis.low, analysis.high, CHANCE)
 
 
 def analysis_caution(analysis: AnalysisSummary) -> str:
     """Caution that a small sample calls for, empty for a large one."""
-    if analysis.n >= SMALL_SAMPLE:
-        return ""
-    smaller = ""
-    if analysis.n_positive is not None:
-        fewer = min(analysis.n_positive, analysis.n - analysis.n_positive)
-        smaller = f", {fewer} of them in the smaller group"
-    return (
-        f"Small sample ({plural(analysis.n, 'participant')}{smaller}): another sample may give quite another "
-        "value and other features. Confirm the result on independent data before it is used "
-        "(Varoquaux 2018, NeuroImage 180:68-77)."
-    )
+    positive = analysis.n_positive
+    return small_sample(analysis.n, None if positive is None else min(positive, analysis.n - positive))
 
 
 def show_value(value: Any) -> str:
