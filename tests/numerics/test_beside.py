@@ -90,6 +90,7 @@ def test_calibration_and_net_benefit_are_those_of_the_held_out_probabilities():
     assert metrics["calibration_slope_low"] < 1.2
     assert metrics["calibration_slope_high"] > 0.8
     assert abs(metrics["calibration_in_the_large"]) < 0.5
+    assert 0 < metrics["integrated_calibration_index"] < metrics["calibration_e90"] < 0.3
     curve = metrics["decision_curve"]
     middle = curve["threshold"].index(0.5)
     assert curve["model"][middle] > max(0, curve["treat_all"][middle])

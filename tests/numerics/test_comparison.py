@@ -8,13 +8,13 @@ from scipy.stats import norm, t
 
 from voxelome.errors import DataError
 from voxelome.modelling.comparison import (
-    bootstrap_difference,
     corrected_t_test,
     delong_covariance,
     delong_interval,
     delong_test,
 )
 from voxelome.modelling.metrics import auc
+from voxelome.modelling.resampling import bootstrap, by_participant
 
 POSITIVE = np.repeat([True, False], [9, 13])
 FIRST = np.array([9, 7, 7, 6, 8, 4, 9, 5, 3, 1, 2, 4, 5, 2, 6, 3, 7, 1, 0, 2, 4, 3], float)
@@ -179,48 +179,8 @@ def test_too_few_or_missing_scores_of_folds_are_refused(scores: np.ndarray) -> N
         corrected_t_test(scores, scores, n_train=4, n_test=1)
 
 
-def test_the_bootstrap_draws_participants_with_all_their_rows() -> None:
-    rng = np.random.default_rng(6)
-    positive, first, second = two_scores(rng, 20, 25, 1.5)
-    who = np.array([f"sub-{i:02d}" for i in range(45)])
-    once = bootstrap_difference(who, positive, first, second, auc, resamples=300)
-    # Three rows of each, in another order, whose means are the predictions above.
-    jitter = rng.normal(size=(2, 45))
-    order = rng.permutation(135)
-    rows = [np.concatenate([x + j, x, x - j])[order] for x, j in zip((first, second), jitter, strict=True)]
-    thrice = bootstrap_difference(
-        np.tile(who, 3)[order], np.tile(positive, 3)[order], *rows, auc, resamples=300
-    )
-    assert (thrice.low, thrice.value, thrice.high) == pytest.approx((once.low, once.value, once.high))
-    assert once.value == pytest.approx(auc(positive, first) - auc(positive, second))
-
-
-def test_the_bootstrap_and_delong_agree_in_many_cases() -> None:
-    positive, first, second = two_scores(np.random.default_rng(8), 150, 150, 1.0)
-    ours = bootstrap_difference(np.arange(300), positive, first, second, auc, resamples=1500)
-    theirs = delong_test(positive, first, second).difference
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
-
-
-def test_the_bootstrap_takes_any_score_of_numbers_too() -> None:
-    rng = np.random.default_rng(9)
-    truth = rng.normal(size=200)
-    close, far = truth + rng.normal(scale=0.3, size=200), truth + rng.normal(scale=1.0, size=200)
-
-    def error(known: np.ndarray, predicted: np.ndarray) -> float:
-        return float(np.mean((known - predicted) ** 2))
-
-    found = bootstrap_difference(np.arange(200), truth, close, far, error, resamples=800)
-    squares = (truth - close) ** 2 - (truth - far) ** 2
-    reach = 1.96 * squares.std(ddof=1) / np.sqrt(200)
-    assert (found.low, found.high) == pytest.approx(
-        (squares.mean() - reach, squares.mean() + reach), abs=0.04
-    )
-
-
 def test_a_participant_with_two_outcomes_is_refused() -> None:
-    truth = np.array([True, False, False])
     with pytest.raises(DataError, match="participant b has more than one outcome"):
-        bootstrap_difference(np.array(["b", "b", "c"]), truth, np.ones(3), np.ones(3), auc)
+        by_participant(np.array(["b", "b", "c"]), np.array([True, False, False]))
     with pytest.raises(DataError, match="0 positive"):
-        bootstrap_difference(np.arange(3), np.zeros(3, dtype=bool), np.ones(3), np.ones(3), auc)
+        bootstrap(lambda drawn: float(len(drawn)), np.zeros(3, dtype=bool))

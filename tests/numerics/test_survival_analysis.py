@@ -12,7 +12,11 @@ from tests.numerics.test_modelling import analyse, cohort
 from voxelome.errors import DataError
 from voxelome.modelling.analysis import load_model, save_model
 from voxelome.modelling.apply import apply_model, describe_model
+from voxelome.modelling.judge import sample_size_of
+from voxelome.modelling.scoring import Scored
 from voxelome.modelling.settings import parse_analysis
+from voxelome.modelling.survival_outcome import survival_outcome
+from voxelome.modelling.visits import Cohort
 
 SURVIVAL = {"outcome": "dead", "positive": "1", "kind": "survival", "time": "months", "repeats": 1}
 
@@ -108,3 +112,24 @@ def test_times_of_the_auc_can_be_asked_for_and_those_nobody_is_followed_to_tell_
     assert (first["time"], never["time"]) == (4, 1e6)
     assert first["auc"] > 0.5
     assert (never["auc"], never["auc_folds"]) == (None, 0)
+
+
+def test_the_sample_size_of_a_survival_is_that_of_the_risk_found_and_less_where_more_is_explained():
+    sizes = []
+    for effect in (1.0, 3.0):
+        metrics = analyse(*followed(n=100, effect=effect), **SURVIVAL, model="cox_elasticnet").metrics
+        size = metrics["sample_size"]
+        assert size["events_per_variable"] == metrics["n_events"] / metrics["n_features"]
+        assert str(size["needed"]) in size["sentence"]
+        sizes.append(size["needed"])
+    assert sizes[1] < sizes[0]
+
+
+def test_a_risk_that_orders_nobody_plans_no_sample_size():
+    who = np.arange(30)
+    y = survival_outcome(who % 2 == 0, who + 1.0)
+    cohort = Cohort("survival", np.zeros((30, 2)), who, y, who)
+    folds = [Scored(who[k::3], y[k::3], y["time"][k::3], 0.0) for k in range(3)]
+    size = sample_size_of(cohort, 2, 0.4, folds)
+    assert size["needed"] is None
+    assert "explains nothing" in size["sentence"]

@@ -49,9 +49,9 @@ def test_where_one_participant_is_left_out_at_a_time_noise_is_found_to_be_noise(
     # Were each left out alone, and all predictions compared, this would be 0.3.
     found = [
         analyse(*cohort(n=20, features=10, seed=seed), model="ridge_logistic", **LEAVE_OUT).metrics["auc"]
-        for seed in range(7)
+        for seed in range(10)
     ]
-    assert 0.37 < np.mean(found) < 0.63
+    assert 0.42 < np.mean(found) < 0.58
 
 
 def test_where_one_participant_is_left_out_at_a_time_one_of_each_class_goes_together() -> None:

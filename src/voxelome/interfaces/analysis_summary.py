@@ -35,6 +35,8 @@ SHOWN_METRICS = {
     "correlation": "correlation of predicted and true",
     "calibration_slope": "calibration slope (1 is right)",
     "calibration_in_the_large": "calibration in the large (0 is right)",
+    "integrated_calibration_index": "integrated calibration index",
+    "calibration_e90": "calibration error of nine in ten participants at most",
     "uno_c": "Uno's concordance",
     "integrated_brier": "integrated Brier score",
     "integrated_brier_of_kaplan_meier": "integrated Brier score of Kaplan and Meier's curve",

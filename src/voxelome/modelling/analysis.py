@@ -195,7 +195,7 @@ def _beside(plan: Plan, done: Mapping[Task, Arrays], scored: list[Scored]) -> di
         "leak_probe": None
         if probe is None
         else {"inside": probe.inside, "outside": probe.outside, "gap": probe.outside - probe.inside},
-        "sample_size": sample_size_of(cohort, cohort.features, observed),
+        "sample_size": sample_size_of(cohort, cohort.features, observed, scored),
         "learning_curve": _learning_curve(plan, done, scored),
         "bootstrap_632": bootstrap_of(cohort, settings) if settings.bootstrap else None,
     }

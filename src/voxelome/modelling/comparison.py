@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +13,6 @@ from voxelome.errors import DataError
 from voxelome.modelling.resampling import (
     UNKNOWN,
     Estimate,
-    bootstrap,
-    by_participant,
     require_both_classes,
     require_finite,
 )
@@ -205,42 +201,3 @@ def corrected_t_test(
     reach, statistic = float(t.ppf((1 + level) / 2, freedom)) * error, mean / error
     bounds = Estimate(mean, mean - reach, mean + reach, error)
     return Comparison(*scores, bounds, statistic, float(2 * t.sf(abs(statistic), freedom)))
-
-
-def bootstrap_difference(
-    who: NDArray[Any],
-    truth: NDArray[Any],
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    score: Callable[[NDArray[Any], NDArray[np.float64]], float],
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Estimate:
-    """Return the difference of any score of two models, first minus second, with its percentile interval.
-
-    Predictions are averaged over the rows (repeats, visits) of each participant; participants are drawn,
-    the same for both models. The models stay as they are: that others would have been fitted to other
-    participants is not in the interval.
-
-    Parameters
-    ----------
-    who, truth : ndarray, shape (rows,)
-        Participant and outcome. Where the outcome is boolean, every draw has both classes.
-    first, second : ndarray, shape (rows,)
-        Held-out predictions of each model.
-    score : callable
-        Gets outcomes and mean predictions, shape (participants,) each, and returns a number, such as
-        :func:`voxelome.modelling.metrics.auc`.
-    resamples, level, seed
-        As in :func:`voxelome.modelling.resampling.bootstrap`.
-    """
-    require_finite(np.stack([first, second]), "predictions")
-    people = by_participant(who, truth)
-    means = people.mean(first), people.mean(second)
-
-    def difference(drawn: NDArray[np.intp]) -> float:
-        ours, theirs = (score(people.truth[drawn], mean[drawn]) for mean in means)
-        return ours - theirs
-
-    return bootstrap(difference, people.truth, resamples, level, seed)

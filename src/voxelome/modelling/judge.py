@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from voxelome.modelling import problems
 from voxelome.modelling.calibration import recalibration
-from voxelome.modelling.calibration_curve import calibration_groups
+from voxelome.modelling.calibration_curve import calibration_error, calibration_groups
 from voxelome.modelling.cox_snell import cox_snell_of_auc
 from voxelome.modelling.fold_bootstrap import LEVEL, fold_bootstrap, widened
 from voxelome.modelling.fold_measures import OF_CLASSES, OF_NUMBERS
@@ -19,8 +21,10 @@ from voxelome.modelling.judge_survival import concordance, judge_survival
 from voxelome.modelling.metrics import auc_interval, cross_validated_auc, finite, pairs_of
 from voxelome.modelling.net_benefit import decision_curve
 from voxelome.modelling.resampling import Estimate
-from voxelome.modelling.sample_size import events_per_variable, for_binary, for_continuous
+from voxelome.modelling.sample_size import events_per_variable, for_binary, for_continuous, for_survival
 from voxelome.modelling.scoring import Scored
+from voxelome.modelling.survival_outcome import read_survival
+from voxelome.modelling.univariate_cox import single_cox
 from voxelome.modelling.visits import Cohort
 
 _RESAMPLES = 1000
@@ -132,10 +136,13 @@ def _calibration(scored: list[Scored], truth: NDArray[np.bool_], level: float) -
     positive, probability = truth[held_out], probability[held_out]
     found = recalibration(positive, probability, level)
     groups = calibration_groups(positive, probability, groups=min(10, max(2, len(positive) // 20)))
+    error = calibration_error(positive, probability)
     thresholds = np.round(np.linspace(0.05, 0.95, 19), 2)
     curve = decision_curve(positive, probability, thresholds)
     return {
         **_with_intervals({"calibration_slope": found.slope, "calibration_in_the_large": found.in_the_large}),
+        "integrated_calibration_index": finite(error.ici),
+        "calibration_e90": finite(error.e90),
         "calibration": {
             "predicted": _listed(groups.predicted),
             "observed": _listed(groups.observed),
@@ -158,7 +165,7 @@ def by_participant(scored: list[Scored], count: int) -> NDArray[np.float64]:
     return np.where(times > 0, total / np.maximum(times, 1), np.nan)
 
 
-def sample_size_of(cohort: Cohort, parameters: int, value: float) -> dict[str, Any]:
+def sample_size_of(cohort: Cohort, parameters: int, value: float, scored: list[Scored]) -> dict[str, Any]:
     """Return events for each candidate feature, and how many participants Riley's criteria ask for.
 
     Parameters
@@ -169,6 +176,8 @@ def sample_size_of(cohort: Cohort, parameters: int, value: float) -> dict[str, A
         Candidate features, before any selection.
     value : float
         AUC or R2 that was reached.
+    scored : list of Scored
+        What was held out; for survival it tells the share explained.
     """
     target = cohort.target
     if cohort.kind == problems.BINARY:
@@ -179,9 +188,7 @@ def sample_size_of(cohort: Cohort, parameters: int, value: float) -> dict[str, A
             return {"events_per_variable": per_variable, "needed": None, "sentence": _not_sized(value)}
         needed = for_binary(parameters, cox_snell_of_auc(value, prevalence), prevalence)
     elif cohort.kind == problems.SURVIVAL:
-        events = int(target["event"].sum())
-        sentence = f"{events} events for {parameters} candidate features."
-        return {"events_per_variable": events / parameters, "needed": None, "sentence": sentence}
+        return _survival_size(scored, target, parameters)
     elif cohort.kind in problems.SEVERAL:
         fewest = int(np.bincount(target).min())
         sentence = f"The rarest class has {fewest} participants for {parameters} candidate features."
@@ -192,6 +199,32 @@ def sample_size_of(cohort: Cohort, parameters: int, value: float) -> dict[str, A
             return {"events_per_variable": per_variable, "needed": None, "sentence": _not_sized(value)}
         needed = for_continuous(parameters, value, float(np.mean(target)), float(np.std(target, ddof=1)))
     return {"events_per_variable": per_variable, "needed": needed.minimum, "sentence": needed.sentence}
+
+
+def _survival_size(scored: list[Scored], target: Any, parameters: int) -> dict[str, Any]:
+    """Return events for each candidate feature, and Riley's criteria by the R2 of the held-out risk.
+
+    Risks are in standard deviations of their fold, as those of different models have no common unit; R2 is
+    that of Cox and Snell for the model with this risk alone. Risk is wanted at the median follow-up.
+    """
+    events = int(target["event"].sum())
+    found: dict[str, Any] = {"events_per_variable": events / parameters, "needed": None}
+    unit = [replace(fold, prediction=_standardised(fold.prediction)) for fold in scored]
+    risk = by_participant(unit, len(target))
+    held_out = np.isfinite(risk)
+    alone = single_cox(risk[held_out, None], read_survival(target[held_out]))
+    explained = 1 - np.exp(-chi2.isf(alone.p[0], 1) / held_out.sum())
+    if not (alone.coefficient[0] > 0 and 0 < explained < 1):
+        return {**found, "sentence": f"{events} events. {_not_sized(0.0)}"}
+    time = target["time"]
+    rate, follow_up = events / float(time.sum()), float(time.mean())
+    needed = for_survival(parameters, float(explained), rate, float(np.median(time)), follow_up)
+    return {**found, "needed": needed.minimum, "sentence": needed.sentence}
+
+
+def _standardised(risk: NDArray[np.float64]) -> NDArray[np.float64]:
+    spread = risk.std()
+    return np.zeros_like(risk) if spread == 0 else (risk - risk.mean()) / spread
 
 
 def _not_sized(value: float) -> str:
