@@ -246,6 +246,7 @@ def test_the_page_of_an_analysis_holds_its_numbers_and_no_address(fitted):
     page = path.read_text()
     metrics = json.loads((path.parent / "metrics.json").read_text())
     assert f"AUC {metrics['auc']:.2f}" in page
+    assert 'href="../../group.html"' in page
     for told in ("Flow of participants", "CLEAR", "METRICS", "Learning curve of page", "Shapley values"):
         assert told in page
     assert not re.search(r"(src|href)=\"(?!#|data:|\.\./|[A-Za-z0-9_.-]+[\"/])", page)

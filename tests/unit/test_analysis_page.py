@@ -487,7 +487,7 @@ def whole_page() -> AnalysisPage:
         headline_of(METRICS),
         status,
         verdict,
-        caution_of({**METRICS, "n": 40}),
+        caution_of(METRICS | {"n": 40, "n_positive": 15, "n_negative": 25}),
         ["A sentence."],
         flow_diagram(flow_of(METRICS)),
         [Figure("ROC curve", "Held out.", svg=plot)],
@@ -540,7 +540,7 @@ def test_the_page_shows_every_part() -> None:
     for part in (
         "idh: AUC 0.83 (95 % interval 0.74 to 0.89); 187 participants (72 mutated, 115 wildtype)",
         "Better than chance",
-        "Small sample (40 participants, 72 of them in the smaller group)",
+        "Small sample (40 participants, 15 of them in the smaller group)",
         "A sentence.",
         "Left out: n = 27",
         "sensitivity",

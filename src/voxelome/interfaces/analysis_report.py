@@ -91,6 +91,7 @@ def write_analysis_page(
         methods=paragraphs,
         citations=[str(reference) for reference in references_of(paragraphs)],
         software=versions,
+        group_href="../../group.html",
     )
     return save_text(folder / "report.html", render_analysis_page(page))
 
