@@ -21,11 +21,14 @@ from voxelome.bids.targets import (
     model_records,
     participant_targets,
     records_of,
+    segmentation_record,
+    segmentations,
     subject_records,
     unit_records,
     wanted_stages,
 )
 from voxelome.provenance import code_digest, file_digest, sessions_digest
+from voxelome.segmentation.cards import card_digest
 
 BIDS_DIR = Path(config["bids_dir"])
 OUT_DIR = Path(config["out_dir"])
@@ -54,6 +57,10 @@ PEOPLE_DIGEST = (
     else ""
 )
 WANTED = wanted_stages(config)
+MODELS_DIR = Path(config["models_dir"])
+FUSIONS = {item["name"]: item for item in config["segment"]["fusions"]}
+# What regions and images to measure come from.
+MEASURED_STAGES = ["register", "qsm", "segment", *segmentations(config)]
 ROBUSTNESS_RECORDS = records_of(
     (PLAN[name] for name in COHORT),
     [stage for stage in WANTED if stage == "robustness"],
@@ -98,6 +105,9 @@ CODE["robustness"] = code_digest("voxelome.interfaces.robustness", "radiomics")
 CODE["reliability"] = code_digest("voxelome.interfaces.reliability", "model")
 CODE["features"] = code_digest("voxelome.interfaces.features", "model")
 CODE["fold"] = code_digest("voxelome.interfaces.fold", "model")
+CODE["network"] = code_digest("voxelome.interfaces.network", "segment")
+CODE["fusion"] = code_digest("voxelome.interfaces.fuse", "segment")
+CODE["change"] = code_digest("voxelome.interfaces.change", "segment")
 CODE["midway"] = code_digest("voxelome.interfaces.midway", "register")
 
 # The steps' scripts are found by their names. Without images or conda environments they run with the
@@ -116,6 +126,9 @@ wildcard_constraints:
     label=r"[A-Za-z0-9_-]+",
     analysis=r"[A-Za-z0-9_-]+",
     part=r"[0-9]+",
+    model=r"[A-Za-z][A-Za-z0-9]*",
+    fusion=r"[A-Za-z][A-Za-z0-9]*",
+    compared=r"[A-Za-z][A-Za-z0-9-]*",
 
 
 def unit_of(wildcards):
@@ -141,6 +154,14 @@ def visits_of(wildcards):
 def lesions_of(wildcards):
     """Give the masks of a visit that are left out where brain and template are compared."""
     return unit_of(wildcards).lesions(config["register"]["lesion_masks"])
+
+
+def fused_records(wildcards):
+    """Give the records that hold what a fusion is made of."""
+    names = FUSIONS[wildcards.fusion]["of"]
+    return sorted(
+        {segmentation_record(unit_of(wildcards), name, WANTED) for name in names}
+    )
 
 
 def midway_records(wildcards, stage):

@@ -12,7 +12,13 @@ rule cohort:
 
 rule features:
     input:
-        records=records_of((PLAN[name] for name in COHORT), ["radiomics"]),
+        records=records_of(
+            (PLAN[name] for name in COHORT),
+            [
+                "radiomics",
+                *(stage for stage in WANTED if stage.startswith("network-")),
+            ],
+        ),
         cohort="steps/group/cohort.txt",
     output:
         record="steps/group/features.json",
@@ -29,9 +35,14 @@ rule features:
         runtime=60,
     params:
         code=CODE["features"],
+        networks=[
+            stage.removeprefix("network-")
+            for stage in WANTED
+            if stage.startswith("network-")
+        ],
         out_dir=OUT_DIR / "group",
     shell:
-        "assemble_features.py --unit group --cohort {input.cohort} --steps-dir steps"
+        "assemble_features.py --unit group --cohort {input.cohort} --steps-dir steps --networks {params.networks}"
         " --out-dir {params.out_dir:q} --record {output.record} > {log} 2>&1"
 
 

@@ -1,8 +1,6 @@
 rule radiomics:
     input:
-        records=lambda wildcards: unit_records(
-            unit_of(wildcards), ("register", "qsm", "segment")
-        ),
+        records=lambda wildcards: unit_records(unit_of(wildcards), MEASURED_STAGES),
         parameters=ancient(RADIOMICS_FILES),
     output:
         record="steps/{unit}/radiomics.json",
@@ -34,9 +32,7 @@ rule radiomics:
 
 rule robustness:
     input:
-        records=lambda wildcards: unit_records(
-            unit_of(wildcards), ("register", "qsm", "segment")
-        ),
+        records=lambda wildcards: unit_records(unit_of(wildcards), MEASURED_STAGES),
         parameters=ancient(RADIOMICS_FILES),
     output:
         record="steps/{unit}/robustness.json",

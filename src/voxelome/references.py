@@ -27,7 +27,10 @@ class Reference:
         return f"{self.use}: {self.authors} ({self.year}). {self.title}. {self.journal}. doi:{self.doi}"
 
 
-EVERY = ("preprocess", "register", "qsm", "segment", "radiomics", "model", "report")
+EVERY = (
+    *("preprocess", "register", "qsm", "segment", "network", "fusion", "change"),
+    *("radiomics", "model", "report"),
+)
 
 REFERENCES = (
     Reference(
@@ -70,6 +73,38 @@ REFERENCES = (
         "IEEE Transactions on Medical Imaging 29:1310-1320",
         2010,
         "10.1109/TMI.2010.2046908",
+    ),
+    Reference(
+        "isensee2021",
+        ("network",),
+        "windows, mirrored passes and ensembles",
+        "Isensee, F. and others",
+        "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation",
+        "Nature Methods 18:203-211",
+        2021,
+        "10.1038/s41592-020-01008-z",
+    ),
+    Reference(
+        "warfield2004",
+        ("fusion",),
+        "STAPLE, where it was chosen",
+        "Warfield, S. K. and others",
+        "Simultaneous truth and performance level estimation (STAPLE): an algorithm for the validation of "
+        "image segmentation",
+        "IEEE Transactions on Medical Imaging 23:903-921",
+        2004,
+        "10.1109/TMI.2004.828354",
+    ),
+    Reference(
+        "langerak2010",
+        ("fusion",),
+        "SIMPLE, where it was chosen",
+        "Langerak, T. R. and others",
+        "Label fusion in atlas-based segmentation using a selective and iterative method for performance "
+        "level estimation (SIMPLE)",
+        "IEEE Transactions on Medical Imaging 29:2000-2008",
+        2010,
+        "10.1109/TMI.2010.2057442",
     ),
     Reference(
         "deepbet",

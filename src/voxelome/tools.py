@@ -13,7 +13,7 @@ from voxelome.app.arguments import default_models_dir, parse_derivatives
 from voxelome.app.progress import open_console
 from voxelome.app.study import available_cores
 from voxelome.bids.plan import Unit
-from voxelome.errors import ExitCode, InputError, exit_code
+from voxelome.errors import ExitCode, exit_code
 from voxelome.imageio import load_json
 
 CONSOLE = open_console()
@@ -44,9 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
     demo.set_defaults(action=_demo)
 
     models = commands.add_parser("models", help="the networks: what there is, and what is here")
-    models.add_argument("what", choices=["list", "show", "fetch", "verify"])
-    models.add_argument("name", nargs="*", help="models; verify and list take all where none is named")
+    models.add_argument(
+        "what", choices=["list", "show", "fetch", "verify"], help="verify: are the files in the folder whole?"
+    )
+    models.add_argument("name", nargs="*", help="models; list takes all, verify all that are in the folder")
     models.add_argument("--models-dir", type=Path, default=default_models_dir(), help="default: %(default)s")
+    models.add_argument("--registry", type=Path, metavar="FILE", help="registry of your own, put over ours")
     models.set_defaults(action=_models)
 
     inventory = commands.add_parser("inventory", help="bring the inventory of a dataset up to date")
@@ -113,24 +116,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from voxelome.app import models
+    from voxelome.app.model_commands import COMMANDS
 
-    names = options.name or list(models.registry())
-    if options.what in ("show", "fetch") and not options.name:
-        raise InputError(f"models {options.what}", "needs a name", f"there are: {', '.join(names)}")
-    states = []
-    for name in names:
-        if options.what == "fetch":
-            CONSOLE.print(models.fetch(name, options.models_dir), markup=False, soft_wrap=True)
-        states.append(models.state(name, options.models_dir))
-        if options.what == "show":
-            for key, value in models.entry(name).items():
-                CONSOLE.print(f"{key}: {value}", markup=False, soft_wrap=True)
-        if options.what != "fetch":
-            CONSOLE.print(f"{name}: {states[-1]} ({options.models_dir / name})", markup=False, soft_wrap=True)
-    if options.what == "verify" and any(state != "ready" for state in states):
-        return ExitCode.INPUT
-    return ExitCode.DONE
+    return COMMANDS[options.what](options.name, options.models_dir, options.registry, CONSOLE)
 
 
 def _inventory(options: argparse.Namespace) -> int:

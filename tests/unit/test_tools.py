@@ -9,7 +9,10 @@ from voxelome.tools import main
     ("arguments", "says"),
     [
         (["demo", "{folder}", "--participants", "0"], "participants=0"),
-        (["models", "fetch", "deepbett"], "no such model"),
+        (["models", "fetch", "deepbett"], "no such model; did you mean deepbet?"),
+        (["models", "verify", "nothing"], "no such model"),
+        (["models", "verify", "deepbet", "--models-dir", "{folder}"], "models fetch deepbet --models-dir"),
+        (["models", "list", "--registry", "{folder}/none.yaml"], "cannot be read"),
         (["models", "show"], "needs a name"),
         (["check", "{folder}/nowhere"], "no such folder"),
         (["inventory", "{folder}", "{folder}/work"], "no dataset_description.json"),

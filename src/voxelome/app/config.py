@@ -49,24 +49,43 @@ def check_config(config: Mapping[str, Any], source: Path | str) -> None:
     errors = Draft202012Validator(schema, registry=registry).iter_errors(dict(config))
     first = min(errors, key=lambda error: [str(part) for part in error.absolute_path], default=None)
     if first is not None:
-        raise InputError(source, *_explain(first))
+        raise InputError(source, *explain(first))
     names = [analysis["name"] for analysis in config.get("analyses", [])]
     if len(set(names)) < len(names):
         raise InputError(source, "two analyses have one name", "give each a name of its own")
 
 
-def _explain(error: ValidationError) -> tuple[str, str]:
-    """Put a schema's complaint into the words of a user."""
-    where = ".".join(str(part) for part in error.absolute_path)
+def explain(
+    error: ValidationError,
+    whole: str = "the configuration",
+    noun: str = "setting",
+    see: str = "see config/config.yaml for what is allowed",
+    prefix: str = "",
+) -> tuple[str, str]:
+    """Problem and remedy that a schema's complaint comes to, in the words of a user.
+
+    Parameters
+    ----------
+    error : ValidationError
+    whole : str
+        What the file as a whole is.
+    noun : str
+        What its parts are.
+    see : str
+        Where to read what is allowed.
+    prefix : str
+        Where in its file that lies which was validated.
+    """
+    where = ".".join([*([prefix] if prefix else []), *(str(part) for part in error.absolute_path)])
     schema: Any = error.schema
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = list(schema.get("properties", {}))
         unknown = next(key for key in error.instance if key not in known)
         name = f"{where}.{unknown}" if where else str(unknown)
-        return f"there is no setting {name!r}", suggest(str(unknown), known)
-    if error.validator == "required":
-        return f"{where or 'the configuration'}: {error.message}", "add it"
-    return f"setting {where!r}: {error.message}", "see config/config.yaml for what is allowed"
+        return f"there is no {noun} {name!r}", suggest(str(unknown), known)
+    if error.validator in ("required", "dependentRequired"):
+        return f"{where or whole}: {error.message}", "add it"
+    return f"{noun} {where!r}: {error.message}", see
 
 
 def save_config(path: Path, config: Mapping[str, Any]) -> Path:

@@ -114,15 +114,15 @@ def void_results(failures: Iterable[Failure], work_dir: Path) -> None:
     """Remove the records of steps that depend on a failed one: they tell of data that is no longer so."""
     for failure in failures:
         step = failure.step.split(" ")[0]
-        if step not in UNIT_STAGES:
+        if step not in (*UNIT_STAGES, "network", "fusion"):
             continue
         folder = work_dir / "steps" / failure.unit
         if step in ("preprocess", "register"):
             (folder.parent / failure.participant_id / "midway.json").unlink(missing_ok=True)
         later = (
-            UNIT_STAGES[UNIT_STAGES.index(step) + 1 :]
+            (*UNIT_STAGES[UNIT_STAGES.index(step) + 1 :], "network", "fusion")
             if step in ("preprocess", "register")
-            else ("radiomics",)
+            else ("fusion", "radiomics")
         )
         for stage in later:
             for record in [*folder.glob(f"{stage}.json"), *folder.glob(f"{stage}-*.json")]:

@@ -19,6 +19,7 @@ from voxelome.bids.spaces import absolute_space, parse_spaces
 from voxelome.bids.targets import unit_records, wanted_stages
 from voxelome.errors import DataError, InputError, blame, suggest
 from voxelome.imageio import load_json, load_yaml
+from voxelome.segmentation.cards import damaged_files, fetch_command, load_card
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def open_study(options: argparse.Namespace) -> Study:
         config["left_out"] = merge(_unfinished(plan, config, options.work_dir), config["left_out"])
         _check_group(config, options.bids_dir, plan)
     _check_models(config, plan)
+    _check_segmentations(config, plan)
     study = Study(options.bids_dir, options.out_dir, options.work_dir, config, inventories, update, plan)
     save_config(study.configfile, config)
     return study
@@ -238,11 +240,33 @@ def _check_engine(engine: str) -> None:
 
 def _check_models(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:
     """Refuse to start when a network that will be needed has not been fetched."""
-    folder = Path(config["models_dir"]) / "deepbet"
-    if any(unit.reference for unit in plan.values()) and not (folder / "model.onnx").is_file():
-        raise InputError(
-            folder, "the brain extraction network is not there", "run: voxelome-tools models fetch deepbet"
-        )
+    folder = Path(config["models_dir"])
+    needed = ["deepbet"] if any(unit.reference for unit in plan.values()) else []
+    if "segment" in config["stages"]:
+        needed += config["segment"]["models"]
+    for name in needed:
+        card = load_card(folder, name)
+        if damaged := damaged_files(folder, name):
+            problem = f"{', '.join(damaged)} is missing or is not what card.json says"
+            again = fetch_command(folder, name)
+            raise InputError(folder / name, problem, f"remove the folder, then run: {again}")
+        if name != "deepbet" and card["task"] == "brain extraction":
+            raise InputError(name, "finds brains, which preprocess does", "take it out of segment: models")
+
+
+def _check_segmentations(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:
+    """Refuse fusions and comparisons of what no visit has."""
+    segment = config["segment"]
+    fusions = [item["name"] for item in segment["fusions"]]
+    known = [*segment["models"], *dict.fromkeys(mask.name for unit in plan.values() for mask in unit.masks)]
+    if twice := [name for name in fusions if name in known or fusions.count(name) > 1]:
+        raise InputError("segment: fusions", f"{twice[0]} is a name already", "give it a name of its own")
+    wanted = [("fusions", name, known) for item in segment["fusions"] for name in item["of"]]
+    wanted += [("compare", name, [*known, *fusions]) for name in segment["compare"]]
+    for setting, name, there in wanted:
+        if name not in there:
+            problem = f"there is no mask or network {name!r}"
+            raise InputError(f"segment: {setting}", problem, suggest(name, there))
 
 
 def threads_per_step(cores: int, visits: int) -> int:

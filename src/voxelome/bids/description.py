@@ -22,6 +22,13 @@ BIDSIGNORE = """\
 /sub-*/**/*_minIP.json
 /sub-*/**/*_features.tsv*
 /sub-*/**/*_features.json
+/sub-*/**/*_ct.nii.gz
+/sub-*/**/*_ct.json
+/sub-*/**/*_entropymap.*
+/sub-*/**/*_disagreementmap.*
+/sub-*/**/*_saliencymap.*
+/sub-*/**/*_lesions.tsv
+/sub-*/**/*_lesions.json
 /sub-*/**/*_xfm.*
 /sub-*/**/*_quality.tsv
 """

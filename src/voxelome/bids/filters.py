@@ -44,6 +44,7 @@ _SUFFIXES = [
     "asl",
     "m0scan",
     "pet",
+    "ct",
     "roi",
     "mask",
     "dseg",

@@ -16,11 +16,13 @@ from voxelome.bids.names import contrast_label, unit_folder, unit_name
 # The first of these that a visit has is its reference: the others are registered to it.
 REFERENCE_ORDER = ("T1w", "T2w", "FLAIR", "PDw")
 GRADIENT_ECHO = ("MEGRE", "T2starw")
+# Head CT, of which BIDS has no name yet: in anat/, and named in the .bidsignore of the dataset.
+CT = "ct"
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """An anatomical image of a visit."""
+    """An anatomical image of a visit: MRI, or CT."""
 
     label: str
     path: str
@@ -71,7 +73,10 @@ class Mask:
 
 @dataclass(frozen=True)
 class Unit:
-    """A subject's visit and what its data allow."""
+    """A subject's visit and what its data allow.
+
+    ``contrasts`` are MRI, of which one is the reference; ``cts`` are CT, which only networks work on.
+    """
 
     subject: str
     session: str | None
@@ -82,6 +87,7 @@ class Unit:
     maps: tuple[Mask, ...] = ()
     skipped: tuple[dict[str, str], ...] = ()
     problems: tuple[dict[str, str], ...] = ()
+    cts: tuple[Contrast, ...] = ()
 
     @property
     def name(self) -> str:
@@ -96,7 +102,12 @@ class Unit:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to work on."""
-        return not self.contrasts and not self.gradient_echoes
+        return not self.mri and not self.cts
+
+    @property
+    def mri(self) -> bool:
+        """Whether there is anything for the stages that work on MRI."""
+        return bool(self.contrasts or self.gradient_echoes)
 
     @property
     def references(self) -> list[str]:
@@ -217,6 +228,7 @@ def _plan_visit(
 ) -> Unit:
     skipped: list[dict[str, str]] = []
     contrasts: list[Contrast] = []
+    cts: list[Contrast] = []
     echoes: dict[str, list[BidsFile]] = {}
     given_maps = [(root, file) for root, file in visit.masks if _is_map(file, maps)]
     for file in sorted(visit.raw, key=lambda item: item.path):
@@ -229,10 +241,9 @@ def _plan_visit(
             given_maps.append((bids_dir, file))
         elif suffix in GRADIENT_ECHO:
             echoes.setdefault(contrast_label(_named(file), suffix), []).append(file)
-        elif suffix in REFERENCE_ORDER:
-            contrasts.append(
-                Contrast(contrast_label(_named(file), suffix), str(bids_dir / file.path), file.digest)
-            )
+        elif suffix in (*REFERENCE_ORDER, CT):
+            image = Contrast(contrast_label(_named(file), suffix), str(bids_dir / file.path), file.digest)
+            (cts if suffix == CT else contrasts).append(image)
         elif suffix == "phasediff":
             why = "it is a difference of phases, and susceptibility needs the phase of each echo"
             skipped.append({"what": file.path, "why": why})
@@ -252,7 +263,11 @@ def _plan_visit(
         if file.entities.get("suffix") in ("mask", "dseg")
     ]
     masks = [mask for mask in given if mask.name != "brain"]
-    _explain(contrasts, gradient_echoes, masks, skipped)
+    if contrasts or gradient_echoes or not cts:
+        _explain(contrasts, gradient_echoes, masks, skipped)
+    else:
+        why = f"there is no MRI, only {', '.join(item.label for item in cts)}"
+        skipped.append({"what": "all that is made from MRI", "why": why})
     problems = [dict(item) for item in inventory.problems if _belongs(item["path"], session)]
     maps_found = _maps(given_maps, skipped)
     return Unit(
@@ -265,6 +280,7 @@ def _plan_visit(
         maps_found,
         tuple(skipped),
         tuple(problems),
+        tuple(cts),
     )
 
 

@@ -16,11 +16,19 @@ _VISIT_STAGES = ("preprocess", "register", "qsm", "segment", "radiomics")
 # What a user asks for, and what a visit may have: robustness comes with the settings of radiomics.
 STAGES = (*_VISIT_STAGES, "model", "report")
 UNIT_STAGES = (*_VISIT_STAGES, "robustness")
+# What a visit with nothing but CT does not have.
+_MRI_STAGES = ("preprocess", "register", "qsm", "segment", "radiomics", "robustness")
+# Parts of segment that a study names: each is a record of its own, called after its kind and its name.
+NETWORK, FUSION, CHANGE = "network-", "fusion-", "change-"
 
 
 def wanted_stages(config: Mapping[str, Any]) -> list[str]:
     """Return the stages of a run: those asked for, and what the settings of radiomics add to them."""
     stages, radiomics = list(config["stages"]), config["radiomics"]
+    if "segment" in stages:
+        stages += segmentations(config)
+        if "register" in stages:
+            stages += [CHANGE + name for name in config["segment"]["compare"]]
     if "radiomics" in stages:
         if radiomics["perturbations"]:
             stages.append("robustness")
@@ -29,14 +37,31 @@ def wanted_stages(config: Mapping[str, Any]) -> list[str]:
     return stages
 
 
+def segmentations(config: Mapping[str, Any]) -> list[str]:
+    """Names of the records of networks and fusions that a study has beside that of the masks given."""
+    segment = config["segment"]
+    fusions = [FUSION + item["name"] for item in segment["fusions"]]
+    return [*(NETWORK + name for name in segment["models"]), *fusions]
+
+
+def segmentation_record(unit: Unit, name: str, stages: Iterable[str]) -> str:
+    """Record of a visit that holds the labels of this name: a network's, a fusion's, or the masks given."""
+    own = [stage for stage in stages if stage in (NETWORK + name, FUSION + name)]
+    return f"steps/{unit.name}/{own[0] if own else 'segment'}.json"
+
+
 def unit_records(unit: Unit, stages: Iterable[str]) -> list[str]:
     """Records that these stages leave of one visit, in the order of the stages.
 
-    A visit has one record of QSM a gradient-echo acquisition, and none where it has no acquisition.
+    A visit has one record of QSM a gradient-echo acquisition, and none where it has no acquisition. The
+    stages that work on MRI leave none of a visit that has only CT.
     """
     found: list[str] = []
-    for stage in UNIT_STAGES:
-        if stage not in stages:
+    stages = list(stages)
+    parts = [stage for stage in stages if stage.startswith((NETWORK, FUSION))]
+    order = [*UNIT_STAGES[:4], *parts, *UNIT_STAGES[4:]]
+    for stage in order:
+        if stage not in stages or (not unit.mri and stage.startswith((*_MRI_STAGES, FUSION))):
             continue
         names = [f"qsm-{item.label}" for item in unit.gradient_echoes] if stage == "qsm" else [stage]
         found += [f"steps/{unit.name}/{name}.json" for name in names]
@@ -58,8 +83,10 @@ def midway_visits(units: Iterable[Unit]) -> list[Unit]:
 def subject_records(units: Iterable[Unit], stages: Iterable[str]) -> list[str]:
     """Records of all visits of one subject, and of what is done with them together."""
     units, stages = list(units), list(stages)
-    together = "register" in stages and midway_visits(units)
-    return records_of(units, stages) + ([f"steps/sub-{units[0].subject}/midway.json"] if together else [])
+    if "register" not in stages or not midway_visits(units):
+        return records_of(units, stages)
+    together = ["midway", *(stage for stage in stages if stage.startswith(CHANGE))]
+    return records_of(units, stages) + [f"steps/sub-{units[0].subject}/{name}.json" for name in together]
 
 
 def participant_targets(plan: Mapping[str, Unit], stages: Sequence[str], out_dir: Path) -> list[str]:
@@ -112,7 +139,7 @@ def describe_visits(units: Iterable[Unit]) -> str:
     return json.dumps(
         {
             unit.name: {
-                "images": unit.image_labels,
+                "images": [*unit.image_labels, *(item.label for item in unit.cts)],
                 "masks": [mask.name for mask in unit.masks],
                 "skipped": unit.skipped,
                 "problems": unit.problems,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import Directory, File, SimpleInterface
+from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
 from voxelome.columns import COLUMNS, IDENTIFIERS
 from voxelome.errors import InputError
@@ -20,6 +20,9 @@ class AssembleInputs(StepInputs):
 
     cohort = File(mandatory=True, desc="text file with the visits to take, one a line")
     steps_dir = Directory(mandatory=True, desc="folder with the records, <visit>/radiomics.json")
+    networks = traits.List(
+        traits.Str(), value=[], usedefault=True, desc="networks whose values of the case are features too"
+    )
     out_dir = Directory(mandatory=True, desc="group folder of the output dataset")
 
 
@@ -35,7 +38,10 @@ class AssembleFeatures(SimpleInterface):
         spec = self.inputs
         with recording("features", spec.unit, spec.record) as record:
             units = Path(spec.cohort).read_text(encoding="utf-8").split()
-            records = [StepRecord.load(Path(spec.steps_dir) / unit / "radiomics.json") for unit in units]
+            names = ["radiomics", *(f"network-{name}" for name in spec.networks)]
+            files = [Path(spec.steps_dir) / unit / f"{name}.json" for unit in units for name in names]
+            # A visit that has only CT has no radiomics.
+            records = [StepRecord.load(path) for path in files if path.is_file()]
             paths = [Path(output["path"]) for item in records for output in item.find("features")]
             out = Path(spec.out_dir)
             about = _dictionary(paths)

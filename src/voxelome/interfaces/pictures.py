@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from voxelome.imageio import MaskArray, Volume, load_json, load_volume, sidecar_path
+from voxelome.interfaces.segmentation_pictures import network_figures
 from voxelome.orientation import reorder_like, to_canonical
 from voxelome.reports.figures import Plane, mosaic
 from voxelome.reports.model import Figure
@@ -65,6 +66,7 @@ def figures_of(records: Records) -> list[Figure]:
         _gradient_echo_masks,
         _maps,
         _labels,
+        network_figures,
         _given_maps,
         _made_regions,
         _histograms,

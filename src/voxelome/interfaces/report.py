@@ -82,7 +82,8 @@ class ReportSubject(SimpleInterface):
             summarise_visit(unit, plan, [record for record in records if record.unit == unit], failures)
             for unit, plan in json.loads(spec.visits).items()
         ]
-        sessions += [summarise_together(record) for record in records if record.step == "midway"]
+        together = [record for record in records if record.step in ("midway", "change")]
+        sessions += summarise_together(together)
         errors = [
             Failure(
                 f"sub-{spec.subject}",

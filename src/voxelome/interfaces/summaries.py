@@ -47,7 +47,8 @@ def summarise_visit(
     steps.insert(0, StepSummary("dataset", unit, done=found, skipped=skipped))
     regions = [
         (name.removesuffix(" (ml)"), float(value))
-        for record in by_step.get("segment", [])
+        for step in ("segment", "network", "fusion")
+        for record in by_step.get(step, [])
         for name, value in record.quality.items()
         if name.endswith("(ml)")
     ]
@@ -81,16 +82,25 @@ def summarise_check(row: dict[str, Any]) -> Check:
     )
 
 
-def summarise_together(record: StepRecord) -> SessionSummary:
-    """Summary of what was done with all visits of a subject together."""
+def summarise_together(records: list[StepRecord]) -> list[SessionSummary]:
+    """Summary of what was done with all visits of a subject together; none where there is one visit."""
     from voxelome.interfaces.pictures import midway_figures
+    from voxelome.interfaces.segmentation_pictures import change_figures
 
-    return SessionSummary(
-        name="All visits",
-        steps=[summarise_step(record)],
-        figures=midway_figures(record),
-        checks=[summarise_check(row) for row in record.checks],
-    )
+    midway = [record for record in records if record.step == "midway"]
+    if not midway:
+        return []
+    changes = [record for record in records if record.step == "change"]
+    figures = [figure for record in midway for figure in midway_figures(record)]
+    figures += [figure for record in changes for figure in change_figures(record, midway[0])]
+    return [
+        SessionSummary(
+            name="All visits",
+            steps=[summarise_step(record) for record in records],
+            figures=figures,
+            checks=[summarise_check(row) for record in midway for row in record.checks],
+        )
+    ]
 
 
 def summarise_step(record: StepRecord) -> StepSummary:
@@ -125,6 +135,12 @@ METHODS = {
     "relative to. R2* was fitted to the magnitudes.",
     "segment": "Masks that came with the data were carried to the grids of the images with the rigid "
     "transforms.",
+    "network": "Networks of the registry ran with ONNX Runtime, on windows with Gaussian weights and "
+    "mirrored where their entry says so; probabilities were brought to the images' grid before the labels "
+    "were decided. The settings of the step say which network, by its checksum.",
+    "fusion": "Segmentations of several networks or raters were fused; the settings of the step say how.",
+    "change": "Lesions of two visits were matched by overlap in the common space; what differs by no more "
+    "than a voxel's shell is stable. The score of a change is that of the images' intensities.",
     "radiomics": "Features of pyradiomics (van Griethuysen 2017) and histograms were computed for every "
     "region on every image. The settings of the step say on which derived images and with which gray levels.",
     "robustness": "Each region was measured again after chains of small rotations, shifts, noise, and "

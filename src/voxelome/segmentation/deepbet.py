@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from voxelome.errors import DataError, InputError
 from voxelome.imageio import Affine, Array, MaskArray, load_json, replacing, save_json
+from voxelome.segmentation.engine import open_session
 from voxelome.segmentation.torchscript import OPSET, linknet_onnx, read_weights
 
 VERSION = "1.0.2"
@@ -203,16 +204,10 @@ class BrainExtractor:
 
 def _session(folder: Path, file: str, threads: int) -> onnxruntime.InferenceSession:
     """Network ready for use, after a check that it is the one that the card names."""
-    path = folder / file
-    if not path.is_file():
-        raise InputError(path, "the network is missing", FETCH_AGAIN)
-    content = path.read_bytes()
-    if _sha256(content) != load_json(folder / "card.json").get("sha256", {}).get(file):
-        raise InputError(path, "is damaged: its checksum is not the one in card.json", FETCH_AGAIN)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    if not (folder / file).is_file():
+        raise InputError(folder / file, "the network is missing", FETCH_AGAIN)
+    digest = load_json(folder / "card.json").get("sha256", {}).get(file, "")
+    return open_session(folder / file, digest, threads, remedy=FETCH_AGAIN)
 
 
 def _cube(file: str) -> tuple[int, int, int]:

@@ -85,6 +85,10 @@ class GridSpec:
         Axes along which mirrored passes are made and averaged.
     brain_only : bool
         Whether what is outside the brain mask is set to 0 (after scaling), and the image cropped to it.
+    crop : bool
+        Whether the image is cropped to the brain though what lies around it stays.
+    margin : float
+        Millimetres that a crop leaves around the brain.
     """
 
     kind: GridKind = "spacing"
@@ -94,6 +98,8 @@ class GridSpec:
     overlap: float = 0.5
     mirror: tuple[int, ...] = ()
     brain_only: bool = True
+    crop: bool = False
+    margin: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ class NetworkSpec:
     grid : GridSpec
     activation : str
         What is applied to the network's output: ``softmax`` (channel 0 is the background), ``sigmoid``
-        (a channel a label, in the order of `labels`; a later label is painted over an earlier one) or ``none``
+        (a channel a label, in their order; a later one is painted over an earlier one) or ``none``
         (the outputs are probabilities of a softmax already).
     labels : dict
         Of a segmentation: name by label value, background left out. Of a classification: name by class,
@@ -120,6 +126,8 @@ class NetworkSpec:
         Name and unit of the value that a regression gives.
     postprocess : tuple of dict
         Each with ``name`` and its settings, in the order of their use.
+    lesions : bool
+        Whether the labels are lesions, which are counted, listed and compared between visits.
     members : tuple of str
         Files (ONNX) of the ensemble's members; their probabilities are averaged.
     """
@@ -133,6 +141,7 @@ class NetworkSpec:
     outcome: str = ""
     unit: str = ""
     postprocess: tuple[dict[str, Any], ...] = ()
+    lesions: bool = False
     members: tuple[str, ...] = ()
 
     @property
@@ -176,6 +185,7 @@ def parse_spec(card: Mapping[str, Any]) -> NetworkSpec:
         outcome=outputs.get("outcome", ""),
         unit=outputs.get("unit", ""),
         postprocess=tuple(card.get("postprocess", ())),
+        lesions=bool(card.get("lesions", False)),
         members=tuple(card.get("members", ())),
     )
     if spec.task != "regression" and not labels:

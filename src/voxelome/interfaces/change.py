@@ -1,0 +1,185 @@
+"""Compare the lesions of a subject's visits: new, grown, shrunk, vanished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import Directory, File, SimpleInterface, traits
+
+from voxelome.bids.names import bids_name, split_label, unit_entities, unit_folder
+from voxelome.imageio import (
+    MaskArray,
+    Volume,
+    load_json,
+    load_volume,
+    save_text,
+    save_volume,
+    sidecar_path,
+)
+from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.step import StepRecord, recording, use_threads
+
+# Contrasts in which lesions are bright, the best first: they tell a change of the image from one of the mask.
+BRIGHT = ("FLAIR", "T2w")
+
+
+class CompareLesionsInputs(StepInputs):
+    """Inputs of :class:`CompareLesions`."""
+
+    name = traits.Str(mandatory=True, desc="name of the segmentation, such as lesion")
+    midway = File(mandatory=True, desc="record of the common space of the visits")
+    segmented = traits.List(
+        File(), mandatory=True, desc="records with that segmentation, of the visits in their order"
+    )
+    out_dir = Directory(mandatory=True, desc="output dataset")
+
+
+class CompareLesions(SimpleInterface):
+    """Compare the lesions of a subject's visits: new, grown, shrunk, vanished."""
+
+    input_spec = CompareLesionsInputs
+    output_spec = StepOutputs
+
+    def _run_interface(self, runtime: Any) -> Any:
+        spec = self.inputs
+        use_threads(spec.num_threads)
+        midway = StepRecord.load(spec.midway)
+        with recording("change", spec.unit, spec.record) as record:
+            record.parameters = {"name": spec.name}
+            visits = []
+            for path in spec.segmented:
+                visit = _visit(StepRecord.load(path), spec.name, midway)
+                if visit is None:
+                    session = StepRecord.load(path).unit
+                    record.skip(
+                        f"{spec.name} of {session}", "it has no such segmentation in the common space"
+                    )
+                else:
+                    visits.append(visit)
+            if len(visits) < 2:
+                record.skip(f"change of {spec.name}", "fewer than two visits have it")
+            for first, second in pairwise(visits):
+                _compare(first, second, spec, midway, record)
+        self._results["record"] = spec.record
+        return runtime
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """Lesions of a visit in the common space."""
+
+    unit: str
+    session: str
+    lesions: MaskArray
+    grid: Volume
+
+    def file(self, out_dir: Path, suffix: str, extension: str, desc: str) -> Path:
+        entities = unit_entities(self.unit)
+        folder = out_dir / unit_folder(entities["subject"], entities.get("session")) / "anat"
+        return folder / bids_name({**entities, "space": "midway", "desc": desc}, suffix, extension)
+
+
+def _visit(record: StepRecord, name: str, midway: StepRecord) -> _Visit | None:
+    from voxelome.segmentation.carry import carry_labels
+
+    session = f"ses-{unit_entities(record.unit).get('session', '')}"
+    found = record.find("labels", name=name)
+    mask, transform = midway.path("midway-mask", visit=session), midway.path("matrix", visit=session)
+    if not found or mask is None or transform is None:
+        return None
+    labels, grid = load_volume(found[0]["path"], dtype=None), load_volume(mask, dtype=None)
+    matrix = np.array(load_json(sidecar_path(transform))["Matrix"])
+    whole = (labels.data > 0).astype(np.int16)
+    carried = (
+        carry_labels(whole, labels.affine, grid.data.shape, grid.affine, matrix) if whole.any() else None
+    )
+    lesions: MaskArray = np.zeros(grid.data.shape, dtype=bool) if carried is None else carried > 0
+    return _Visit(record.unit, session, lesions, grid)
+
+
+def _compare(first: _Visit, second: _Visit, spec: Any, midway: StepRecord, record: StepRecord) -> None:
+    from voxelome.segmentation.change import MAP_NAMES, compare_visits
+
+    result = compare_visits(first.lesions, second.lesions, first.grid.affine)
+    scores, contrast = _confirmed(result, first, second, midway)
+    pair, name = f"{first.session} to {second.session}", spec.name
+    rows = ["\t".join(_COLUMNS)]
+    for group in result.groups:
+        score = scores.get(group.number)
+        cells = [
+            group.number,
+            group.change,
+            group.first_ml,
+            group.second_ml,
+            group.beyond_ml,
+            *group.centroid,
+        ]
+        rows.append("\t".join([*map(_cell, cells), "n/a" if score is None else f"{score:.2f}"]))
+    out_dir, desc = Path(spec.out_dir), f"{''.join(c for c in name if c.isalnum())}Change"
+    table = save_text(second.file(out_dir, "lesions", ".tsv", desc), "\n".join(rows) + "\n")
+    record.add(table, "changes", name=name, pair=pair)
+    out = second.file(out_dir, "dseg", ".nii.gz", desc)
+    about = {
+        "Sources": [f"bids::{visit.unit}" for visit in (first, second)],
+        "Description": f"change of {name} from {first.session} to {second.session}",
+        "SpatialReference": "halfway between the references of all visits of the subject",
+    }
+    save_volume(out, result.map, first.grid.affine, about)
+    lines = "".join(f"{value}\t{text}\n" for value, text in MAP_NAMES.items())
+    save_text(out.with_name(out.name.replace(".nii.gz", ".tsv")), "index\tname\n" + lines)
+    names = {str(value): text for value, text in MAP_NAMES.items()}
+    record.add(out, "change", name=name, pair=pair, visit=second.session, names=names)
+    record.quality |= {f"{pair} {change}": count for change, count in result.counts.items() if count}
+    record.quality |= {
+        f"{pair} {first.session} volume": round(result.first_ml, 3),
+        f"{pair} {second.session} volume": round(result.second_ml, 3),
+    }
+    counts = ", ".join(f"{count} {change}" for change, count in result.counts.items() if count)
+    record.done.append(f"{name}, {pair}: {counts or 'no lesions at either visit'}.")
+    if contrast:
+        record.done.append(
+            f"Changes were checked in {contrast}: the score is that of what was gained or lost."
+        )
+    else:
+        record.skip(
+            f"check of {pair} in the images", "not both visits have one contrast in which lesions are bright"
+        )
+
+
+_COLUMNS = (
+    *("lesion", "change", "first_ml", "second_ml", "beyond_ml"),
+    *("x_mm", "y_mm", "z_mm", "intensity_score"),
+)
+
+
+def _confirmed(
+    result: Any, first: _Visit, second: _Visit, midway: StepRecord
+) -> tuple[dict[int, float], str]:
+    """Score of each change in the images, and the contrast that told; none where no contrast is common."""
+    from voxelome.segmentation.intensity_change import change_scores, score_change
+
+    for suffix in BRIGHT:
+        images = [_image(midway, visit.session, suffix) for visit in (first, second)]
+        one, other = images
+        if one is None or other is None:
+            continue
+        brain = (first.grid.data > 0) & (second.grid.data > 0) & (one != 0) & (other != 0)
+        spacing = first.grid.spacing[:3]
+        found = score_change(one, other, brain, spacing, first.lesions | second.lesions)
+        return change_scores(result, found), suffix
+    return {}, ""
+
+
+def _image(midway: StepRecord, session: str, suffix: str) -> Any:
+    for item in midway.find("midway", visit=session):
+        if split_label(item["image"])[1] == suffix:
+            return load_volume(item["path"]).data
+    return None
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,139 @@
+"""Fuse segmentations of several networks or raters into one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from nipype.interfaces.base import Directory, File, SimpleInterface, traits
+
+from voxelome.errors import DataError, InputError
+from voxelome.imageio import Array, load_volume
+from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.interfaces.delivery import Delivery, LabelImage
+from voxelome.interfaces.prepared import prepared_grids, reference_of
+from voxelome.step import StepRecord, recording, use_threads
+
+
+class FuseInputs(StepInputs):
+    """Inputs of :class:`FuseLabels`."""
+
+    name = traits.Str(mandatory=True, desc="name of the result")
+    of = traits.List(traits.Str(), mandatory=True, desc="names of the masks and networks to fuse")
+    method = traits.Enum("majority", "staple", "simple", usedefault=True, desc="how they are fused")
+    records = traits.List(
+        File(), mandatory=True, desc="records of segment and of the networks for this visit"
+    )
+    prepared = File(mandatory=True, desc="record of preprocess for this visit")
+    registered = File(mandatory=True, desc="record of register for this visit")
+    gradient_echoes = traits.List(
+        traits.Str(),
+        value=[],
+        usedefault=True,
+        desc="labels of gradient-echo acquisitions: labels go there too",
+    )
+    out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
+
+
+class FuseLabels(SimpleInterface):
+    """Fuse segmentations of several networks or raters into one."""
+
+    input_spec = FuseInputs
+    output_spec = StepOutputs
+
+    def _run_interface(self, runtime: Any) -> Any:
+        spec = self.inputs
+        use_threads(spec.num_threads)
+        prepared, registered = StepRecord.load(spec.prepared), StepRecord.load(spec.registered)
+        reference = reference_of(prepared)
+        with recording("fusion", spec.unit, spec.record) as record:
+            record.parameters = {"name": spec.name, "of": list(spec.of), "method": spec.method}
+            found = labels_of(spec.records, spec.of, split_space(reference))
+            absent = [name for name in spec.of if name not in found]
+            if absent:
+                record.skip(f"{spec.name} with {', '.join(absent)}", "this visit has no such segmentation")
+            if len(found) < 2:
+                record.skip(spec.name, "fewer than two of its segmentations are there")
+            else:
+                grids = prepared_grids(prepared, reference)
+                echoes = list(spec.gradient_echoes)
+                delivery = Delivery(spec.unit, Path(spec.out_dir), grids, reference, echoes, registered)
+                _fuse(found, spec, delivery, record)
+        self._results["record"] = spec.record
+        return runtime
+
+
+def split_space(reference: str) -> str:
+    """Space that records name for the grid of a reference."""
+    from voxelome.bids.names import split_label
+
+    return split_label(reference)[1]
+
+
+def labels_of(records: list[str], names: list[str], space: str) -> dict[str, dict[str, Any]]:
+    """Outputs of the role ``labels`` in a space, by their names, in the order of `names`."""
+    outputs = {
+        item["name"]: item for path in records for item in StepRecord.load(path).find("labels", space=space)
+    }
+    return {name: outputs[name] for name in names if name in outputs}
+
+
+def _fuse(found: dict[str, dict[str, Any]], spec: Any, delivery: Delivery, record: StepRecord) -> None:
+    from voxelome.segmentation.fusion import majority, simple, staple
+
+    names = _names(found)
+    volumes = {name: load_volume(item["path"], dtype=None) for name, item in found.items()}
+    images = [volume.data for volume in volumes.values()]
+    affine = next(iter(volumes.values())).affine
+    if spec.method == "majority":
+        labels = majority(images)
+    elif spec.method == "staple":
+        consensus = staple(images)
+        labels = consensus.labels
+        record.parameters["iterations"] = consensus.iterations
+    else:
+        voted = simple(images)
+        labels = voted.labels
+        record.parameters["weights"] = {
+            str(value): dict(zip(found, map(float, weights), strict=True))
+            for value, weights in voted.weights.items()
+        }
+    source = {
+        "Sources": [f"bids::{Path(item['path']).name}" for item in found.values()],
+        "Fusion": spec.method,
+    }
+    image = LabelImage(
+        spec.name, labels, affine, names, delivery.reference, f"fused by {spec.method}", source
+    )
+    delivery.deliver(image, record)
+    record.quality |= {
+        f"Dice of {name} with {spec.name}": _dice(data, labels)
+        for name, data in zip(found, images, strict=True)
+    }
+    record.done.append(f"{spec.name}: {', '.join(found)} fused by {spec.method}.")
+
+
+def _names(found: dict[str, dict[str, Any]]) -> dict[int, str]:
+    """Name by label value, the same in all segmentations."""
+    names: dict[int, str] = {}
+    owner: dict[int, str] = {}
+    for source, item in found.items():
+        for text, name in item["names"].items():
+            value = int(text)
+            # A mask is named after itself: those of two raters are still one label.
+            meant = "label" if len(item["names"]) == 1 and name == source else name
+            if names.setdefault(value, meant) != meant:
+                problem = f"label {value} is {names[value]} in {owner[value]} and {meant} in {source}"
+                raise InputError("segment: fusions", problem, "fuse segmentations with the same labels")
+            owner.setdefault(value, source)
+    return dict(sorted(names.items()))
+
+
+def _dice(one: Array, other: Array) -> float:
+    """Dice of everything that is labelled."""
+    if one.shape != other.shape:
+        raise DataError("segmentations lie on different grids", "run segment again")
+    both = float(np.count_nonzero((one > 0) & (other > 0)))
+    total = float(np.count_nonzero(one) + np.count_nonzero(other))
+    return round(2 * both / total, 4) if total else 1.0

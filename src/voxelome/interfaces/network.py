@@ -1,0 +1,161 @@
+"""Run a network on a visit: labels, probabilities, uncertainty and lesions, or a value for the case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.base import Directory, File, SimpleInterface, isdefined, traits
+
+from voxelome.bids.description import source_uri
+from voxelome.errors import blame
+from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.interfaces.delivery import Delivery, LabelImage
+from voxelome.interfaces.network_inputs import (
+    CT,
+    NetworkInputs,
+    choose,
+    ct_inputs,
+    missing,
+    mri_inputs,
+    usable_labels,
+)
+from voxelome.interfaces.prepared import prepared_grids, reference_of
+from voxelome.segmentation.cards import load_card
+from voxelome.segmentation.spec import NetworkSpec, parse_spec
+from voxelome.step import StepRecord, recording, use_threads
+
+
+class NetworkStepInputs(StepInputs):
+    """Inputs of :class:`RunNetwork`."""
+
+    model = traits.Str(mandatory=True, desc="name of the network: a folder of models_dir")
+    models_dir = Directory(mandatory=True, desc="folder of fetched networks")
+    prepared = File(desc="record of preprocess for this visit, where it has MRI")
+    registered = File(desc="record of register for this visit, where it has MRI")
+    cts = traits.List(File(), value=[], usedefault=True, desc="head CT of the visit")
+    gradient_echoes = traits.List(
+        traits.Str(),
+        value=[],
+        usedefault=True,
+        desc="labels of gradient-echo acquisitions: labels go there too",
+    )
+    probabilities = traits.Bool(False, usedefault=True, desc="save a map of each label's probability")
+    device = traits.Enum("cpu", "auto", usedefault=True, desc="auto takes a CUDA device where there is one")
+    out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
+
+
+class RunNetwork(SimpleInterface):
+    """Run a network on a visit: a segmentation, or a value for the case."""
+
+    input_spec = NetworkStepInputs
+    output_spec = StepOutputs
+
+    def _run_interface(self, runtime: Any) -> Any:
+        from voxelome.segmentation.engine import open_members
+
+        spec = self.inputs
+        use_threads(spec.num_threads)
+        folder = Path(spec.models_dir)
+        card = load_card(folder, spec.model)
+        with blame(folder / spec.model):
+            network = parse_spec(card)
+        with recording("network", spec.unit, spec.record) as record:
+            record.parameters = {"model": spec.model, "task": network.task, **_identity(card)}
+            record.parameters["title"] = card["title"]
+            inputs = self._inputs(network, record)
+            if inputs is not None:
+                # Opened only now: a visit that lacks a contrast does not pay for it.
+                members = open_members(
+                    folder / spec.model, network, card["sha256"], spec.num_threads, spec.device
+                )
+                record.parameters["device"] = members[0].provider
+                if network.task == "segmentation":
+                    self._segment(network, card, members, inputs, record)
+                else:
+                    from voxelome.interfaces.network_case import judge_case
+
+                    judge_case(network, card, members, inputs, spec, record)
+        self._results["record"] = spec.record
+        return runtime
+
+    def _inputs(self, network: NetworkSpec, record: StepRecord) -> NetworkInputs | None:
+        """Images for the network; None, and the reason in the record, where it lacks one."""
+        spec = self.inputs
+        if all(item.contrast == CT for item in network.inputs):
+            if not spec.cts:
+                record.skip(network.name, "there is no CT of this visit")
+                return None
+            if len(spec.cts) > 1:
+                record.warnings.append(f"{network.name}: of {len(spec.cts)} CTs the first was taken.")
+            return ct_inputs(spec.cts, network)
+        if not isdefined(spec.prepared):
+            record.skip(network.name, "there is no MRI of this visit")
+            return None
+        prepared, registered = StepRecord.load(spec.prepared), StepRecord.load(spec.registered)
+        if not reference_of(prepared):
+            record.skip(network.name, "the visit has no usable reference image")
+            return None
+        labels = usable_labels(prepared, registered)
+        chosen = choose(network, labels)
+        if lacking := missing(network, chosen):
+            record.skip(network.name, f"it needs {lacking}, and there is {', '.join(labels) or 'nothing'}")
+            return None
+        return mri_inputs(prepared, registered, chosen)
+
+    def _segment(
+        self,
+        network: NetworkSpec,
+        card: dict[str, Any],
+        members: list[Any],
+        inputs: NetworkInputs,
+        record: StepRecord,
+    ) -> None:
+        from voxelome.interfaces.network_outputs import save_findings
+        from voxelome.segmentation.infer import segment
+        from voxelome.segmentation.postprocess import postprocess
+
+        spec = self.inputs
+        wanted = network.labels if spec.probabilities or network.lesions or network.postprocess else ()
+        with blame(inputs.sources[0]):
+            found = segment(inputs.volumes, inputs.affine, inputs.brain, network, members, wanted)
+        spacing = [float(size) for size in (inputs.affine[:3, :3] ** 2).sum(0) ** 0.5]
+        labels, said = postprocess(
+            found.labels, spacing, network.postprocess, network.labels, found.probabilities or None
+        )
+        record.warnings += [f"{network.name}: {note}" for note in found.notes if "zeros" not in note]
+        record.done += [note for note in found.notes if "zeros" in note]
+        record.done += said
+        sidecar = {"Sources": [source_uri(path) for path in inputs.sources], "Model": _identity(card)}
+        image = LabelImage(network.name, labels, inputs.affine, network.labels, inputs.home, "", sidecar)
+        self._delivery(inputs).deliver(image, record)
+        save_findings(image, found, network, self._delivery(inputs), spec.probabilities, record)
+        used = ", ".join(label for label in inputs.labels if label)
+        took = f"{found.network_seconds:.1f} s in the network of {found.seconds:.1f} s"
+        record.done.append(f"{network.name} on {used}: {found.passes} pass(es), {took}.")
+        if not labels.any():
+            record.done.append(f"{network.name} found nothing: an empty segmentation, which is a result.")
+
+    def _delivery(self, inputs: NetworkInputs) -> Delivery:
+        """Where labels go: with CT, only the CT's own grid."""
+        from voxelome.imageio import Volume
+
+        spec = self.inputs
+        out_dir = Path(spec.out_dir)
+        if inputs.home == CT:
+            data = next(volume for volume in inputs.volumes if volume is not None)
+            grid = Volume(data, inputs.affine, 1.0, 0.0, data.dtype)
+            return Delivery(spec.unit, out_dir, {CT: grid}, CT, [], StepRecord("register", spec.unit))
+        prepared, registered = StepRecord.load(spec.prepared), StepRecord.load(spec.registered)
+        grids = prepared_grids(prepared, inputs.home)
+        return Delivery(spec.unit, out_dir, grids, inputs.home, spec.gradient_echoes, registered)
+
+
+def _identity(card: dict[str, Any]) -> dict[str, Any]:
+    """What says which network it was."""
+    return {
+        "Name": card["name"],
+        "Sha256": [card["sha256"][file] for file in card["members"]],
+        "Licence": card["licence"],
+        "Reference": card.get("citation", ""),
+    }

@@ -1,0 +1,116 @@
+"""Images of a visit as a network takes them: which is which, and all on one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voxelome.bids.names import split_label
+from voxelome.errors import InputError
+from voxelome.imageio import Affine, Array, MaskArray, load_volume
+from voxelome.interfaces.prepared import load_prepared, reference_of
+from voxelome.orientation import to_canonical
+from voxelome.segmentation.spec import InputSpec, NetworkSpec
+from voxelome.step import StepRecord
+
+CT = "ct"
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """What a network gets of a visit.
+
+    Attributes
+    ----------
+    labels : list of (str or None)
+        Label of the image for each input; None where there is none.
+    volumes : list of (ndarray, shape (x, y, z), or None)
+    affine : ndarray, shape (4, 4)
+    brain : ndarray of bool, shape (x, y, z), or None
+    home : str
+        Label of the image whose grid they are on.
+    sources : list of str
+        Raw images that were used.
+    """
+
+    labels: list[str | None]
+    volumes: list[Array | None]
+    affine: Affine
+    brain: MaskArray | None
+    home: str
+    sources: list[str]
+
+
+def is_input(label: str, wanted: InputSpec) -> bool:
+    """Whether an image's label is that of an input's contrast."""
+    entities, suffix = split_label(label)
+    return suffix == wanted.contrast and ("ceagent" in entities) == wanted.enhanced
+
+
+def choose(spec: NetworkSpec, labels: Sequence[str]) -> list[str | None]:
+    """Label of the image for each input: of several of one contrast the first."""
+    return [next((label for label in labels if is_input(label, item)), None) for item in spec.inputs]
+
+
+def missing(spec: NetworkSpec, chosen: Sequence[str | None]) -> str:
+    """What a network needs and does not get, such as ``FLAIR``; empty where it has all that it needs."""
+    pairs = list(zip(spec.inputs, chosen, strict=True))
+    lacking = [item.label for item, label in pairs if item.need == "required" and label is None]
+    either = [(item.label, label) for item, label in pairs if item.need == "one"]
+    if either and all(label is None for _, label in either):
+        lacking.append(" or ".join(name for name, _ in either))
+    if not lacking and all(label is None for label in chosen):
+        lacking = [item.label for item in spec.inputs]
+    return ", ".join(lacking)
+
+
+def mri_inputs(prepared: StepRecord, registered: StepRecord, chosen: list[str | None]) -> NetworkInputs:
+    """Whole-head images on the grid of the reference, each interpolated once at most."""
+    from voxelome.registration.resample import resample
+
+    home = reference_of(prepared)
+    grid = load_prepared(prepared, home)
+    volumes: list[Array | None] = []
+    for label in chosen:
+        if label is None or label == home:
+            volumes.append(None if label is None else grid.data)
+            continue
+        image = load_prepared(prepared, label)
+        matrix = np.array(registered.find("matrix", image=label)[0]["matrix"])
+        moved = resample(
+            image.data, image.affine, grid.data.shape, grid.affine, matrix=matrix, order="linear"
+        )
+        volumes.append(moved)
+    mask = prepared.path("brain")
+    brain = None if mask is None else load_volume(mask, dtype=None).data > 0
+    sources = [prepared.find("prepared", image=label)[0]["source"] for label in chosen if label is not None]
+    return NetworkInputs(chosen, volumes, grid.affine, brain, home, sources)
+
+
+def usable_labels(prepared: StepRecord, registered: StepRecord) -> list[str]:
+    """Labels of the contrasts that are there and registered, the reference first."""
+    home = reference_of(prepared)
+    found = [item["image"] for item in prepared.find("prepared")]
+    registered_ones = {item["image"] for item in registered.find("image")}
+    return sorted((label for label in found if label in registered_ones), key=lambda label: label != home)
+
+
+def ct_inputs(paths: Sequence[str], spec: NetworkSpec) -> NetworkInputs:
+    """The first CT of a visit, in RAS+ order, in Hounsfield units; it stands for every CT input.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is not 3D.
+    """
+    volume = load_volume(paths[0])
+    if volume.data.ndim != 3:
+        raise InputError(paths[0], f"has {volume.data.ndim} dimensions", "give one volume a CT file")
+    data, affine = to_canonical(volume.data, volume.affine)
+    label = Path(paths[0]).name.split(".")[0].rsplit("_", 1)[-1]
+    chosen: list[str | None] = [label if item.contrast == CT else None for item in spec.inputs]
+    volumes: list[Array | None] = [data if item else None for item in chosen]
+    return NetworkInputs(chosen, volumes, affine, None, CT, [str(paths[0])])

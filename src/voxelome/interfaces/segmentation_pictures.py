@@ -1,0 +1,95 @@
+"""Figures of what networks and fusions found, and of what changed between visits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from voxelome.imageio import Volume, load_volume
+from voxelome.reports.figures import mosaic
+from voxelome.reports.model import Figure
+from voxelome.step import StepRecord
+
+# A picture of lesions shows them on the contrast that shows them best.
+_SHOWN_ON = ("FLAIR", "T2w", "T1w")
+_MOST_LABELS = 12
+
+
+def network_figures(records: Mapping[str, list[StepRecord]]) -> Iterator[Figure]:
+    """Outlines of each network's and fusion's labels, and maps of what a verdict on the case rests on."""
+    images = [item for record in records.get("register", []) for item in record.find("image")]
+    for record in [*records.get("network", []), *records.get("fusion", [])]:
+        title = record.parameters.get("title", f"Fused from {', '.join(record.parameters.get('of', []))}")
+        for item in record.find("labels"):
+            shown = [image for image in images if image["space"] == item["space"]]
+            if shown:
+                yield _outlines(item, _best(shown, len(item["names"])), title, record)
+        for item in record.find("saliency"):
+            volume = load_volume(item["path"])
+            top = float(np.abs(volume.data).max()) or 1.0
+            picture = mosaic(volume.data, volume.affine, window=(-top, top), colormap="diverging", unit="")
+            caption = (
+                "How much the result falls where a box of the image is covered: positive speaks for it. A "
+                "result that rests on places outside of the finding is not to be trusted."
+            )
+            yield Figure(f"{item['name']}: what it rests on", caption, png=picture)
+
+
+def _best(images: list[dict[str, Any]], labels: int) -> dict[str, Any]:
+    """Image to draw on: of few labels, which are lesions mostly, one in which lesions are bright."""
+    order = _SHOWN_ON if labels <= 4 else _SHOWN_ON[::-1]
+    ranked = sorted(
+        images, key=lambda item: next((i for i, s in enumerate(order) if item["image"].endswith(s)), 9)
+    )
+    return ranked[0]
+
+
+def _outlines(item: dict[str, Any], image: dict[str, Any], title: str, record: StepRecord) -> Figure:
+    volume = load_volume(image["path"])
+    labels = load_volume(item["path"], dtype=None).data
+    names = {int(value): name for value, name in item["names"].items()}
+    found = bool((labels > 0).any())
+    picture = mosaic(
+        volume.data,
+        volume.affine,
+        overlay=labels,
+        names=names if len(names) <= _MOST_LABELS else None,
+        box=labels > 0 if found else volume.data != 0,
+        crop=volume.data != 0,
+    )
+    made = (
+        f" Network of checksum {record.parameters['Sha256'][0][:12]}."
+        if "Sha256" in record.parameters
+        else ""
+    )
+    caption = (
+        f"{title}.{made} Outlines should follow what they name; a person has to look."
+        if found
+        else (f"{title}. Nothing was found.{made}")
+    )
+    return Figure(f"{item['name']} on {image['image']}", caption, png=picture)
+
+
+def change_figures(record: StepRecord, midway: StepRecord) -> Iterator[Figure]:
+    """Map of what changed between two visits, over the later one."""
+    for item in record.find("change"):
+        images = midway.find("midway", visit=item["visit"])
+        if not images:
+            continue
+        volume: Volume = load_volume(_best(images, 1)["path"])
+        labels = load_volume(item["path"], dtype=None).data
+        names = {int(value): name for value, name in item["names"].items()}
+        changed = (labels > 0) & (labels < max(names))
+        box = changed if changed.any() else labels > 0
+        picture = mosaic(
+            volume.data,
+            volume.affine,
+            overlay=labels,
+            names=names,
+            box=box if box.any() else volume.data != 0,
+            crop=volume.data != 0,
+        )
+        caption = f"Over {item['visit']}. Stable lesions are outlined too; a shell of one voxel is no change."
+        yield Figure(f"Change of {item['name']}, {item['pair']}", caption, png=picture)

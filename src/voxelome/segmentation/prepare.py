@@ -1,0 +1,135 @@
+"""Images made ready for a network: its channels, scaled, on its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelome.errors import DataError
+from voxelome.imageio import Affine, Array, MaskArray
+from voxelome.segmentation.conform import conform
+from voxelome.segmentation.grids import NetworkGrid, network_grid, to_network
+from voxelome.segmentation.intensity import far_outside, scale
+from voxelome.segmentation.spec import InputSpec, NetworkSpec
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a network takes.
+
+    Attributes
+    ----------
+    stack : ndarray of float32, shape (C, x, y, z)
+        Channels in the order of the inputs; those of an absent input are 0.
+    grid : NetworkGrid
+    inside : ndarray of bool, shape (x, y, z), or None
+        Brain on that grid; None where the network sees what is outside, too.
+    notes : list of str
+        Sentences for the user on what is odd.
+    """
+
+    stack: FloatArray
+    grid: NetworkGrid
+    inside: MaskArray | None
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(
+    volumes: Sequence[Array | None], affine: Affine, brain: MaskArray | None, spec: NetworkSpec
+) -> Prepared:
+    """Channels of a network on its grid.
+
+    Parameters
+    ----------
+    volumes : sequence of (ndarray, shape (x, y, z), or None)
+        One for each input of `spec`, on one grid; None where there is no such image.
+    affine : ndarray, shape (4, 4)
+        Voxels to world, RAS+ mm.
+    brain : ndarray of bool, shape (x, y, z), or None
+        Brain mask, where `spec` needs one.
+    spec : NetworkSpec
+
+    Raises
+    ------
+    DataError
+        An image that the network needs is missing; images are not on one grid, not finite, or without
+        contrast; the brain mask is needed and missing or empty.
+    """
+    shape = check_inputs(volumes, brain, spec)
+    target = network_grid(shape, affine, spec.grid, brain)
+    inside = None
+    if spec.grid.brain_only and brain is not None:
+        inside = to_network(brain.astype(np.float32), target) > 0.5
+    stack = np.zeros((spec.channels, *target.shape), dtype=np.float32)
+    notes, first = [], 0
+    for volume, item in zip(volumes, spec.inputs, strict=True):
+        channels = stack[first : first + item.channels]
+        first += item.channels
+        if volume is None:
+            notes.append(f"There is no {item.label}; the network sees zeros in its place.")
+            continue
+        notes.append(far_outside(volume, brain, item))
+        _fill(channels, volume, affine, brain, item, target, conformed=spec.grid.kind == "conform")
+        if inside is not None:
+            channels *= inside
+    return Prepared(stack, target, inside, [note for note in notes if note])
+
+
+def check_inputs(
+    volumes: Sequence[Array | None], brain: MaskArray | None, spec: NetworkSpec
+) -> tuple[int, ...]:
+    """Shape of the images, after a check that all are there that the network needs.
+
+    Raises
+    ------
+    DataError
+        One is missing, or they have different shapes.
+    """
+    if len(volumes) != len(spec.inputs):
+        problem = f"{spec.name} takes {len(spec.inputs)} images, and {len(volumes)} were given"
+        raise DataError(problem, "give one for each input, or none in its place")
+    pairs = list(zip(volumes, spec.inputs, strict=True))
+    missing = [item.label for volume, item in pairs if volume is None and item.need == "required"]
+    if missing:
+        raise DataError(f"{spec.name} needs {', '.join(missing)}", "acquire it, or choose another network")
+    choice = [(volume, item.label) for volume, item in pairs if item.need == "one"]
+    if choice and all(volume is None for volume, _ in choice):
+        names = " or ".join(label for _, label in choice)
+        raise DataError(f"{spec.name} needs {names}", "acquire one, or choose another network")
+    given = [volume for volume in volumes if volume is not None]
+    if not given:
+        raise DataError(f"{spec.name} got no image at all", "give at least one of its inputs")
+    shapes = {volume.shape for volume in given} | ({brain.shape} if brain is not None else set())
+    if len(shapes) > 1 or given[0].ndim != 3:
+        listed = ", ".join(str(shape) for shape in sorted(shapes))
+        raise DataError(f"images and brain mask have the shapes {listed}", "bring them to one 3D grid")
+    return tuple(given[0].shape)
+
+
+def _fill(
+    channels: FloatArray,
+    volume: Array,
+    affine: Affine,
+    brain: MaskArray | None,
+    item: InputSpec,
+    target: NetworkGrid,
+    *,
+    conformed: bool,
+) -> None:
+    """Write the channels of one image."""
+    if not conformed:
+        for channel, scaled in zip(channels, scale(volume, brain, item), strict=True):
+            channel[:] = to_network(scaled, target)
+        return
+    # The figures come from the whole conformed image, as bytes; it is cut afterwards.
+    image, frame = conform(volume, affine)
+    whole = NetworkGrid(image.shape, frame, target.native_shape, affine)
+    mask = None if brain is None else to_network(brain.astype(np.float32), whole) > 0.5
+    start = np.rint((np.linalg.inv(frame) @ target.affine)[:3, 3]).astype(int)
+    part = tuple(slice(int(low), int(low) + size) for low, size in zip(start, target.shape, strict=True))
+    channels[:] = scale(image, mask, item)[(slice(None), *part)]

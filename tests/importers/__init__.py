@@ -1,0 +1,1 @@
+"""Importers of networks; most need torch, and are run where it is installed."""
