@@ -6,7 +6,7 @@ import pytest
 
 from voxelome.errors import DataError
 from voxelome.segmentation.cases import Variation, predict_case
-from voxelome.segmentation.saliency import Occlusion, box_sides, boxes, occlusion_map
+from voxelome.segmentation.saliency import Occlusion, boxes, few_boxes, occlusion_map
 from voxelome.segmentation.spec import parse_spec
 
 STILL = Variation(count=0)
@@ -299,9 +299,26 @@ def test_passes_are_bounded_by_larger_boxes_and_air_costs_none():
     assert few.passes < 0.75 * every
 
 
+def test_changes_in_log_odds_show_what_a_sure_network_looks_at():
+    data = np.zeros((16, 16, 16), dtype=np.float32)
+    data[2:6, 2:6, 2:6] = 1
+
+    def logits(batch):
+        seen = batch[:, 0, 2:6, 2:6, 2:6].mean(axis=(1, 2, 3))
+        return np.stack([np.zeros(len(batch)), 8 + 4 * seen], axis=1)
+
+    about = spec((16, 16, 16), labels={0: "no", 1: "yes"})
+    for odds, low, high in ((False, 0, 1e-3), (True, 1, 4)):
+        how = Occlusion(4, 9999, "zero", odds)
+        found = occlusion_map([data], np.eye(4), None, about, [logits], occlusion=how)
+        peak = np.unravel_index(found.change.argmax(), data.shape)
+        assert all(2 <= at < 6 for at in peak)
+        assert low < found.change.max() <= high
+
+
 @pytest.mark.parametrize("shape", [(32, 64, 64), (5, 7, 48), (1, 3, 2)])
 def test_boxes_cover_every_voxel_of_any_grid(shape):
-    sides = box_sides(shape, (4.5, 3.5, 3.5), Occlusion())
+    sides, _ = few_boxes(np.ones((1, *shape), dtype=np.float32), (4.5, 3.5, 3.5), Occlusion())
     covered = np.zeros(shape, dtype=int)
     for box in boxes(shape, sides):
         covered[box] += 1

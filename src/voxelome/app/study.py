@@ -16,7 +16,7 @@ from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
 from voxelome.bids.plan import Unit, load_plan
 from voxelome.bids.spaces import absolute_space, parse_spaces
-from voxelome.bids.targets import unit_records, wanted_stages
+from voxelome.bids.targets import jobs_of, unit_records, wanted_stages
 from voxelome.errors import DataError, InputError, blame, suggest
 from voxelome.imageio import load_json, load_yaml
 from voxelome.segmentation.cards import damaged_files, fetch_command, load_card
@@ -78,8 +78,9 @@ def open_study(options: argparse.Namespace) -> Study:
         maps=config["maps"],
     )
     cores = options.nprocs or available_cores()
+    together = len(plan) if options.level == "participant" else sum(map(jobs_of, config["analyses"]))
     config["omp_nthreads"] = (
-        options.omp_nthreads or config["omp_nthreads"] or threads_per_step(cores, len(plan))
+        options.omp_nthreads or config["omp_nthreads"] or threads_per_step(cores, together)
     )
     check_config(config, "command line")
     parse_spaces(config["register"]["output_spaces"])
@@ -269,9 +270,9 @@ def _check_segmentations(config: Mapping[str, Any], plan: Mapping[str, Unit]) ->
             raise InputError(f"segment: {setting}", problem, suggest(name, there))
 
 
-def threads_per_step(cores: int, visits: int) -> int:
-    """Threads of one step: one where there are visits enough to keep all cores busy."""
-    return max(1, min(8, cores // max(visits, 1)))
+def threads_per_step(cores: int, together: int) -> int:
+    """Threads of one step: one where enough steps (visits, or analyses) run together to fill the cores."""
+    return max(1, min(8, cores // max(together, 1)))
 
 
 def available_cores() -> int:

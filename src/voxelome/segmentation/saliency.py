@@ -32,15 +32,17 @@ class Occlusion:
     side : float
         Side of the boxes in mm, which overlap by half.
     most : int
-        Passes of each member at most: where more would be needed the boxes are made larger.
+        Passes of each member at most: where more would be needed the boxes are made larger. Covering what is
+        even, such as air, changes nothing and costs no pass.
     fill : {'around', 'zero'}
         What a box is filled with: the mean of a shell around it, half a side thick, so that an object
         becomes like its surroundings; or 0.
     """
 
     side: float = 24.0
-    most: int = 600
+    most: int = 1200
     fill: Fill = "around"
+    odds: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,47 +108,55 @@ def occlusion_map(
         problem = f"{spec.name} has no output {chosen}"
         raise DataError(problem, f"choose one from 0 to {len(plain) - 1}")
     sizes = voxel_sizes(case.grid.affine)
-    sides = box_sides(case.grid.shape, sizes, occlusion)
+    sides, chosen_boxes = few_boxes(case.stack, sizes, occlusion)
+    odds = occlusion.odds and spec.task == "classification"
     total, covers = np.zeros((2, *case.grid.shape), dtype=np.float32)
-    waiting: list[tuple[Box, FloatVolume]] = []
-    passes = 1
-
-    def settle() -> None:
-        numbers = _mean_numbers(members, np.stack([stack for _, stack in waiting]), spec)[:, chosen]
-        for (box, _), number in zip(waiting, numbers, strict=True):
-            total[box] += np.float32(plain[chosen] - number)
-        waiting.clear()
-
     for box in boxes(case.grid.shape, sides):
         covers[box] += 1
-        covered = cover(case.stack, box, occlusion.fill)
-        # Covering what is even changes nothing: air costs no pass.
-        if covered is None:
-            continue
-        waiting.append((box, covered))
-        passes += 1
-        if len(waiting) == _BATCH:
-            settle()
-    if waiting:
-        settle()
+    for first in range(0, len(chosen_boxes), _BATCH):
+        batch = chosen_boxes[first : first + _BATCH]
+        covered = np.stack([cover(case.stack, box, occlusion.fill) for box in batch])
+        numbers = _mean_numbers(members, covered, spec)[:, chosen]
+        for box, number in zip(batch, numbers, strict=True):
+            fall = _log_odds(plain[chosen]) - _log_odds(number) if odds else plain[chosen] - number
+            total[box] += np.float32(fall)
     change = np.zeros(case.grid.native_shape, dtype=np.float32)
     (change[case.grid.box],) = from_network([total / covers], case.grid, background=False)
-    first, second, third = (side * size for side, size in zip(sides, sizes, strict=True))
-    return Saliency(change, chosen, float(plain[chosen]), (first, second, third), passes)
+    x, y, z = (side * size for side, size in zip(sides, sizes, strict=True))
+    return Saliency(change, chosen, float(plain[chosen]), (x, y, z), len(chosen_boxes) + 1)
 
 
-def box_sides(shape: Sequence[int], sizes: Sequence[float], occlusion: Occlusion) -> tuple[int, int, int]:
-    """Sides of the boxes in voxels, even so that they overlap by half, grown until they are few enough."""
+def few_boxes(
+    stack: FloatVolume, sizes: Sequence[float], occlusion: Occlusion
+) -> tuple[tuple[int, int, int], list[Box]]:
+    """Sides of the boxes in voxels, and the boxes of which covering changes something.
+
+    The sides are even, so that boxes overlap by half, and grow until the boxes are few enough.
+
+    Parameters
+    ----------
+    stack : ndarray, shape (C, X, Y, Z)
+        What the network gets.
+    sizes : sequence of 3 float
+        Voxel sizes in mm.
+    occlusion : Occlusion
+    """
+    shape = stack.shape[1:]
+    telling = _telling(stack, occlusion.fill)
     side = occlusion.side
     while True:
-        sides = [
+        x, y, z = (
             min(2 * max(1, round(side / size / 2)), 2 * ((count + 1) // 2))
             for size, count in zip(sizes, shape, strict=True)
+        )
+        needed = [
+            box
+            for box in boxes(shape, (x, y, z))
+            if telling[_shell(box) if occlusion.fill == "around" else box].any()
         ]
-        whole = all(one >= count for one, count in zip(sides, shape, strict=True))
-        needed = np.prod([len(_starts(count, one)) for count, one in zip(shape, sides, strict=True)])
-        if whole or needed < occlusion.most:
-            return sides[0], sides[1], sides[2]
+        whole = all(one >= count for one, count in zip((x, y, z), shape, strict=True))
+        if whole or len(needed) < occlusion.most:
+            return (x, y, z), needed
         side *= _GROWTH
 
 
@@ -157,29 +167,44 @@ def boxes(shape: Sequence[int], sides: Sequence[int]) -> Iterator[Box]:
         yield slice(i, i + sides[0]), slice(j, j + sides[1]), slice(k, k + sides[2])
 
 
-def cover(stack: FloatVolume, box: Box, fill: Fill) -> FloatVolume | None:
-    """Copy of a stack (C, X, Y, Z) with a box covered; None where that changes nothing."""
+def cover(stack: FloatVolume, box: Box, fill: Fill) -> FloatVolume:
+    """Copy of a stack (C, X, Y, Z) with a box covered."""
     part = (slice(None), *box)
-    inner = stack[part]
-    value: FloatArray = np.zeros((len(stack), 1, 1, 1), dtype=np.float32)
-    if fill == "around":
-        wide = (slice(None), *(_widened(axis) for axis in box))
-        outer = stack[wide]
-        axes = (1, 2, 3)
-        count = outer[0].size - inner[0].size
-        if count:
-            rest = outer.sum(axes, dtype=np.float64) - inner.sum(axes, dtype=np.float64)
-            value = (rest / count).astype(np.float32)[:, None, None, None]
-    if np.abs(inner - value).max() < 1e-6:
-        return None
     covered = stack.copy()
-    covered[part] = value
+    covered[part] = 0
+    if fill == "around":
+        shell = covered[(slice(None), *_shell(box))]
+        count = shell[0].size - covered[part][0].size
+        mean = shell.sum((1, 2, 3), dtype=np.float64) / max(count, 1)
+        covered[part] = mean.astype(np.float32)[:, None, None, None]
     return covered
 
 
-def _widened(axis: slice) -> slice:
-    half = (axis.stop - axis.start) // 2
-    return slice(max(axis.start - half, 0), axis.stop + half)
+def _telling(stack: FloatVolume, fill: Fill) -> MaskArray:
+    """Voxels that make covering a box with them change something."""
+    if fill == "zero":
+        return np.asarray(stack.any(axis=0))
+    uneven = np.zeros(stack.shape[1:], dtype=np.bool_)
+    for axis in range(3):
+        steps = np.diff(stack, axis=axis + 1).any(axis=0)
+        pair = [slice(None)] * 3
+        for pair[axis] in (slice(None, -1), slice(1, None)):
+            uneven[tuple(pair)] |= steps
+    return uneven
+
+
+def _log_odds(probability: float) -> float:
+    kept = min(max(probability, 1e-6), 1 - 1e-6)
+    return float(np.log(kept / (1 - kept)))
+
+
+def _shell(box: Box) -> Box:
+    """Box with half a side more on every side."""
+    x, y, z = (
+        slice(max(axis.start - (axis.stop - axis.start) // 2, 0), axis.stop + (axis.stop - axis.start) // 2)
+        for axis in box
+    )
+    return x, y, z
 
 
 def _starts(count: int, side: int) -> list[int]:
