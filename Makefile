@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling lock
+.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation lock
 .PHONY: format clean test-mirp
 
 demo: setup
@@ -48,7 +48,8 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling
+bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling \
+	bench-segmentation
 
 bench-inventory: setup
 	$(BIN)/python benchmarks/inventory.py
@@ -71,6 +72,9 @@ bench-features: setup
 bench-modelling: setup
 	$(BIN)/python benchmarks/modelling.py
 	$(BIN)/python benchmarks/known_truth.py
+
+bench-segmentation: setup
+	$(BIN)/python benchmarks/segmentation.py
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh

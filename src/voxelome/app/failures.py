@@ -17,6 +17,17 @@ from voxelome.step import StepRecord
 
 # Steps of rows that are about a file: no step failed, and nothing that was made is void.
 INVENTORY, REJECTED = "inventory", "image check"
+# What rests on a step's results, in the visit itself and in what is done with all visits of its subject.
+_MEASURED = ("radiomics", "robustness")
+_LATER = {
+    "preprocess": (*UNIT_STAGES[1:], "network", "fusion", "midway", "change"),
+    "register": (*UNIT_STAGES[2:], "network", "fusion", "midway", "change"),
+    "qsm": _MEASURED,
+    "segment": ("fusion", *_MEASURED, "change"),
+    "network": ("fusion", *_MEASURED, "change"),
+    "fusion": (*_MEASURED, "change"),
+    "midway": ("change",),
+}
 SILENT = "the step ended without a word (killed, or out of memory?)"
 
 
@@ -57,7 +68,8 @@ def job_failure(job: Job, work_dir: Path) -> Failure:
     """Row of a job that failed."""
     log = work_dir / job.log
     who, visit = _who(job.unit)
-    detail = job.wildcards.get("label") or job.wildcards.get("analysis")
+    names = (job.wildcards.get(key, "") for key in ("label", "analysis", "model", "fusion", "compared"))
+    detail = next(filter(None, names), "")
     step = f"{job.rule} {detail}" if detail else job.rule
     return Failure(who, visit, step, reason_in(log), str(log))
 
@@ -113,20 +125,12 @@ def write_failures(path: Path, failures: Iterable[Failure]) -> None:
 def void_results(failures: Iterable[Failure], work_dir: Path) -> None:
     """Remove the records of steps that depend on a failed one: they tell of data that is no longer so."""
     for failure in failures:
-        step = failure.step.split(" ")[0]
-        if step not in (*UNIT_STAGES, "network", "fusion"):
-            continue
-        folder = work_dir / "steps" / failure.unit
-        if step in ("preprocess", "register"):
-            (folder.parent / failure.participant_id / "midway.json").unlink(missing_ok=True)
-        later = (
-            (*UNIT_STAGES[UNIT_STAGES.index(step) + 1 :], "network", "fusion")
-            if step in ("preprocess", "register")
-            else ("fusion", "radiomics")
-        )
-        for stage in later:
-            for record in [*folder.glob(f"{stage}.json"), *folder.glob(f"{stage}-*.json")]:
-                record.unlink()
+        # Of a subject without sessions both folders are one.
+        for unit in {failure.unit, failure.participant_id}:
+            folder = work_dir / "steps" / unit
+            for stage in _LATER.get(failure.step.split(" ")[0], ()):
+                for record in [*folder.glob(f"{stage}.json"), *folder.glob(f"{stage}-*.json")]:
+                    record.unlink()
 
 
 def drop_incomplete_records(work_dir: Path) -> list[str]:

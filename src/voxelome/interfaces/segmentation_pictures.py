@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from voxelome.imageio import Volume, load_volume
+from voxelome.orientation import to_canonical
 from voxelome.reports.figures import mosaic
 from voxelome.reports.model import Figure
 from voxelome.step import StepRecord
@@ -15,6 +17,8 @@ from voxelome.step import StepRecord
 # A picture of lesions shows them on the contrast that shows them best.
 _SHOWN_ON = ("FLAIR", "T2w", "T1w")
 _MOST_LABELS = 12
+# Hounsfield units.
+_BRAIN_WINDOW = (0.0, 80.0)
 
 
 def network_figures(records: Mapping[str, list[StepRecord]]) -> Iterator[Figure]:
@@ -25,7 +29,10 @@ def network_figures(records: Mapping[str, list[StepRecord]]) -> Iterator[Figure]
         for item in record.find("labels"):
             shown = [image for image in images if image["space"] == item["space"]]
             if shown:
-                yield _outlines(item, _best(shown, len(item["names"])), title, record)
+                best = _best(shown, len(item["names"]))
+                yield _outlines(item, best["image"], load_volume(best["path"]), title, record)
+            elif "source" in item:
+                yield _outlines(item, item["image"], _ct(item["source"]), title, record)
         for item in record.find("saliency"):
             volume = load_volume(item["path"])
             top = float(np.abs(volume.data).max()) or 1.0
@@ -46,8 +53,14 @@ def _best(images: list[dict[str, Any]], labels: int) -> dict[str, Any]:
     return ranked[0]
 
 
-def _outlines(item: dict[str, Any], image: dict[str, Any], title: str, record: StepRecord) -> Figure:
-    volume = load_volume(image["path"])
+def _ct(path: str) -> Volume:
+    """CT as labels were made on it: in RAS+ order, cut to what shows the brain."""
+    volume = load_volume(path)
+    data, affine = to_canonical(volume.data, volume.affine)
+    return replace(volume, data=np.clip(data, *_BRAIN_WINDOW), affine=affine)
+
+
+def _outlines(item: dict[str, Any], image: str, volume: Volume, title: str, record: StepRecord) -> Figure:
     labels = load_volume(item["path"], dtype=None).data
     names = {int(value): name for value, name in item["names"].items()}
     found = bool((labels > 0).any())
@@ -69,7 +82,7 @@ def _outlines(item: dict[str, Any], image: dict[str, Any], title: str, record: S
         if found
         else (f"{title}. Nothing was found.{made}")
     )
-    return Figure(f"{item['name']} on {image['image']}", caption, png=picture)
+    return Figure(f"{item['name']} on {image}", caption, png=picture)
 
 
 def change_figures(record: StepRecord, midway: StepRecord) -> Iterator[Figure]:
