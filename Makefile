@@ -5,7 +5,7 @@ BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
 .PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation lock
-.PHONY: format clean test-mirp
+.PHONY: format clean test-mirp test-training
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -41,6 +41,15 @@ test-mirp: .venv-mirp/.ready
 	$(PYTHON) -m venv --clear .venv-mirp
 	.venv-mirp/bin/pip install -q --disable-pip-version-check --no-deps -r envs/radiomics-ibsi.txt
 	.venv-mirp/bin/pip install -q --disable-pip-version-check "pytest>=8.3"
+	touch $@
+
+# Networks of other frameworks, and training: torch is in an environment of its own.
+test-training: .venv-train/.ready
+	.venv-train/bin/python -m pytest tests/importers tests/training
+
+.venv-train/.ready: envs/train-constraints.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv-train
+	.venv-train/bin/pip install -q --disable-pip-version-check -c envs/train-constraints.txt -e ".[import,train]" "pytest>=8.3"
 	touch $@
 
 format: setup
@@ -80,4 +89,4 @@ lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh
 
 clean:
-	rm -rf .venv .venv-mirp demo
+	rm -rf .venv .venv-mirp .venv-train demo

@@ -11,6 +11,7 @@ from PIL import Image as Picture
 from scipy import ndimage
 
 from voxelome.imageio import voxel_sizes
+from voxelome.segmentation.parts import box_of
 
 RED, GREEN, YELLOW, BLUE = (255, 60, 60), (60, 255, 60), (255, 220, 0), (80, 160, 255)
 _WIDTH = 300
@@ -38,13 +39,15 @@ def draw(
     where = masks[-1][0] if on is None else on
     if not where.any():
         where = np.asarray(image != 0)
+    box = box_of(image != 0)
+    where, image = where[box], image[box]
     low, high = np.percentile(image[image != 0], [1, 99.7])
     gray = (np.clip((image - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
     rows = []
     for level in _levels(where):
         plain = np.repeat(gray[:, :, level, None], 3, axis=2)
         drawn = plain.copy()
-        flat = [mask[:, :, level] for mask, _ in masks]
+        flat = [mask[box][:, :, level] for mask, _ in masks]
         for mask, (_, colour) in list(zip(flat, masks, strict=True))[::-1]:
             drawn[mask & ~ndimage.binary_erosion(mask)] = colour
         panels = [plain, drawn]

@@ -11,7 +11,7 @@ from voxelome.training.lesions import Mass, plant
 from voxelome.training.resolution import coarser
 from voxelome.training.synthesis import Synthetic, synthesise
 
-from .toys import GRAY, NAMES, VENTRICLE, WHITE, label_map, save_label_map
+from .toys import GRAY, NAMES, VENTRICLE, label_map, save_label_map
 
 torch = pytest.importorskip("torch", reason="training needs torch, which is in an environment of its own")
 
@@ -36,11 +36,12 @@ def test_a_label_map_becomes_fractions_that_add_up_with_the_volumes_of_its_label
     total = maps["gm"] + maps["wm"] + maps["csf"]
     assert total[brain] == pytest.approx(np.ones(brain.sum()), abs=2e-3)
     assert total[~brain].max() == 0
-    deep = ball(4)
-    assert maps["wm"].sum() == pytest.approx(ball(WHITE) - ball(VENTRICLE) - deep, rel=0.03)
-    assert maps["deep"].sum() == pytest.approx(deep, rel=0.2)
-    assert maps["gm"].sum() == pytest.approx(ball(GRAY) - ball(WHITE) + deep, rel=0.05)
-    assert maps["ventricle"].sum() == pytest.approx(ball(VENTRICLE), rel=0.1)
+    labels, _ = label_map()
+    ventricle, white, gray, deep = (8 * (labels == label).sum() for label in (1, 2, 3, 4))
+    assert maps["ventricle"].sum() == pytest.approx(ventricle, rel=0.02)
+    assert maps["wm"].sum() == pytest.approx(white, rel=0.02)
+    assert maps["deep"].sum() == pytest.approx(deep, rel=0.02)
+    assert maps["gm"].sum() == pytest.approx(gray + deep, rel=0.02)
 
 
 def test_distances_of_a_label_map_are_those_of_its_spheres(head):
@@ -119,7 +120,7 @@ def test_other_lesions_lie_in_tissue(tissue, kind):
     made = plant(kind, tissue, None, Dice(3))
     lesion = made.bright + made.core + made.enhancing
     assert float(lesion.sum()) > 0
-    assert float(made.bright[tissue["csf"] > 0.95].sum()) == 0
+    assert float(made.bright[tissue["csf"] > 0.95].sum()) < 1e-3 * float(lesion.sum())
     assert float(lesion[tissue["depth"] < -1].sum()) == 0
 
 

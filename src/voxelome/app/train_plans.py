@@ -22,7 +22,7 @@ from voxelome.segmentation.cards import digest, file_sha256
 from voxelome.segmentation.engine import Forward
 from voxelome.segmentation.spec import NetworkSpec
 from voxelome.training.card import card_text, complete_entry, labelled_entry, synthetic_entry
-from voxelome.training.evaluate import Row, case_scores, synthetic_scores
+from voxelome.training.evaluate import CASES, Row, case_scores, synthetic_scores
 from voxelome.training.supply import MIRROR, Source
 
 # Room around a patch in a synthetic example, so that it is not always at the same place.
@@ -91,9 +91,8 @@ def plan_synthetic(options: argparse.Namespace, patch: int, claim_folder: Claim,
     def score(members: list[Forward]) -> dict[str, list[Row]]:
         heading = "Dice of the whole lesion in new synthetic cases, with seeds that no training used"
         # Boxes of one window each: what the network sees at once.
-        return {
-            heading: synthetic_scores(replace(source, shape=spec.grid.patch), spec, members, options.seed)
-        }
+        boxes = replace(source, shape=spec.grid.patch)
+        return {heading: synthetic_scores(boxes, spec, members, options.seed, CASES)}
 
     made = {"images": "synthetic", "label_maps": list(maps) or "the MNI template that nilearn brings"}
     return Plan(entry, spec, source, MIRROR, made, score)

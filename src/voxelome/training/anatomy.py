@@ -131,14 +131,16 @@ def anatomy_from_labels(labels: Array, affine: Affine, tissues: Mapping[int, Tis
     csf = np.clip(1 - gm - wm, 0, 1) * brain
     ventricle = share["ventricle"] > 0.5
     to_ventricle, depth = -signed_distance(ventricle), signed_distance(brain)
-    maps = np.stack([gm, wm, csf, share["ventricle"] * csf, share["deep"] * brain, to_ventricle, depth])
+    maps = np.stack(
+        [gm, wm, csf, np.minimum(share["ventricle"], csf), share["deep"] * brain, to_ventricle, depth]
+    )
     maps[5:] = np.clip(maps[5:], -_FAR, _FAR)
     return Anatomy(maps.astype(np.float16), name)
 
 
 def _closed(brain: MaskArray) -> MaskArray:
     """Brain with its sulci, and 1 mm of fluid around it, on a grid of 1 mm."""
-    wide = signed_distance(np.pad(brain, 1)) > -_SULCUS
+    wide = signed_distance(np.pad(brain, 1)) >= -_SULCUS
     narrow = ndimage.distance_transform_edt(wide) > _SULCUS - 1
     filled: MaskArray = ndimage.binary_fill_holes(narrow)[1:-1, 1:-1, 1:-1]
     return filled

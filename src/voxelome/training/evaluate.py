@@ -38,7 +38,7 @@ def dice(one: MaskArray, other: MaskArray) -> float:
 
 
 def synthetic_scores(
-    source: Synthetic, spec: NetworkSpec, members: Sequence[Forward], seed: int, cases: int = CASES
+    source: Synthetic, spec: NetworkSpec, members: Sequence[Forward], seed: int, cases: int
 ) -> list[Row]:
     """Whole-lesion Dice on new synthetic cases, a row for each set of contrasts; the sets see the same heads.
 
