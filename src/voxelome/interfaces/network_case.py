@@ -54,7 +54,7 @@ def judge_case(
     changed = f"{'log odds of ' if odds else ''}{_output_name(network, output)}"
     text = f"fall of {changed} where a box is covered; positive where it speaks for it"
     save_volume(out, saliency.change, inputs.affine, {**sources, "Description": text})
-    record.add(out, "saliency", name=network.name, space=key, image=next(x for x in inputs.labels if x))
+    record.add(out, "saliency", name=network.name, space=key, source=str(inputs.sources[0]))
     tell(found.notes, network, record)
     for row in rows:
         value = row.value.value
