@@ -57,8 +57,8 @@ def _saliency(item: dict[str, Any], image: Volume) -> Figure:
         crop=image.data != 0,
     )
     caption = (
-        f"Covering a place inside the outlines changes the result by half of the largest change ({top:.2g}) and "
-        "more. A result that rests on places outside of the finding is not to be trusted."
+        f"Covering a place inside the outlines changes the result by half of the largest change ({top:.2g}) "
+        "and more. A result that rests on places outside of the finding is not to be trusted."
     )
     return Figure(f"{item['name']}: what it rests on", caption, png=picture)
 
