@@ -63,6 +63,9 @@ class SubjectReportInputs(BaseInterfaceInputSpec):
     failures = traits.Str(
         "[]", usedefault=True, desc="JSON: steps that failed, with unit, step, reason and log"
     )
+    spaces = traits.List(
+        traits.Str(), [], usedefault=True, desc="output spaces; the image of a template's file is shown"
+    )
     report = File(mandatory=True, desc="HTML file to write")
 
 
@@ -73,6 +76,7 @@ class ReportSubject(SimpleInterface):
     output_spec = ReportOutputs
 
     def _run_interface(self, runtime: Any) -> Any:
+        from voxelome.interfaces.viewer_scenes import scenes_of
         from voxelome.reports.render import render_subject
 
         spec = self.inputs
@@ -102,6 +106,7 @@ class ReportSubject(SimpleInterface):
             methods=methods(records),
             software=software_versions(*SOFTWARE),
             citations=[str(item) for item in references_for(record.step for record in records)],
+            scenes=scenes_of(json.loads(spec.visits), records, spec.spaces),
         )
         save_text(spec.report, render_subject(report))
         self._results["report"] = spec.report

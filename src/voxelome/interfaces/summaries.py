@@ -62,13 +62,13 @@ def summarise_visit(
         name=visit_name(unit),
         steps=steps,
         figures=figures_of(by_step),
-        checks=[summarise_check(row) for record in records for row in record.checks],
+        checks=[summarise_check(row, record.step) for record in records for row in record.checks],
         regions=regions,
         problems=[Problem(item["path"], item["problem"], item["remedy"]) for item in problems],
     )
 
 
-def summarise_check(row: dict[str, Any]) -> Check:
+def summarise_check(row: dict[str, Any], step: str) -> Check:
     """Measure with its traffic light, from a step's record."""
     measure = MEASURES[row["measure"]]
     return Check(
@@ -79,6 +79,7 @@ def summarise_check(row: dict[str, Any]) -> Check:
         row["light"],
         interval(measure.green),
         measure.meaning,
+        step,
     )
 
 
@@ -98,7 +99,7 @@ def summarise_together(records: list[StepRecord]) -> list[SessionSummary]:
             name="All visits",
             steps=[summarise_step(record) for record in records],
             figures=figures,
-            checks=[summarise_check(row) for record in midway for row in record.checks],
+            checks=[summarise_check(row, record.step) for record in midway for row in record.checks],
         )
     ]
 

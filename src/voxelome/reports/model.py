@@ -18,7 +18,7 @@ class Measure(NamedTuple):
 
 
 class Check(NamedTuple):
-    """A measure with its traffic light, the range in which that is green, and what it says."""
+    """A measure with its traffic light, the range in which that is green, what it says, and its step."""
 
     image: str
     measure: str
@@ -27,6 +27,7 @@ class Check(NamedTuple):
     light: Literal["green", "amber", "red"]
     green: str
     meaning: str
+    step: str = ""
 
 
 class Failure(NamedTuple):
@@ -81,6 +82,43 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """A volume of the viewer.
+
+    Attributes
+    ----------
+    name : str
+        What is seen, such as ``FLAIR`` or ``lesion``.
+    kind : {'image', 'map', 'labels'}
+        Images and maps can lie below, labels lie above.
+    nifti : bytes
+        From :func:`voxelome.reports.volumes.packed`.
+    window : (float, float), optional
+        Values shown darkest and brightest; none for labels.
+    unit : str
+        Of the values.
+    names : mapping of int to str
+        Name of each label.
+    """
+
+    name: str
+    kind: Literal["image", "map", "labels"]
+    nifti: bytes
+    window: tuple[float, float] | None = None
+    unit: str = ""
+    names: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Volumes of one space, which all have one grid: `name` says visit and space, `note` what is missing."""
+
+    name: str
+    layers: Sequence[Layer]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class StepSummary:
     """What one step did: the readable part of its record.
 
@@ -119,7 +157,8 @@ class SubjectReport:
     """Everything that the page of one participant shows.
 
     `errors` are :class:`Failure`; `methods` are paragraphs; `created` is shown only where given, so
-    that the same results give the same page; `group_href` is the relative address of the group page.
+    that the same results give the same page; `group_href` is the relative address of the group page;
+    `scenes` are what the viewer shows.
     """
 
     subject: str
@@ -132,6 +171,7 @@ class SubjectReport:
     command: str = ""
     created: str | None = None
     group_href: str = ""
+    scenes: Sequence[Scene] = ()
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,11 @@ def subject_status(report: SubjectReport) -> tuple[Status, str]:
     if failed:
         more = f" {plural(others, 'other thing')} to look at." if others else ""
         return "failed", f"{plural(failed, 'step')} failed; all else that the data allow was done.{more}"
+    checks = [check for session in report.sessions for check in session.checks]
+    if red := sum(check.light == "red" for check in checks):
+        return "warning", f"Do not use before somebody has looked: {plural(red, 'measure')} far out of range."
+    if not others and (amber := sum(check.light == "amber" for check in checks)):
+        return "warning", f"Everything that the data allow was done; {plural(amber, 'measure')} out of range."
     if others:
         return "warning", f"Everything that the data allow was done; {plural(others, 'thing')} to look at."
     return "done", "Everything that the data allow was done; nothing calls for attention."
