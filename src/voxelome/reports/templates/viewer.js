@@ -63,7 +63,8 @@
   const number = (value) => Number(value.toPrecision(3)).toString();
 
   const tell = () => {
-    const place = nv.frac2mm(nv.scene.crosshairPos);
+    // True mm: without the last argument an oblique grid counts as upright.
+    const place = nv.frac2mm(nv.scene.crosshairPos, 0, true);
     const ends = [["L", "R"], ["P", "A"], ["I", "S"]];
     byId("viewer-place").textContent = ends
       .map(([low, high], axis) => {
