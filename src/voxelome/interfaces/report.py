@@ -18,10 +18,11 @@ from nipype.interfaces.base import (
 from voxelome.imageio import save_text
 from voxelome.interfaces.analysis_report import write_analysis_page
 from voxelome.interfaces.analysis_summary import summarise_analysis
+from voxelome.interfaces.cohort_summary import availability, quality_figures
 from voxelome.interfaces.summaries import (
+    has_failed,
     left_out_row,
     methods,
-    quality_figures,
     subject_rows,
     summarise_together,
     summarise_visit,
@@ -154,13 +155,15 @@ class ReportGroup(SimpleInterface):
             participants=len(rows),
             rows=rows,
             failures=[
-                *(left_out_row(unit, reason) for unit, reason in left_out.items()),
+                *(left_out_row(unit, why) for unit, why in left_out.items() if has_failed(why)),
                 *(
                     Failure("group", "", row["step"], row["reason"], row["log"])
                     for row in json.loads(spec.failures)
                 ),
             ],
+            left_out=[left_out_row(unit, why) for unit, why in left_out.items() if not has_failed(why)],
             figures=quality_figures(visits),
+            availability=availability(visits),
             analyses=[summarise_analysis(record) for record in models if record.step == "model"],
             features=[
                 item

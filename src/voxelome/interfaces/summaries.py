@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,6 @@ from voxelome.quality import MEASURES, interval
 from voxelome.reports.model import (
     Check,
     Failure,
-    Figure,
     Problem,
     SessionSummary,
     Status,
@@ -162,6 +162,11 @@ def left_out_row(unit: str, reason: str) -> Failure:
     return Failure(f"sub-{entities['subject']}", visit_name(unit), step if why else "", why or reason)
 
 
+def has_failed(reason: str) -> bool:
+    """Whether a visit is left out because a step failed, and not because somebody decided so."""
+    return " failed: " in reason
+
+
 def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) -> list[SubjectRow]:
     """One row a subject for the overview."""
     subjects: dict[str, list[str]] = {}
@@ -171,9 +176,14 @@ def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) 
     for subject, units in sorted(subjects.items()):
         records = [record for unit in units for record in visits.get(unit, [])]
         warnings = sum(len(record.warnings) for record in records)
-        failed = sum(unit in left_out for unit in units)
+        lights = Counter(row["light"] for record in records for row in record.checks)
+        reasons = [left_out[unit] for unit in units if unit in left_out]
+        failed = sum(map(has_failed, reasons))
+        left = next((reason for reason in reasons if not has_failed(reason)), "")
         volumes = [record.quality[BRAIN_VOLUME] for record in records if BRAIN_VOLUME in record.quality]
-        status: Status = "failed" if failed else "warning" if warnings else "done"
+        status: Status = "warning" if warnings or lights["red"] or lights["amber"] else "done"
+        if failed or left:
+            status = "failed" if failed else "not run"
         rows.append(
             SubjectRow(
                 f"sub-{subject}",
@@ -183,33 +193,9 @@ def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) 
                 warnings,
                 failed,
                 sum(volumes) / len(volumes) if volumes else None,
+                lights["red"],
+                lights["amber"],
+                left,
             )
         )
     return rows
-
-
-# Quality numbers whose spread over the group shows who is unlike the others.
-QUALITY = (
-    (BRAIN_VOLUME, "Brain volume", "ml"),
-    ("template brain overlap (Dice)", "Overlap with the template's brain", "Dice"),
-)
-
-
-def quality_figures(visits: dict[str, list[StepRecord]]) -> list[Figure]:
-    """Spread of the numbers of :data:`QUALITY` over the group."""
-    from voxelome.reports.plots import strip
-
-    figures = []
-    for key, title, unit in QUALITY:
-        values = [
-            (visit, float(record.quality[key]))
-            for visit, records in visits.items()
-            for record in records
-            if key in record.quality
-        ]
-        if len(values) > 1:
-            plot = strip({"all": values}, title, unit)
-            figures.append(
-                Figure(title, "A dot a visit; those far from the others are named: look at them.", svg=plot)
-            )
-    return figures

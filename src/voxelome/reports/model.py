@@ -64,6 +64,8 @@ class Figure:
         A second PNG of the same size, shown while the pointer is over the figure or its box is ticked.
     alternate_label : str
         What the second picture is.
+    links : sequence of (str, str)
+        Words and relative addresses of what the reader should look at, such as outliers' reports.
     """
 
     title: str
@@ -72,6 +74,7 @@ class Figure:
     svg: str | None = None
     alternate: bytes | None = None
     alternate_label: str = "the other image"
+    links: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
         """Refuse a figure without a picture, or with two."""
@@ -176,7 +179,11 @@ class SubjectReport:
 
 @dataclass(frozen=True)
 class SubjectRow:
-    """One participant in the overview; `brain_volume` in ml, `failed` counts steps."""
+    """One participant in the overview.
+
+    `brain_volume` is in ml; `failed` counts steps, `red` and `amber` measures; `left_out` says why a
+    participant of whom nothing failed is not in the group's tables.
+    """
 
     subject: str
     status: Status
@@ -185,6 +192,24 @@ class SubjectRow:
     warnings: int = 0
     failed: int = 0
     brain_volume: float | None = None
+    red: int = 0
+    amber: int = 0
+    left_out: str = ""
+
+
+class Pattern(NamedTuple):
+    """Which results some visits have, and which visits (words and relative address) these are."""
+
+    has: Sequence[bool]
+    visits: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Map of missing data: results, and the patterns in which visits have them, the commonest first."""
+
+    columns: Sequence[str]
+    patterns: Sequence[Pattern]
 
 
 @dataclass(frozen=True)
@@ -235,7 +260,10 @@ class AnalysisSummary:
 
 @dataclass(frozen=True)
 class GroupReport:
-    """Everything that the page of the group shows; `features` summarises the feature table."""
+    """Everything that the page of the group shows.
+
+    `features` summarises the feature table; `left_out` are visits that did not fail and are not in it.
+    """
 
     dataset: str
     participants: int
@@ -249,3 +277,5 @@ class GroupReport:
     citations: Sequence[str] = ()
     command: str = ""
     created: str | None = None
+    left_out: Sequence[Failure] = ()
+    availability: Availability | None = None

@@ -52,7 +52,14 @@ def render_group(report: GroupReport) -> str:
     """Page of the group as HTML; participants with failures come first."""
     status, sentence = wording.group_status(report)
     rows = sorted(report.rows, key=lambda row: (wording.status_rank(row.status), natural(row.subject)))
-    return render_page("group.html", report=report, status=status, sentence=sentence, rows=rows)
+    return render_page(
+        "group.html",
+        report=report,
+        status=status,
+        sentence=sentence,
+        rows=rows,
+        policy=viewer.policy(viewer.script("rating.js")),
+    )
 
 
 def render_page(template: str, **content: Any) -> str:
@@ -81,6 +88,7 @@ def _environment() -> Environment:
     assert loader is not None
     environment.globals["style"] = Markup(loader.get_source(environment, "style.css")[0])
     environment.globals["icons"] = _ICONS
+    environment.globals["rating_script"] = viewer.script("rating.js")
     environment.globals["light_words"] = lights.WORDS
     environment.globals["viewer_library"] = viewer.library
     environment.globals["viewer_script"] = viewer.script("viewer.js")

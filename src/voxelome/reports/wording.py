@@ -107,11 +107,12 @@ def group_status(report: GroupReport) -> tuple[Status, str]:
     people = plural(report.participants, "participant")
     parts = [f"{counts[status]:,} {words}" for status, words in _GROUP_WORDS if counts[status]]
     failures = plural(len(report.failures), "step") + " failed" if report.failures else ""
+    left = plural(len(report.left_out), "visit") + " left out" if report.left_out else ""
     worst: Status = next((status for status in _ORDER if counts[status]), "done")
     if report.failures:
         worst = "failed"
     sentence = ": ".join(filter(None, [people, ", ".join(parts)]))
-    return worst, "; ".join(filter(None, [sentence, failures])) + "."
+    return worst, "; ".join(filter(None, [sentence, failures, left])) + "."
 
 
 _ORDER: tuple[Status, ...] = ("failed", "not run", "warning", "done")
