@@ -22,7 +22,8 @@ def table(tmp_path):
 
 def test_what_is_rated_exclude_is_left_out_with_its_comment(table):
     path = table(
-        "participant_id\trating\tcomment\nsub-01\texclude\tmoved a  lot\nsub-02\tkeep\t\nsub-03\texclude\tn/a\n"
+        "participant_id\trating\tcomment\n"
+        "sub-01\texclude\tmoved a  lot\nsub-02\tkeep\tx\nsub-03\texclude\tn/a\n"
     )
     assert excluded_visits(path, UNITS) == {
         "sub-01_ses-1": "rated exclude: moved a lot",

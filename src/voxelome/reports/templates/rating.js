@@ -83,33 +83,39 @@
     if (strange) say(`${strange} rows of ${file.name} name no participant or rating of this page.`);
   };
 
-  for (const name of ["Rating", "Comment"]) {
-    const head = document.createElement("th");
-    head.scope = "col";
-    head.className = "screen";
-    head.textContent = name;
-    table.tHead.rows[0].append(head);
-  }
-  const choice = document.createElement("select");
-  for (const name of ["", ...RATINGS]) choice.add(new Option(name || "not rated", name));
-  for (const row of rows) {
-    const select = choice.cloneNode(true), comment = document.createElement("input");
-    select.ariaLabel = `Rating of ${row.dataset.participant}`;
-    comment.ariaLabel = `Comment on ${row.dataset.participant}`;
-    comment.maxLength = 500;
-    for (const element of [select, comment]) {
-      const cell = row.insertCell();
-      cell.className = "screen";
-      cell.append(element);
+  const start = () => {
+    for (const name of ["Rating", "Comment"]) {
+      const head = document.createElement("th");
+      head.scope = "col";
+      head.className = "screen";
+      head.textContent = name;
+      table.tHead.rows[0].append(head);
     }
-  }
-  for (const [participant, item] of recall()) ratings.set(participant, item);
-  rows.forEach(fill);
-  count();
-  byId("rating-bar").hidden = false;
-  table.addEventListener("change", (event) => note(event.target.closest("tr")));
-  byId("rating-search").addEventListener("input", filter);
-  byId("rating-filter").addEventListener("change", filter);
-  byId("rating-save").addEventListener("click", save);
-  byId("rating-load").addEventListener("change", ({ target }) => { if (target.files[0]) load(target.files[0]); target.value = ""; });
+    const choice = document.createElement("select");
+    for (const name of ["", ...RATINGS]) choice.add(new Option(name || "not rated", name));
+    for (const row of rows) {
+      const select = choice.cloneNode(true), comment = document.createElement("input");
+      select.ariaLabel = `Rating of ${row.dataset.participant}`;
+      comment.ariaLabel = `Comment on ${row.dataset.participant}`;
+      comment.maxLength = 500;
+      for (const element of [select, comment]) {
+        const cell = row.insertCell();
+        cell.className = "screen";
+        cell.append(element);
+      }
+    }
+    for (const [participant, item] of recall()) ratings.set(participant, item);
+    rows.forEach(fill);
+    count();
+    byId("rating-bar").hidden = false;
+    table.addEventListener("change", (event) => note(event.target.closest("tr")));
+    byId("rating-search").addEventListener("input", filter);
+    byId("rating-filter").addEventListener("change", filter);
+    byId("rating-save").addEventListener("click", save);
+    byId("rating-load").addEventListener("change", ({ target }) => { if (target.files[0]) load(target.files[0]); target.value = ""; });
+    table.dataset.ready = "yes";
+  };
+
+  // The page is seen first: a thousand rows have two thousand fields.
+  addEventListener("load", () => requestAnimationFrame(() => setTimeout(start)));
 })();
