@@ -5,7 +5,7 @@ BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
 .PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation lock
-.PHONY: format clean test-mirp test-training
+.PHONY: format clean test-mirp test-training test-browser
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -30,8 +30,17 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile rules
 
 unit: setup
-	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e
+	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e --ignore tests/browser
 	$(BIN)/pytest -n $(NPROCS) --dist loadfile tests/workflow tests/e2e
+
+# Reports in a real browser; what cannot be set up here, the tests name as the reason why they are skipped.
+test-browser: setup tests/browser/node_modules/.ready
+	$(BIN)/pytest tests/browser
+
+tests/browser/node_modules/.ready: tests/browser/package-lock.json
+	for tool in chromium nodejs npm; do command -v $${tool%js} > /dev/null || apt-get install -y -qq $$tool || true; done
+	mkdir -p tests/browser/node_modules
+	cd tests/browser && npm ci --no-audit --no-fund && touch node_modules/.ready || true
 
 # The IBSI engine: mirp needs a newer scipy than antspyx allows, so it has an environment of its own.
 test-mirp: .venv-mirp/.ready
@@ -89,4 +98,4 @@ lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh
 
 clean:
-	rm -rf .venv .venv-mirp .venv-train demo
+	rm -rf .venv .venv-mirp .venv-train demo tests/browser/node_modules

@@ -92,6 +92,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "(default: MNI152NLin2009aSym:res-2)",
     )
     group.add_argument(
+        "--exclusions",
+        type=Path,
+        metavar="FILE",
+        help="ratings saved in the group's report: what is rated exclude is left out (group level only)",
+    )
+    group.add_argument(
         "--skip-bids-validation", action="store_true", help="do not run the official BIDS validator first"
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from voxelome.app.arguments import match_labels, parse_derivatives
 from voxelome.app.config import check_config, default_config, merge, save_config
+from voxelome.app.exclusions import excluded_visits
 from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
 from voxelome.bids.plan import CT, Unit, load_plan
@@ -88,7 +89,14 @@ def open_study(options: argparse.Namespace) -> Study:
     _check_regions(config["radiomics"]["regions"])
     if "radiomics" in config["stages"]:
         _check_engine(config["radiomics"]["engine"])
+    if options.exclusions and options.level != "group":
+        raise InputError(options.exclusions, "--exclusions is for the group level", "give it to `group`")
     if options.level == "group":
+        if options.exclusions:
+            rated = excluded_visits(options.exclusions, plan)
+            if plan and len(rated) == len(plan):
+                raise InputError(options.exclusions, "excludes every visit", "rate those to keep otherwise")
+            config["left_out"] = merge(config["left_out"], rated)
         config["left_out"] = merge(_unfinished(plan, config, options.work_dir), config["left_out"])
         _check_group(config, options.bids_dir, plan)
     _check_models(config, plan)
