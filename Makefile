@@ -5,7 +5,7 @@ BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
 .PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling lock
-.PHONY: format clean test-mirp
+.PHONY: format clean test-mirp images sif test-containers
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -30,8 +30,12 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile rules
 
 unit: setup
-	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e
+	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e --ignore tests/containers
 	$(BIN)/pytest -n $(NPROCS) --dist loadfile tests/workflow tests/e2e
+
+# Builds all images and runs every stage in its own: half an hour, and what it takes is installed where it can be.
+test-containers: setup
+	VOXELOME_TEST_CONTAINERS=1 $(BIN)/pytest tests/containers
 
 # The IBSI engine: mirp needs a newer scipy than antspyx allows, so it has an environment of its own.
 test-mirp: .venv-mirp/.ready
@@ -42,6 +46,16 @@ test-mirp: .venv-mirp/.ready
 	.venv-mirp/bin/pip install -q --disable-pip-version-check --no-deps -r envs/radiomics-ibsi.txt
 	.venv-mirp/bin/pip install -q --disable-pip-version-check "pytest>=8.3"
 	touch $@
+
+# Images of the stages and of the BIDS App, with podman or docker. STAGES="qsm report" builds these alone; BUILD_OPTIONS
+# are options of `podman build`; PIN=1 writes the digests into config/containers.yaml.
+images: setup
+	$(BIN)/python containers/make.py build $(STAGES)
+	$(if $(PIN),$(BIN)/python containers/make.py pin $(STAGES))
+
+# The same as files for Apptainer, in IMAGES_DIR.
+sif: setup
+	$(BIN)/python containers/make.py sif $(STAGES) $(if $(IMAGES_DIR),--images-dir $(IMAGES_DIR))
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -17,6 +17,7 @@ from rich.text import Text
 import voxelome
 from voxelome.app.aftermath import orphans, write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
+from voxelome.app.deployment import cluster_resources, find_profile, profile_options, uses_images
 from voxelome.app.events import Job, RunState
 from voxelome.app.failures import (
     Failure,
@@ -32,9 +33,11 @@ from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
 from voxelome.app.study import Study, available_cores, open_study
 from voxelome.app.validate import validate
 from voxelome.bids.description import write_description
+from voxelome.bids.mounts import mounts
 from voxelome.bids.targets import midway_visits, wanted_stages
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
+from voxelome.images import check_images, image_names, needed_images
 from voxelome.references import write_citations
 
 INTERRUPTED = 130
@@ -68,6 +71,8 @@ class _Run:
     def __init__(self, options: argparse.Namespace, extra: list[str], given: list[str]) -> None:
         self.options, self.extra, self.given = options, extra, given
         self.console = open_console()
+        self.profile = find_profile(options.profile)
+        self.queue = cluster_resources(options.account, options.partition, self.profile)
         self.study: Study = open_study(options)
         self.cores = options.nprocs or available_cores()
         self.folder = options.out_dir / "logs" / time.strftime("%Y%m%d-%H%M%S")
@@ -114,6 +119,16 @@ class _Run:
             self.say(f"left out: {name}, {why}")
         for path in orphans(study):
             self.say(f"{path.name} is no longer in the dataset; its results are still in {path}")
+        if uses_images(self.profile, self.extra):
+            self._check_images()
+
+    def _check_images(self) -> None:
+        """Refuse images of other code before anything runs; say what the steps will see in them."""
+        study = self.study
+        images = image_names(Path(study.config["images_dir"]))
+        check_images(images, needed_images(study.config, self.options.level))
+        self.say(f"steps run in images, such as {images['register']}")
+        self.say(f"bound in them: {', '.join(map(str, mounts(study.config, study.plan)))}")
 
     def _settings(self, name: str, dry_run: bool = False) -> RunSettings:
         options, study = self.options, self.study
@@ -122,12 +137,12 @@ class _Run:
             work_dir=study.work_dir,
             events=self.folder / f"{name}.jsonl" if not dry_run else study.work_dir / "dry-run.jsonl",
             log=self.folder / f"{name}.log" if not dry_run else study.work_dir / "dry-run.log",
-            cores=self.cores,
+            cores=self.cores if "executor" not in profile_options(self.profile) else None,
             mem_mb=options.mem_mb,
-            profile=options.profile,
+            profile=self.profile,
             keep_going=not options.stop_on_first_crash,
             dry_run=dry_run,
-            extra=tuple(self.extra),
+            extra=(*self.queue, *self.extra),
         )
 
     def _snakemake(self) -> int:

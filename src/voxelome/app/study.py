@@ -118,6 +118,7 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
         "out_dir": str(options.out_dir),
         "work_dir": str(options.work_dir),
         "models_dir": str(options.models_dir),
+        "images_dir": str(options.images_dir),
         "participants": options.participant_label or config["participants"],
         "sessions": options.session_label or config["sessions"],
         "stages": options.stages or config["stages"],
