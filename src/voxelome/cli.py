@@ -25,12 +25,13 @@ from voxelome.app.failures import (
     job_failure,
     problem_failures,
     rejected_files,
+    settle,
     void_results,
     write_failures,
 )
 from voxelome.app.progress import Display, duration, open_console
 from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
-from voxelome.app.study import Study, available_cores, open_study
+from voxelome.app.study import Study, available_cores, open_study, use_home
 from voxelome.app.validate import validate
 from voxelome.bids.description import write_description
 from voxelome.bids.mounts import mounts
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> int:
         check_folders(options)
+        use_home(options.work_dir)
         return _Run(options, extra, given).go()
 
     try:
@@ -150,15 +152,17 @@ class _Run:
         self.say(f"$ {shlex.join(snakemake_command(settings, [self.options.level]))}")
         begun = time.monotonic()
         with Display(self.console, self.cores) as display:
+            state = display.state
 
             def changed(job: Job) -> None:
-                failure = job_failure(job, self.study.work_dir) if job.state == "failed" else None
-                if failure:
-                    self.failures.append(failure)
-                display.changed(job, failure.reason if failure else "")
+                failed = job.state == "failed"
+                display.changed(job, job_failure(job, self.study.work_dir).reason if failed else "")
 
-            returned = run(settings, [self.options.level], display.state, changed, display.refresh)
-        state = display.state
+            try:
+                returned = run(settings, [self.options.level], state, changed, display.refresh)
+            finally:
+                settle(state.of("failed"), self.study.work_dir)
+                self.failures += [job_failure(job, self.study.work_dir) for job in state.of("failed")]
         if self.options.verbose:
             self.say(settings.log.read_text(encoding="utf-8"))
         if returned and not state.of("failed"):

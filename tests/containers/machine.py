@@ -35,7 +35,7 @@ def environment() -> dict[str, str]:
 def pip_options() -> list[str]:
     """Options of podman that let pip in a build reach what this machine's own pip reaches.
 
-    The configuration is a secret of the build, the files that it names are mounted: nothing stays in the image.
+    The configuration is a secret of the build, the files that it names are mounted: nothing of them stays.
     """
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True

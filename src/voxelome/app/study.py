@@ -271,6 +271,22 @@ def _check_segmentations(config: Mapping[str, Any], plan: Mapping[str, Unit]) ->
             raise InputError(f"segment: {setting}", problem, suggest(name, there))
 
 
+def use_home(work_dir: Path) -> None:
+    """Give this process and its children a home, and a place for temporary files, that can be written to.
+
+    In a container that runs as any user there may be neither. Snakemake, numba and nipype need both.
+    """
+    if not os.access(os.environ.get("HOME") or "/", os.W_OK):
+        home = work_dir / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(home)
+        os.environ.pop("XDG_CACHE_HOME", None)
+    if not any(os.access(folder, os.W_OK) for folder in (os.environ.get("TMPDIR") or "/tmp", "/var/tmp")):
+        scratch = work_dir / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        os.environ["TMPDIR"] = str(scratch)
+
+
 def threads_per_step(cores: int, together: int) -> int:
     """Threads of one step: one where enough steps (visits, or analyses) run together to fill the cores."""
     return max(1, min(8, cores // max(together, 1)))
