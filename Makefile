@@ -5,7 +5,7 @@ BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
 .PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling lock
-.PHONY: format clean test-mirp images sif test-containers
+.PHONY: format clean test-mirp images sif test-containers test-slurm
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -35,7 +35,11 @@ unit: setup
 
 # Builds all images and runs every stage in its own: half an hour, and what it takes is installed where it can be.
 test-containers: setup
-	VOXELOME_TEST_CONTAINERS=1 $(BIN)/pytest tests/containers
+	VOXELOME_TEST_CONTAINERS=1 $(BIN)/pytest tests/containers/test_images.py
+
+# A real Slurm of one node, with images, and one job that fails on purpose.
+test-slurm: setup
+	VOXELOME_TEST_CONTAINERS=1 VOXELOME_TEST_SLURM=1 $(BIN)/pytest tests/containers/test_slurm.py
 
 # The IBSI engine: mirp needs a newer scipy than antspyx allows, so it has an environment of its own.
 test-mirp: .venv-mirp/.ready
@@ -53,7 +57,7 @@ images: setup
 	$(BIN)/python containers/make.py build $(STAGES)
 	$(if $(PIN),$(BIN)/python containers/make.py pin $(STAGES))
 
-# The same as files for Apptainer, in IMAGES_DIR.
+# The same as files for Apptainer, in IMAGES_DIR; SIF_OPTIONS are options of `apptainer build`.
 sif: setup
 	$(BIN)/python containers/make.py sif $(STAGES) $(if $(IMAGES_DIR),--images-dir $(IMAGES_DIR))
 

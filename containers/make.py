@@ -84,15 +84,16 @@ def convert(stage: str, folder: Path) -> None:
         save = ["--format", "docker-archive"] if engine() == "podman" else []
         run([engine(), "save", *save, "--output", str(archive), tag(stage)])
         environment = {**os.environ, "APPTAINER_TMPDIR": scratch, "APPTAINER_CACHEDIR": scratch}
-        command = ["apptainer", "--quiet", "build", "--force", str(part), f"docker-archive:{archive}"]
-        run(command, environment)
+        options = shlex.split(os.environ.get("SIF_OPTIONS", ""))
+        command = ["apptainer", "--quiet", "build", "--force", *options]
+        run([*command, str(part), f"docker-archive:{archive}"], environment)
     say(f"{target} written in {time.monotonic() - begun:.0f} s")
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> None:
     """Run a command whose own words the user sees; refuse to go on where it fails."""
     if subprocess.run(command, check=False, env=environment).returncode:
-        raise InputError(command[0], f"{command[1]} failed", "the lines above say why")
+        raise InputError(command[0], f"{shlex.join(command[:3])} ... failed", "the lines above say why")
 
 
 def pin(stage: str) -> None:
