@@ -1,14 +1,16 @@
 """What the rules share: the plan, the names of records, code digests. No rule is defined here."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
 
-import yaml
+from snakemake.settings.types import DeploymentMethod
 
 from voxelome.bids.description import dataset_name
 from voxelome.bids.inventory import load_inventory
+from voxelome.bids.mounts import apptainer_binds, mounts
 from voxelome.bids.plan import load_plan
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
@@ -27,15 +29,21 @@ from voxelome.bids.targets import (
     unit_records,
     wanted_stages,
 )
+from voxelome.images import (
+    WORKFLOW_VARIABLE,
+    check_images,
+    default_images_dir,
+    image_names,
+    needed_images,
+    workflow_code,
+)
 from voxelome.provenance import code_digest, file_digest, sessions_digest
 from voxelome.segmentation.cards import card_digest
 
 BIDS_DIR = Path(config["bids_dir"])
 OUT_DIR = Path(config["out_dir"])
 SCRIPTS = str(Path(workflow.basedir) / "scripts")
-CONTAINERS = yaml.safe_load(
-    Path(workflow.basedir, "config", "containers.yaml").read_text()
-)
+CONTAINERS = image_names(Path(config["images_dir"] or default_images_dir()))
 
 PLAN = load_plan(
     load_inventory(Path("inventory")),
@@ -110,9 +118,18 @@ CODE["fusion"] = code_digest("voxelome.interfaces.fuse", "segment")
 CODE["change"] = code_digest("voxelome.interfaces.change", "segment")
 CODE["midway"] = code_digest("voxelome.interfaces.midway", "register")
 
-# The steps' scripts are found by their names. Without images or conda environments they run with the
-# Python that runs Snakemake. A prefix, and no parameter: where things are installed must rerun nothing.
-if workflow.deployment_settings.deployment_method:
+# The steps' scripts are found by their names: an image holds them. Without images or conda environments they run with
+# the Python that runs Snakemake. A prefix, and no parameter: where things are installed must rerun nothing.
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+    if workflow.is_main_process:
+        check_images(CONTAINERS, needed_images(config))
+    # A folder that is absent when a container starts cannot be bound.
+    OUT_DIR.mkdir(parents=True, exist_ok=True)
+    os.environ["APPTAINER_BIND"] = apptainer_binds(mounts(config, PLAN))
+    # Nothing of the user's environment (PYTHONPATH) may reach what is inside of the image.
+    os.environ.setdefault("APPTAINER_CLEANENV", "1")
+    shell.prefix(f"export {WORKFLOW_VARIABLE}={shlex.quote(workflow_code())}; ")
+elif workflow.deployment_settings.deployment_method:
     shell.prefix(f'export PATH="$PATH":{shlex.quote(SCRIPTS)}; ')
 else:
     shell.prefix(

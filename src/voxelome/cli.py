@@ -17,6 +17,7 @@ from rich.text import Text
 import voxelome
 from voxelome.app.aftermath import orphans, write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
+from voxelome.app.deployment import cluster_resources, find_profile, profile_options, uses_images
 from voxelome.app.events import Job, RunState
 from voxelome.app.failures import (
     Failure,
@@ -24,17 +25,20 @@ from voxelome.app.failures import (
     job_failure,
     problem_failures,
     rejected_files,
+    settle,
     void_results,
     write_failures,
 )
 from voxelome.app.progress import Display, duration, open_console
 from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
-from voxelome.app.study import Study, available_cores, open_study
+from voxelome.app.study import Study, available_cores, open_study, use_home
 from voxelome.app.validate import validate
 from voxelome.bids.description import write_description
+from voxelome.bids.mounts import mounts
 from voxelome.bids.targets import midway_visits, wanted_stages
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
+from voxelome.images import check_images, image_names, needed_images
 from voxelome.references import write_citations
 
 INTERRUPTED = 130
@@ -49,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> int:
         check_folders(options)
+        use_home(options.work_dir)
         return _Run(options, extra, given).go()
 
     try:
@@ -68,6 +73,8 @@ class _Run:
     def __init__(self, options: argparse.Namespace, extra: list[str], given: list[str]) -> None:
         self.options, self.extra, self.given = options, extra, given
         self.console = open_console()
+        self.profile = find_profile(options.profile)
+        self.queue = cluster_resources(options.account, options.partition, self.profile)
         self.study: Study = open_study(options)
         self.cores = options.nprocs or available_cores()
         self.folder = options.out_dir / "logs" / time.strftime("%Y%m%d-%H%M%S")
@@ -114,6 +121,16 @@ class _Run:
             self.say(f"left out: {name}, {why}")
         for path in orphans(study):
             self.say(f"{path.name} is no longer in the dataset; its results are still in {path}")
+        if uses_images(self.profile, self.extra):
+            self._check_images()
+
+    def _check_images(self) -> None:
+        """Refuse images of other code before anything runs; say what the steps will see in them."""
+        study = self.study
+        images = image_names(Path(study.config["images_dir"]))
+        check_images(images, needed_images(study.config, self.options.level))
+        self.say(f"steps run in images, such as {images['register']}")
+        self.say(f"bound in them: {', '.join(map(str, mounts(study.config, study.plan)))}")
 
     def _settings(self, name: str, dry_run: bool = False) -> RunSettings:
         options, study = self.options, self.study
@@ -122,12 +139,12 @@ class _Run:
             work_dir=study.work_dir,
             events=self.folder / f"{name}.jsonl" if not dry_run else study.work_dir / "dry-run.jsonl",
             log=self.folder / f"{name}.log" if not dry_run else study.work_dir / "dry-run.log",
-            cores=self.cores,
+            cores=self.cores if "executor" not in profile_options(self.profile) else None,
             mem_mb=options.mem_mb,
-            profile=options.profile,
+            profile=self.profile,
             keep_going=not options.stop_on_first_crash,
             dry_run=dry_run,
-            extra=tuple(self.extra),
+            extra=(*self.queue, *self.extra),
         )
 
     def _snakemake(self) -> int:
@@ -135,15 +152,17 @@ class _Run:
         self.say(f"$ {shlex.join(snakemake_command(settings, [self.options.level]))}")
         begun = time.monotonic()
         with Display(self.console, self.cores) as display:
+            state = display.state
 
             def changed(job: Job) -> None:
-                failure = job_failure(job, self.study.work_dir) if job.state == "failed" else None
-                if failure:
-                    self.failures.append(failure)
-                display.changed(job, failure.reason if failure else "")
+                failed = job.state == "failed"
+                display.changed(job, job_failure(job, self.study.work_dir).reason if failed else "")
 
-            returned = run(settings, [self.options.level], display.state, changed, display.refresh)
-        state = display.state
+            try:
+                returned = run(settings, [self.options.level], state, changed, display.refresh)
+            finally:
+                settle(state.of("failed"), self.study.work_dir)
+                self.failures += [job_failure(job, self.study.work_dir) for job in state.of("failed")]
         if self.options.verbose:
             self.say(settings.log.read_text(encoding="utf-8"))
         if returned and not state.of("failed"):

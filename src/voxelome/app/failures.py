@@ -28,6 +28,8 @@ _LATER = {
     "fusion": (*_MEASURED, "change"),
     "midway": ("change",),
 }
+# Seconds by which the clocks of two machines may differ.
+CLOCKS = 60
 SILENT = "the step ended without a word (killed, or out of memory?)"
 
 
@@ -62,6 +64,31 @@ def reason_in(log: Path) -> str:
     # The first line is the command; nothing after it means that the step was killed.
     said = [line for line in lines if line and not line.startswith("$ ")]
     return said[-1].removeprefix("voxelome: error: ") if said else SILENT
+
+
+def settle(failed: Sequence[Job], work_dir: Path) -> None:
+    """Correct the states of jobs that went to a cluster as one, of which one failed.
+
+    Snakemake says of all that they failed. Those that have left their record since they began are done.
+    Those that left no log had not begun, where another of their subject has failed with one.
+    """
+    begun: dict[str, list[Job]] = {}
+    for job in failed:
+        log = work_dir / job.log
+        record = work_dir / "steps" / Path(job.log).relative_to("logs").with_suffix(".json")
+        if _since(record, job.start):
+            job.state = "done"
+        elif _since(log, job.start):
+            begun.setdefault(_who(job.unit)[0], []).append(job)
+    for job in failed:
+        others = begun.get(_who(job.unit)[0], [])
+        if job.state == "failed" and others and job not in others:
+            job.state = "waiting"
+
+
+def _since(path: Path, moment: float) -> bool:
+    # Clocks of nodes and the resolution of file systems differ a little.
+    return path.is_file() and path.stat().st_mtime >= moment - CLOCKS
 
 
 def job_failure(job: Job, work_dir: Path) -> Failure:

@@ -27,7 +27,7 @@ class RunSettings:
     work_dir: Path
     events: Path
     log: Path
-    cores: int
+    cores: int | None
     mem_mb: int | None = None
     profile: Path | None = None
     keep_going: bool = True
@@ -41,7 +41,7 @@ def snakemake_command(settings: RunSettings, targets: Sequence[str]) -> list[str
     command += ["--configfile", str(settings.configfile), "--directory", str(settings.work_dir)]
     if settings.profile:
         command += ["--profile", str(settings.profile)]
-    else:
+    if settings.cores:
         command += ["--cores", str(settings.cores)]
     command += ["--scheduler", "greedy", "--rerun-incomplete", "--rerun-triggers", *TRIGGERS]
     if settings.keep_going:

@@ -128,6 +128,7 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
         "out_dir": str(options.out_dir),
         "work_dir": str(options.work_dir),
         "models_dir": str(options.models_dir),
+        "images_dir": str(options.images_dir),
         "participants": options.participant_label or config["participants"],
         "sessions": options.session_label or config["sessions"],
         "stages": options.stages or config["stages"],
@@ -294,6 +295,22 @@ def _unfit(card: Mapping[str, Any]) -> str:
     if all(item["contrast"] == CT for item in card["inputs"]):
         return "works on CT, which no other image or visit is brought to"
     return ""
+
+
+def use_home(work_dir: Path) -> None:
+    """Give this process and its children a home, and a place for temporary files, that can be written to.
+
+    In a container that runs as any user there may be neither. Snakemake, numba and nipype need both.
+    """
+    if not os.access(os.environ.get("HOME") or "/", os.W_OK):
+        home = work_dir / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(home)
+        os.environ.pop("XDG_CACHE_HOME", None)
+    if not any(os.access(folder, os.W_OK) for folder in (os.environ.get("TMPDIR") or "/tmp", "/var/tmp")):
+        scratch = work_dir / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        os.environ["TMPDIR"] = str(scratch)
 
 
 def threads_per_step(cores: int, together: int) -> int:

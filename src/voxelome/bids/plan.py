@@ -12,9 +12,8 @@ from typing import Any
 
 from voxelome.bids.inventory import BidsFile, SubjectInventory
 from voxelome.bids.names import contrast_label, unit_folder, unit_name
+from voxelome.bids.reference import REFERENCE_ORDER, reference_rank
 
-# The first of these that a visit has is its reference: the others are registered to it.
-REFERENCE_ORDER = ("T1w", "T2w", "FLAIR", "PDw")
 GRADIENT_ECHO = ("MEGRE", "T2starw")
 # Head CT, of which BIDS has no name yet: in anat/, and named in the .bidsignore of the dataset.
 CT = "ct"
@@ -318,11 +317,6 @@ def _mask_name(file: BidsFile) -> str:
 
 def _belongs(path: str, session: str | None) -> bool:
     return session is None or f"/ses-{session}/" in path or "/ses-" not in path
-
-
-def reference_rank(label: str) -> tuple[int, bool, str]:
-    """Rank of an image as reference: plain T1w first, then contrast-enhanced T1w, T2w, FLAIR, PDw."""
-    return REFERENCE_ORDER.index(label.rsplit("_", maxsplit=1)[-1]), "ce-" in label, label
 
 
 def _gradient_echo(
