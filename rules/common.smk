@@ -9,7 +9,7 @@ import yaml
 
 from voxelome.bids.description import dataset_name
 from voxelome.bids.inventory import load_inventory
-from voxelome.bids.plan import load_plan
+from voxelome.bids.plan import load_plan, visits_by_subject
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
     analysis_pages,
@@ -37,8 +37,9 @@ CONTAINERS = yaml.safe_load(
     Path(workflow.basedir, "config", "containers.yaml").read_text()
 )
 
+# Of a subject that voxelome knows to be finished nothing is read.
 PLAN = load_plan(
-    load_inventory(Path("inventory")),
+    load_inventory(Path("inventory"), config["planned"]),
     BIDS_DIR,
     {name: Path(path) for name, path in config["derivatives"].items()},
     participants=config["participants"],
@@ -46,6 +47,7 @@ PLAN = load_plan(
     maps=config["maps"],
 )
 DATASET_NAME = dataset_name(BIDS_DIR)
+VISITS = visits_by_subject(PLAN)
 COHORT = [name for name in PLAN if name not in config["left_out"]]
 ANALYSES = {
     item["name"]: {"random_seed": config["random_seed"], **item}
@@ -148,7 +150,7 @@ def anat_of(wildcards):
 
 def visits_of(wildcards):
     """Give the visits of one subject."""
-    return [unit for unit in PLAN.values() if unit.subject == wildcards.subject]
+    return VISITS[wildcards.subject]
 
 
 def lesions_of(wildcards):

@@ -1,7 +1,9 @@
 """What runs again: the exact list of jobs, after each kind of change."""
 
+import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 from tests.conftest import SPACING, Study
@@ -170,3 +172,46 @@ def test_folds_of_an_analysis_are_dealt_out_among_as_many_jobs_as_asked_for(stud
     folds = {f"shared fold ({part})" for part in (1, 2, 3)}
     planned = study.planned("group", "--config-file", str(settings))
     assert planned == {"alone model", "shared model", "group report", *folds}
+
+
+def stamps(study: Study) -> dict[str, dict[str, object]]:
+    return json.loads((study.work / "finished.json").read_text())
+
+
+def test_finished_subjects_do_not_enter_the_graph(study: Study):
+    assert study.planned("participant") == set()
+    assert set(stamps(study)) == {"01", "02"}
+    log = study.work / "dry-run.log"
+    log.unlink(missing_ok=True)
+    assert study.planned("participant") == set()
+    assert not log.exists(), "Snakemake was called"
+    make_cohort(study.bids, participants=3, sites=1, spacing=SPACING)
+    assert study.planned("participant") == steps_of("sub-03")
+    assert json.loads((study.work / "dry-run.json").read_text()) == {"planned": ["03"]}
+
+
+def test_options_for_snakemake_plan_everybody(study: Study):
+    assert study.planned("participant") == set()
+    forced = study.planned("participant", "--", "--forcerun", "segment")
+    later = ("segment", "radiomics", "report")
+    assert forced == steps_of("sub-01", *later) | steps_of("sub-02", *later)
+
+
+def test_a_stamp_holds_while_folders_and_records_keep_their_times(study: Study):
+    assert study.planned("participant") == set()
+    record = study.work / "steps" / "sub-01" / "register.json"
+    time.sleep(0.1)
+    os.utime(record)
+    later = ("qsm (MEGRE)", "segment", "radiomics", "report")
+    assert study.planned("participant") == steps_of("sub-01", *later)
+    assert set(stamps(study)) >= {"02"}
+
+
+def test_new_subjects_with_the_same_images_are_planned_as_snakemake_plans_them(study: Study, tmp_path: Path):
+    make_cohort(study.bids, participants=5, sites=1, spacing=SPACING)
+    ours = study.planned("participant", "--stages", "radiomics", "report")
+    planned = json.loads((study.work / "dry-run.json").read_text())["planned"]
+    assert "03" in planned
+    assert "05" not in planned
+    # An option for Snakemake that changes nothing: everybody is planned.
+    assert ours == study.planned("participant", "--stages", "radiomics", "report", "--", "--nocolor")
