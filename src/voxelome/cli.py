@@ -29,6 +29,7 @@ from voxelome.app.failures import (
     write_failures,
 )
 from voxelome.app.progress import Display, duration, open_console
+from voxelome.app.reuse import take_over
 from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
 from voxelome.app.standing import (
     Standing,
@@ -83,6 +84,9 @@ class _Run:
         self.cores = options.nprocs or available_cores()
         self.folder = options.out_dir / "logs" / time.strftime("%Y%m%d-%H%M%S")
         self.failures: list[Failure] = []
+        if options.reuse and options.level == "participant" and not options.unlock:
+            taken = take_over(self.study, options.reuse)
+            self.say(f"{taken} step(s) found in {options.reuse}; those run again that would differ")
         self.made_with = settings_digest(self.study)
         self.complete = False
         self.standing: Standing = find_standing(self.study, self.made_with)

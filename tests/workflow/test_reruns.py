@@ -215,3 +215,47 @@ def test_new_subjects_with_the_same_images_are_planned_as_snakemake_plans_them(s
     assert "05" not in planned
     # An option for Snakemake that changes nothing: everybody is planned.
     assert ours == study.planned("participant", "--stages", "radiomics", "report", "--", "--nocolor")
+
+
+class Second(Study):
+    """Another output folder over the dataset of a study."""
+
+    def __init__(self, study: Study, out: Path) -> None:
+        super().__init__(study.folder, study.root)
+        self.out, self.work = out, out / ".voxelome"
+
+
+def test_another_output_folder_reuses_what_would_be_the_same(study: Study, tmp_path: Path):
+    second = Second(study, tmp_path / "second")
+    reports = {"sub-01 report", "sub-02 report"}
+    assert second.planned("participant", "--reuse", str(study.out)) == reports
+    first = study.out / "sub-01" / "anat" / "sub-01_Chimap.nii.gz"
+    linked = second.out / "sub-01" / "anat" / "sub-01_Chimap.nii.gz"
+    assert linked.read_bytes() == first.read_bytes()
+    assert linked.with_name("sub-01_Chimap.json").is_file()
+    before = first.read_bytes(), first.stat().st_mtime_ns
+    # With another setting the steps that read it run, and the first folder keeps its own results.
+    (tmp_path / "study.yaml").write_text("qsm: {inversion: tkd}\n")
+    own = ("--config-file", str(tmp_path / "study.yaml"))
+    later = ("qsm (MEGRE)", "radiomics", "report")
+    assert second.planned("participant", *own) == steps_of("sub-01", *later) | steps_of("sub-02", *later)
+    done = second.call("participant", *own)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (first.read_bytes(), first.stat().st_mtime_ns) == before
+    assert linked.read_bytes() != first.read_bytes()
+    assert second.planned("participant", *own) == set()
+    assert study.planned("participant") == set()
+
+
+def test_an_image_that_changed_since_is_not_reused(study: Study, tmp_path: Path):
+    anat = study.bids / "sub-01" / "anat"
+    shutil.copy(anat / "sub-01_T2w.nii.gz", anat / "sub-01_FLAIR.nii.gz")
+    second = Second(study, tmp_path / "second")
+    planned = second.planned("participant", "--reuse", str(study.out))
+    assert planned == steps_of("sub-01") | {"sub-02 report"}
+
+
+def test_a_folder_without_results_cannot_be_reused(study: Study, tmp_path: Path):
+    done = Second(study, tmp_path / "second").call("participant", "--reuse", str(tmp_path))
+    assert done.returncode == 3
+    assert "holds no results of voxelome" in done.stderr
