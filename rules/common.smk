@@ -16,6 +16,7 @@ from voxelome.bids.targets import (
     describe_visits,
     fold_records,
     group_targets,
+    job_subjects,
     jobs_of,
     midway_visits,
     model_records,
@@ -37,9 +38,11 @@ CONTAINERS = yaml.safe_load(
     Path(workflow.basedir, "config", "containers.yaml").read_text()
 )
 
-# Of a subject that voxelome knows to be finished nothing is read.
+# A process that does a cluster's job reads of its own subject alone; of one that voxelome knows to be finished
+# nothing is read.
+OWN = job_subjects(job.wildcards_dict for job in workflow.dag_settings.target_jobs)
 PLAN = load_plan(
-    load_inventory(Path("inventory"), config["planned"]),
+    load_inventory(Path("inventory"), OWN or config["planned"]),
     BIDS_DIR,
     {name: Path(path) for name, path in config["derivatives"].items()},
     participants=config["participants"],
