@@ -11,13 +11,14 @@ from snakemake.settings.types import DeploymentMethod
 from voxelome.bids.description import dataset_name
 from voxelome.bids.inventory import load_inventory
 from voxelome.bids.mounts import apptainer_binds, mounts
-from voxelome.bids.plan import load_plan
+from voxelome.bids.plan import load_plan, visits_by_subject
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
     analysis_pages,
     describe_visits,
     fold_records,
     group_targets,
+    job_subjects,
     jobs_of,
     midway_visits,
     model_records,
@@ -45,8 +46,11 @@ OUT_DIR = Path(config["out_dir"])
 SCRIPTS = str(Path(workflow.basedir) / "scripts")
 CONTAINERS = image_names(Path(config["images_dir"] or default_images_dir()))
 
+# A process that does a cluster's job reads of its own subject alone; of one that voxelome knows to be finished
+# nothing is read.
+OWN = job_subjects(job.wildcards_dict for job in workflow.dag_settings.target_jobs)
 PLAN = load_plan(
-    load_inventory(Path("inventory")),
+    load_inventory(Path("inventory"), OWN or config["planned"]),
     BIDS_DIR,
     {name: Path(path) for name, path in config["derivatives"].items()},
     participants=config["participants"],
@@ -54,6 +58,7 @@ PLAN = load_plan(
     maps=config["maps"],
 )
 DATASET_NAME = dataset_name(BIDS_DIR)
+VISITS = visits_by_subject(PLAN)
 COHORT = [name for name in PLAN if name not in config["left_out"]]
 ANALYSES = {
     item["name"]: {"random_seed": config["random_seed"], **item}
@@ -165,7 +170,7 @@ def anat_of(wildcards):
 
 def visits_of(wildcards):
     """Give the visits of one subject."""
-    return [unit for unit in PLAN.values() if unit.subject == wildcards.subject]
+    return VISITS[wildcards.subject]
 
 
 def lesions_of(wildcards):

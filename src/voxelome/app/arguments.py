@@ -123,6 +123,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML with the settings that differ from the defaults, and the analyses (docs/usage.md)",
     )
+    group.add_argument(
+        "--reuse",
+        type=Path,
+        metavar="DIR",
+        help="OUT_DIR of another run on this dataset, whose results are taken where they would be the same",
+    )
     group.add_argument("--models-dir", type=Path, metavar="DIR", help=f"default: {default_models_dir()}")
     group.add_argument(
         "--images-dir", type=Path, metavar="DIR", help=f"container images; default: {default_images_dir()}"

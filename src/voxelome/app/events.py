@@ -11,6 +11,8 @@ from typing import Any
 
 # Jobs that only collect files: they are no step of a subject.
 TARGETS = ("all", "participant", "group", "cohort")
+# Rules whose jobs work on the group as a whole.
+GROUP_RULES = ("group", "cohort", "features", "reliability", "fold", "model", "report_group")
 
 
 @dataclass

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from voxelome.app.events import Job
 from voxelome.bids.names import unit_entities
-from voxelome.bids.plan import Unit
+from voxelome.bids.plan import Unit, visits_by_subject
 from voxelome.bids.targets import UNIT_STAGES
 from voxelome.imageio import save_text
 from voxelome.step import StepRecord
@@ -106,8 +106,9 @@ def problem_failures(
 ) -> list[Failure]:
     """Rows of files that the inventory found to be broken; those of subjects without any usable image too."""
     rows = []
+    visits = visits_by_subject(plan)
     for subject, found in problems.items():
-        sessions = {unit.session for unit in plan.values() if unit.subject == subject}
+        sessions = {unit.session for unit in visits.get(subject, ())}
         for problem in found:
             visit = next(
                 (f"ses-{s}" for s in sorted(filter(None, sessions)) if f"/ses-{s}/" in problem["path"]), "n/a"
@@ -160,10 +161,15 @@ def void_results(failures: Iterable[Failure], work_dir: Path) -> None:
                     record.unlink()
 
 
-def drop_incomplete_records(work_dir: Path) -> list[str]:
-    """Remove records whose files have been deleted, so that their steps run again; return their names."""
+def drop_incomplete_records(work_dir: Path, finished: Collection[str] = ()) -> list[str]:
+    """Remove records whose files have been deleted, so that their steps run again; return their names.
+
+    Subjects that are known to be finished (by their labels) are not looked at.
+    """
     dropped = []
-    for path in sorted((work_dir / "steps").glob("*/*.json")):
+    known = {f"sub-{label}" for label in finished}
+    folders = [path for path in (work_dir / "steps").glob("*") if path.name.split("_")[0] not in known]
+    for path in sorted(path for folder in folders for path in folder.glob("*.json")):
         if not all(Path(output["path"]).exists() for output in StepRecord.load(path).outputs):
             path.unlink()
             dropped.append(f"{path.parent.name} {path.stem}")

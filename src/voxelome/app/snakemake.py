@@ -32,13 +32,20 @@ class RunSettings:
     profile: Path | None = None
     keep_going: bool = True
     dry_run: bool = False
+    # Settings of this run alone, put over those of the configfile.
+    own: Path | None = None
+    # Rules that may make files; all others' files are taken as they are.
+    allowed: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
 
 def snakemake_command(settings: RunSettings, targets: Sequence[str]) -> list[str]:
     """Command line of Snakemake; it can be pasted and run again."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_root() / "Snakefile")]
-    command += ["--configfile", str(settings.configfile), "--directory", str(settings.work_dir)]
+    configs = [settings.configfile, *([settings.own] if settings.own else [])]
+    command += ["--configfile", *map(str, configs), "--directory", str(settings.work_dir)]
+    if settings.allowed:
+        command += ["--allowed-rules", *settings.allowed]
     if settings.profile:
         command += ["--profile", str(settings.profile)]
     if settings.cores:

@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from voxelome.app.config import check_config, default_config, merge, save_config
 from voxelome.app.exclusions import excluded_visits
 from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
-from voxelome.bids.plan import CT, Unit, load_plan
+from voxelome.bids.plan import CT, Unit, load_plan, visits_by_subject
 from voxelome.bids.spaces import absolute_space, parse_spaces
 from voxelome.bids.targets import jobs_of, unit_records, wanted_stages
 from voxelome.errors import DataError, InputError, blame, suggest
@@ -48,7 +49,11 @@ class Study:
 
     def visits(self, subject: str) -> list[Unit]:
         """Visits of one subject."""
-        return [unit for unit in self.plan.values() if unit.subject == subject]
+        return self._by_subject.get(subject, [])
+
+    @cached_property
+    def _by_subject(self) -> dict[str, list[Unit]]:
+        return visits_by_subject(self.plan)
 
 
 def open_study(options: argparse.Namespace) -> Study:
@@ -87,7 +92,8 @@ def open_study(options: argparse.Namespace) -> Study:
     parse_spaces(config["register"]["output_spaces"])
     _check_parameters(config["radiomics"])
     _check_regions(config["radiomics"]["regions"])
-    if "radiomics" in config["stages"]:
+    # A dry run computes nothing, and the check takes seconds.
+    if "radiomics" in config["stages"] and not options.dry_run:
         _check_engine(config["radiomics"]["engine"])
     if options.exclusions and options.level != "group":
         raise InputError(options.exclusions, "--exclusions is for the group level", "give it to `group`")

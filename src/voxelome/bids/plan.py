@@ -433,3 +433,11 @@ def load_plan(
         for unit in plan_subject(inventory, bids_dir, derivatives, sessions, maps)
     ]
     return {unit.name: unit for unit in units if not unit.empty}
+
+
+def visits_by_subject(plan: Mapping[str, Unit]) -> dict[str, list[Unit]]:
+    """Units of a plan by the label of the subject, in their order."""
+    subjects: dict[str, list[Unit]] = {}
+    for unit in plan.values():
+        subjects.setdefault(unit.subject, []).append(unit)
+    return subjects
