@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from voxelome.bids.names import contrast_label, space_label, split_label, unit_name
-from voxelome.bids.plan import REFERENCE_ORDER
+from voxelome.bids.reference import REFERENCE_ORDER
 from voxelome.bids.scan import BidsFile, list_subject, open_dataset, scan_subject
 from voxelome.errors import InputError, listed, suggest
 from voxelome.interfaces.network_inputs import choose, missing
