@@ -20,6 +20,8 @@ from voxelome.imageio import load_volume
 from voxelome.interfaces.network_inputs import NetworkInputs, is_input
 from voxelome.orientation import to_canonical
 from voxelome.phantom.cohort import make_cohort
+from voxelome.segmentation.cards import load_card
+from voxelome.segmentation.spec import parse_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRA = DATA / "extra" / "tcga_du_7294"
@@ -117,6 +119,7 @@ def measure_phantom(table: Table, options: argparse.Namespace) -> None:
     models_dir = models(options.work / "models", "deepbet", "lesion")
     root = options.work / "cohort"
     make_cohort(root, participants=options.heads, sites=SITES, spacing=2, seed=SEED)
+    spec = parse_spec(load_card(models_dir, "lesion"))
     whole: list[Score] = []
     rims = []
     for number in range(1, options.heads + 1):
@@ -131,7 +134,7 @@ def measure_phantom(table: Table, options: argparse.Namespace) -> None:
         rims.append(dice(found.labels == ENHANCING, truth == RIM))
         table.row(f"{label}: whole lesion", whole[-1].dice)
         print(f"    {whole[-1]}")
-        inputs = visit.inputs(Network("lesion", models_dir).spec)
+        inputs = visit.inputs(spec)
         masks = [(found.labels > 0, RED), (truth > 0, YELLOW)]
         draw(options.pictures, f"phantom_{label}", inputs.volumes[0], found.affine, masks)
     middle = float(np.median([one.dice for one in whole]))

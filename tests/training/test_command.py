@@ -151,10 +151,10 @@ def test_an_entry_says_inputs_and_terms_and_is_refused_where_images_cannot_be_so
 
 
 def test_a_demonstration_can_be_fetched(tmp_path, monkeypatch):
-    make = cases.age_bank
-    monkeypatch.setattr(cases, "age_bank", lambda count, *more: make(min(count, 4), *more))
+    few = cases.age_bank(8, 0)
+    monkeypatch.setattr(cases, "age_bank", lambda count, *more: few)
     out = tmp_path / "age"
-    arguments = ["train", "toyage", "--demo", "age", "--steps", "1", "--device", "cpu", "--out", str(out)]
+    arguments = ["train", "toyage", "--demo", "age", "--steps", "2", "--device", "cpu", "--out", str(out)]
     assert main(arguments) == 0
     spec, _ = fetched("toyage", out, tmp_path / "models")
     assert (spec.task, spec.outcome, spec.unit) == ("regression", "age", "years")
