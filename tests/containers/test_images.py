@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT, Study
 from tests.containers import machine
-from tests.containers.conftest import STAGES
+from tests.containers.conftest import ONE_THREAD, STAGES
 from voxelome.errors import InputError
 from voxelome.imageio import load_yaml
 from voxelome.images import APP, CODE_LABEL, STEPS, check_images, image_code, image_names, stage_digest
@@ -104,7 +104,7 @@ def test_each_stage_ran_in_its_own_image(contained: Study):
 
 
 def test_what_is_bound_is_said(contained: Study, images: Path):
-    done = contained.call("participant", "--profile", "apptainer", "--images-dir", str(images))
+    done = contained.call("participant", *ONE_THREAD, "--profile", "apptainer", "--images-dir", str(images))
     assert f"{contained.bids} (read-only)" in done.stdout
     assert str(contained.out) in done.stdout
     assert "Nothing to do" in done.stdout
@@ -161,6 +161,7 @@ def app(local: Study, images: Path) -> Study:
             *("run", "--rm", "--read-only", "--network", "none", "--user", "4242:4242"),
             *("-v", f"{study.bids}:{study.bids}:ro", "-v", f"{study.out}:{study.out}"),
             *(tag(APP), str(study.bids), str(study.out), level, "--nprocs", "2"),
+            *ONE_THREAD,
             *("--derivatives", f"masks={study.bids}/derivatives/masks", "--skip-bids-validation"),
         )
     return study

@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import ROOT, SPACING, Study
 from tests.containers import machine
+from tests.containers.conftest import ONE_THREAD
 from tests.containers.test_images import results
 from voxelome.phantom.cohort import make_cohort
 
@@ -62,7 +63,7 @@ def locally(cohort: Study) -> Study:
     study = Study(cohort.folder)
     study.out = cohort.folder / "local"
     study.work = study.out / ".voxelome"
-    assert study.call("participant").returncode == 1
+    assert study.call("participant", *ONE_THREAD).returncode == 1
     return study
 
 
@@ -71,7 +72,15 @@ def queued(cohort: Study, images: Path, slurm: Path) -> tuple[Study, subprocess.
     """The cohort through Slurm with images."""
     command = [str(slurm), "-m", "voxelome.cli", str(cohort.bids), str(cohort.out), "participant"]
     command += ["--skip-bids-validation", "--derivatives", f"masks={cohort.bids / 'derivatives' / 'masks'}"]
-    command += ["--profile", "slurm-apptainer", "--partition", "main", "--images-dir", str(images)]
+    command += [
+        "--profile",
+        "slurm-apptainer",
+        "--partition",
+        "main",
+        "--images-dir",
+        str(images),
+        *ONE_THREAD,
+    ]
     environment = {**machine.environment(), "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(
         [*command, "--", *OPTIONS], env=environment, capture_output=True, text=True, check=False
