@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling lock
+.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-scale bench-overhead lock
 .PHONY: format clean test-mirp
 
 demo: setup
@@ -48,7 +48,7 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling
+bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-scale bench-overhead
 
 bench-inventory: setup
 	$(BIN)/python benchmarks/inventory.py
@@ -71,6 +71,12 @@ bench-features: setup
 bench-modelling: setup
 	$(BIN)/python benchmarks/modelling.py
 	$(BIN)/python benchmarks/known_truth.py
+
+bench-scale: setup
+	$(BIN)/python benchmarks/scale.py
+
+bench-overhead: setup
+	$(BIN)/python benchmarks/overhead.py
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh
