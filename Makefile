@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation lock
+.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation bench-scale bench-overhead lock
 .PHONY: format clean test-mirp test-training test-browser images sif test-containers test-slurm
 
 demo: setup
@@ -85,7 +85,7 @@ format: setup
 	$(BIN)/snakefmt Snakefile rules
 
 bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling \
-	bench-segmentation
+	bench-segmentation bench-scale bench-overhead
 
 bench-inventory: setup
 	$(BIN)/python benchmarks/inventory.py
@@ -109,8 +109,16 @@ bench-modelling: setup
 	$(BIN)/python benchmarks/modelling.py
 	$(BIN)/python benchmarks/known_truth.py
 
+<<<<<<< HEAD
 bench-segmentation: setup
 	$(BIN)/python benchmarks/segmentation.py
+=======
+bench-scale: setup
+	$(BIN)/python benchmarks/scale.py
+
+bench-overhead: setup
+	$(BIN)/python benchmarks/overhead.py
+>>>>>>> scale
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh

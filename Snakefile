@@ -34,13 +34,13 @@ localrules:
 rule all:
     default_target: True
     input:
-        PARTICIPANT_TARGETS,
+        lambda wildcards: participant_targets(PLAN, WANTED, OUT_DIR),
         GROUP_TARGETS,
 
 
 rule participant:
     input:
-        PARTICIPANT_TARGETS,
+        lambda wildcards: participant_targets(PLAN, WANTED, OUT_DIR),
 
 
 rule group:

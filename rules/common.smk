@@ -9,16 +9,15 @@ from pathlib import Path
 from snakemake.settings.types import DeploymentMethod
 
 from voxelome.bids.description import dataset_name
-from voxelome.bids.inventory import load_inventory
+from voxelome.bids.inventory import inventory_labels, load_subject
 from voxelome.bids.mounts import apptainer_binds, mounts
-from voxelome.bids.plan import load_plan, visits_by_subject
+from voxelome.bids.plan import LazyPlan, plan_subject
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
     analysis_pages,
     describe_visits,
     fold_records,
     group_targets,
-    job_subjects,
     jobs_of,
     midway_visits,
     model_records,
@@ -46,20 +45,30 @@ OUT_DIR = Path(config["out_dir"])
 SCRIPTS = str(Path(workflow.basedir) / "scripts")
 CONTAINERS = image_names(Path(config["images_dir"] or default_images_dir()))
 
-# A process that does a cluster's job reads of its own subject alone; of one that voxelome knows to be finished
-# nothing is read.
-OWN = job_subjects(job.wildcards_dict for job in workflow.dag_settings.target_jobs)
-PLAN = load_plan(
-    load_inventory(Path("inventory"), OWN or config["planned"]),
-    BIDS_DIR,
-    {name: Path(path) for name, path in config["derivatives"].items()},
-    participants=config["participants"],
-    sessions=config["sessions"],
-    maps=config["maps"],
-)
+DERIVATIVES = {name: Path(path) for name, path in config["derivatives"].items()}
+# Subjects that voxelome knows to be finished are not planned.
+CHOSEN = set(config["planned"] or config["participants"])
+SUBJECTS = [
+    label
+    for label in inventory_labels(Path("inventory"))
+    if not CHOSEN or label in CHOSEN
+]
+
+
+def plan_of(label):
+    """Give the visits of one subject."""
+    return plan_subject(
+        load_subject(Path("inventory"), label),
+        BIDS_DIR,
+        DERIVATIVES,
+        config["sessions"],
+        config["maps"],
+    )
+
+
+# What needs all of it stands in functions: a process that does one job of a cluster reads its own subject.
+PLAN = LazyPlan(SUBJECTS, plan_of)
 DATASET_NAME = dataset_name(BIDS_DIR)
-VISITS = visits_by_subject(PLAN)
-COHORT = [name for name in PLAN if name not in config["left_out"]]
 ANALYSES = {
     item["name"]: {"random_seed": config["random_seed"], **item}
     for item in config["analyses"]
@@ -74,11 +83,6 @@ MODELS_DIR = Path(config["models_dir"])
 FUSIONS = {item["name"]: item for item in config["segment"]["fusions"]}
 # What regions and images to measure come from.
 MEASURED_STAGES = ["register", "qsm", "segment", *segmentations(config)]
-ROBUSTNESS_RECORDS = records_of(
-    (PLAN[name] for name in COHORT),
-    [stage for stage in WANTED if stage == "robustness"],
-)
-PARTICIPANT_TARGETS = participant_targets(PLAN, WANTED, OUT_DIR)
 GROUP_TARGETS = group_targets(ANALYSES, WANTED, OUT_DIR)
 
 TEMPLATE_FILES = [
@@ -170,7 +174,7 @@ def anat_of(wildcards):
 
 def visits_of(wildcards):
     """Give the visits of one subject."""
-    return VISITS[wildcards.subject]
+    return PLAN.visits(wildcards.subject)
 
 
 def lesions_of(wildcards):
@@ -192,6 +196,17 @@ def midway_records(wildcards, stage):
         f"steps/{unit.name}/{stage}.json"
         for unit in midway_visits(visits_of(wildcards))
     ]
+
+
+def group_units():
+    """Give the visits that the group level takes."""
+    return [PLAN[name] for name in PLAN if name not in config["left_out"]]
+
+
+def robustness_records(wildcards):
+    """Give the records of repeated measurements of the group's visits."""
+    stages = [stage for stage in WANTED if stage == "robustness"]
+    return records_of(group_units(), stages) if stages else []
 
 
 def memory(megabytes):

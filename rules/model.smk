@@ -5,15 +5,15 @@ rule cohort:
     log:
         "logs/group/cohort.log",
     params:
-        units="\n".join(COHORT),
+        units=lambda wildcards: "\n".join(unit.name for unit in group_units()),
     run:
         Path(output.units).write_text(params.units)
 
 
 rule features:
     input:
-        records=records_of(
-            (PLAN[name] for name in COHORT),
+        records=lambda wildcards: records_of(
+            group_units(),
             [
                 "radiomics",
                 *(stage for stage in WANTED if stage.startswith("network-")),
@@ -48,7 +48,7 @@ rule features:
 
 rule reliability:
     input:
-        records=ROBUSTNESS_RECORDS,
+        records=robustness_records,
         cohort="steps/group/cohort.txt",
         features="steps/group/features.json",
     output:
@@ -79,7 +79,7 @@ rule fold:
     input:
         features="steps/group/features.json",
         cohort="steps/group/cohort.txt",
-        repeated=ROBUSTNESS_RECORDS,
+        repeated=robustness_records,
         participants=ancient(BIDS_DIR / "participants.tsv"),
     output:
         record="steps/group/folds-{analysis}-{part}.json",
@@ -114,7 +114,7 @@ rule model:
     input:
         features="steps/group/features.json",
         cohort="steps/group/cohort.txt",
-        repeated=ROBUSTNESS_RECORDS,
+        repeated=robustness_records,
         participants=ancient(BIDS_DIR / "participants.tsv"),
         folds=lambda wildcards: fold_records(
             wildcards.analysis, ANALYSES[wildcards.analysis]

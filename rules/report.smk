@@ -28,7 +28,7 @@ rule report_subject:
 
 rule report_group:
     input:
-        records=records_of((PLAN[name] for name in COHORT), WANTED),
+        records=lambda wildcards: records_of(group_units(), WANTED),
         models=model_records(ANALYSES, WANTED),
         cohort="steps/group/cohort.txt",
     output:

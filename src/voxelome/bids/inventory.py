@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,15 @@ from voxelome.errors import InputError
 from voxelome.imageio import load_json, save_text
 from voxelome.provenance import workflow_root
 
-__all__ = ["BidsFile", "InventoryUpdate", "SubjectInventory", "load_inventory", "update_inventory"]
+__all__ = [
+    "BidsFile",
+    "InventoryUpdate",
+    "SubjectInventory",
+    "inventory_labels",
+    "load_inventory",
+    "load_subject",
+    "update_inventory",
+]
 
 FORMAT = 2
 INDEX = "index.json"
@@ -133,8 +141,8 @@ def _scan(
     return inventory
 
 
-def load_inventory(folder: Path, subjects: Collection[str] = ()) -> dict[str, SubjectInventory]:
-    """Inventories by the label of the subject, sorted; of all subjects where none are named.
+def load_inventory(folder: Path) -> dict[str, SubjectInventory]:
+    """Inventories by the label of the subject, sorted.
 
     Each is checked against the schema, which is compiled to Python once (tens of milliseconds): a check
     of 2,000 subjects then costs less than reading their JSON.
@@ -144,15 +152,20 @@ def load_inventory(folder: Path, subjects: Collection[str] = ()) -> dict[str, Su
     InputError
         There is no inventory, or a file of it does not fit the schema.
     """
+    return {label: load_subject(folder, label) for label in inventory_labels(folder)}
+
+
+def inventory_labels(folder: Path) -> list[str]:
+    """Labels of the subjects of an inventory, sorted; without one, an InputError."""
     index = folder / INDEX
     if not index.is_file():
         raise InputError(folder, "there is no inventory", "run: voxelome-tools inventory BIDS_DIR WORK_DIR")
-    labels: Iterable[str] = load_json(index).get("subjects", ())
-    wanted = set(subjects)
-    return {label: _read(folder / f"sub-{label}.json") for label in labels if not wanted or label in wanted}
+    return list(load_json(index).get("subjects", ()))
 
 
-def _read(path: Path) -> SubjectInventory:
+def load_subject(folder: Path, label: str) -> SubjectInventory:
+    """Inventory of one subject, checked as :func:`load_inventory` says."""
+    path = folder / f"sub-{label}.json"
     content = load_json(path)
     try:
         _schema()(content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -433,6 +433,47 @@ def load_plan(
         for unit in plan_subject(inventory, bids_dir, derivatives, sessions, maps)
     ]
     return {unit.name: unit for unit in units if not unit.empty}
+
+
+class LazyPlan(Mapping[str, Unit]):
+    """The same as :func:`load_plan`, where a subject is planned when it is first asked for.
+
+    A process that does one job of a cluster then reads one subject, however many there are.
+
+    Parameters
+    ----------
+    labels : iterable of str
+        Labels of the subjects.
+    plan_one : callable
+        Gives the units of a subject.
+    """
+
+    def __init__(self, labels: Iterable[str], plan_one: Callable[[str], Iterable[Unit]]) -> None:
+        self._labels, self._plan_one = dict.fromkeys(labels), plan_one
+        self._known: dict[str, dict[str, Unit]] = {}
+
+    def visits(self, label: str) -> list[Unit]:
+        """Visits of one subject that have something to work on."""
+        return list(self._units(label).values())
+
+    def _units(self, label: str) -> dict[str, Unit]:
+        if label not in self._labels:
+            raise KeyError(label)
+        if label not in self._known:
+            self._known[label] = {unit.name: unit for unit in self._plan_one(label) if not unit.empty}
+        return self._known[label]
+
+    def __getitem__(self, name: str) -> Unit:
+        """Give a unit by its name."""
+        return self._units(name.split("_", maxsplit=1)[0].removeprefix("sub-"))[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through all names; this plans all subjects."""
+        return (name for label in self._labels for name in self._units(label))
+
+    def __len__(self) -> int:
+        """Count the units; this plans all subjects."""
+        return sum(len(self._units(label)) for label in self._labels)
 
 
 def visits_by_subject(plan: Mapping[str, Unit]) -> dict[str, list[Unit]]:

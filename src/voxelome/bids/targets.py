@@ -89,18 +89,6 @@ def subject_records(units: Iterable[Unit], stages: Iterable[str]) -> list[str]:
     return records_of(units, stages) + [f"steps/sub-{units[0].subject}/{name}.json" for name in together]
 
 
-def job_subjects(jobs: Iterable[Mapping[str, str]]) -> list[str]:
-    """Labels of the subjects that jobs with these wildcards work on; none where one is not a subject's.
-
-    Examples
-    --------
-    >>> job_subjects([{"unit": "sub-01_ses-1"}, {"subject": "01"}]), job_subjects([{"unit": "sub-01"}, {}])
-    (['01'], [])
-    """
-    found = [job.get("subject") or job.get("unit", "").split("_")[0].removeprefix("sub-") for job in jobs]
-    return sorted(set(found)) if all(found) else []
-
-
 def participant_targets(plan: Mapping[str, Unit], stages: Sequence[str], out_dir: Path) -> list[str]:
     """Files that the participant level makes."""
     subjects = visits_by_subject(plan)

@@ -1,0 +1,180 @@
+"""Which subjects are known to be finished, and which new ones get the same steps."""
+
+import gzip
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from voxelome.app.config import default_config, merge
+from voxelome.app.events import Job
+from voxelome.app.standing import Standing, alike, find_standing, mirrored, settings_digest, stamp_finished
+from voxelome.app.study import Study
+from voxelome.bids.inventory import load_inventory, load_subject, update_inventory
+from voxelome.bids.plan import LazyPlan, load_plan, plan_subject
+from voxelome.bids.targets import subject_records, wanted_stages
+from voxelome.imageio import save_text
+from voxelome.step import StepRecord
+
+
+def add_image(bids: Path, name: str) -> None:
+    subject, session = name.split("_")[:2]
+    path = bids / subject / session / "anat" / f"{name}.nii.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(name.encode()))
+
+
+def open_again(bids: Path, **settings: object) -> Study:
+    """Study of the dataset as it is now."""
+    out = bids.parent / "out"
+    work = out / ".voxelome"
+    own = {"bids_dir": str(bids), "out_dir": str(out), "work_dir": str(work)}
+    config = merge(default_config(), own, settings)
+    update = update_inventory(bids, work / "inventory")
+    inventories = load_inventory(work / "inventory")
+    return Study(bids, out, work, config, inventories, update, load_plan(inventories, bids, {}))
+
+
+def finish(study: Study, label: str) -> None:
+    """Write results of a subject, as of long ago enough for a stamp."""
+    for record in subject_records(study.visits(label), wanted_stages(study.config)):
+        path = study.work_dir / record
+        step = StepRecord(path.stem, path.parent.name)
+        step.add(save_text(study.out_dir / f"sub-{label}" / "anat" / f"{path.stem}.txt", ""), "map")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        step.save(path)
+    save_text(study.out_dir / f"sub-{label}.html", "")
+    time.sleep(0.05)
+
+
+def standing(study: Study) -> Standing:
+    return find_standing(study, settings_digest(study))
+
+
+@pytest.fixture
+def bids(tmp_path: Path) -> Path:
+    """Dataset of three subjects; 01 and 02 are finished, and 02 has a stamp."""
+    root = tmp_path / "bids"
+    for name in ("sub-01_ses-1_T1w", "sub-02_ses-1_T1w", "sub-03_ses-a_T1w"):
+        add_image(root, name)
+    (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+    study = open_again(root)
+    finish(study, "01")
+    finish(study, "02")
+    stamp_finished(study, settings_digest(study), ["02"], [])
+    return root
+
+
+def test_a_subject_with_a_stamp_is_finished_one_with_results_begun_any_other_new(bids: Path):
+    assert standing(open_again(bids)) == Standing(["02"], ["01"], ["03"])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"random_seed": 1},
+        {"radiomics": {"bin_count": 16}},
+        {"stages": ["preprocess", "register"]},
+        {"qsm": {"inversion": "tkd"}},
+        {"sessions": ["1"]},
+    ],
+)
+def test_a_setting_that_concerns_a_subject_voids_all_stamps(bids: Path, settings: dict[str, object]):
+    assert standing(open_again(bids, **settings)).finished == []
+
+
+@pytest.mark.parametrize(
+    "settings", [{"omp_nthreads": 8}, {"left_out": {"sub-01_ses-1": "no consent"}}, {"participants": ["02"]}]
+)
+def test_a_setting_that_concerns_no_subject_keeps_the_stamps(bids: Path, settings: dict[str, object]):
+    assert standing(open_again(bids, **settings)).finished == ["02"]
+
+
+def delete_result(study: Study) -> None:
+    (study.out_dir / "sub-02" / "anat" / "segment.txt").unlink()
+
+
+def delete_record(study: Study) -> None:
+    (study.work_dir / "steps" / "sub-02_ses-1" / "segment.json").unlink()
+
+
+def delete_report(study: Study) -> None:
+    (study.out_dir / "sub-02.html").unlink()
+
+
+def touch_record(study: Study) -> None:
+    os.utime(study.work_dir / "steps" / "sub-02_ses-1" / "segment.json")
+
+
+def add_visit(study: Study) -> None:
+    add_image(study.bids_dir, "sub-02_ses-2_T1w")
+
+
+def rescan(study: Study) -> None:
+    path = study.bids_dir / "sub-02" / "ses-1" / "anat" / "sub-02_ses-1_T1w.nii.gz"
+    path.write_bytes(gzip.compress(b"another"))
+
+
+@pytest.mark.parametrize(
+    "change", [delete_result, delete_record, delete_report, touch_record, add_visit, rescan]
+)
+def test_a_subject_that_changed_is_planned_again(bids: Path, change):
+    change(open_again(bids))
+    assert standing(open_again(bids)) == Standing([], ["01", "02"], ["03"])
+
+
+def test_a_subject_whose_files_are_older_than_its_stamp_by_less_than_a_tick_gets_none(bids: Path):
+    study = open_again(bids)
+    (study.out_dir / "sub-01" / "anat" / "late.txt").touch()
+    stamp_finished(study, settings_digest(study), ["01"], [])
+    assert standing(study).finished == ["02"]
+
+
+def test_a_stamp_goes_where_a_step_failed(bids: Path):
+    study = open_again(bids)
+    stamp_finished(study, settings_digest(study), ["01"], ["02"])
+    assert standing(study).finished == ["01"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_stamps_that_cannot_be_read_are_none(bids: Path, content: str):
+    study = open_again(bids)
+    (study.work_dir / "finished.json").write_text(content)
+    assert standing(study).finished == []
+
+
+def test_new_subjects_are_alike_where_their_visits_have_the_same_images(bids: Path):
+    for name in ("sub-04_ses-b_T1w", "sub-05_ses-b_T1w", "sub-05_ses-b_FLAIR"):
+        add_image(bids, name)
+    study = open_again(bids)
+    same = alike(study, ["03", "04", "05"])
+    assert same == {"03": ["04"], "05": []}
+    jobs = [
+        Job("qsm", {"unit": "sub-03_ses-a", "label": "03"}, reason="Missing steps/sub-03_ses-a/qsm-03.json"),
+        Job("report_subject", {"subject": "03"}),
+    ]
+    twins = list(mirrored(study, jobs, same))
+    reason = "Missing steps/sub-04_ses-b/qsm-03.json"
+    assert twins == [
+        replace(jobs[0], wildcards={"unit": "sub-04_ses-b", "label": "03"}, reason=reason),
+        replace(jobs[1], wildcards={"subject": "04"}),
+    ]
+
+
+def test_a_plan_made_when_asked_for_is_the_plan_and_reads_one_subject_at_a_time(bids: Path):
+    study = open_again(bids)
+    read = []
+
+    def plan_one(label: str):
+        read.append(label)
+        return plan_subject(load_subject(study.work_dir / "inventory", label), bids, {})
+
+    lazy = LazyPlan(study.inventories, plan_one)
+    assert lazy["sub-02_ses-1"] == study.plan["sub-02_ses-1"]
+    assert lazy.visits("02") == study.visits("02")
+    assert read == ["02"]
+    assert dict(lazy) == study.plan
+    assert list(lazy) == list(study.plan)
+    assert "sub-09_ses-1" not in lazy
