@@ -152,8 +152,11 @@ def test_what_would_make_the_page_too_large_is_left_out_and_named(visit):
 def test_the_image_of_a_template_that_the_user_named_lies_below_the_subjects(visit, tmp_path):
     template = save_volume(tmp_path / "tpl-Own_T1w.nii.gz", np.ones((40, 40, 40), np.float32), np.eye(4))
     visit[0].add(tmp_path / "T1w.nii.gz", "template", image="T1w", space="Own")
+    carried = {"name": "lesion", "space": "Own", "names": {"1": "core"}}
+    visit[1].add(tmp_path / "lesion.nii.gz", "template-labels", **carried)
     scenes = scenes_of(["sub-01_ses-1"], visit, [str(template)])
-    assert [layer.name for layer in scenes[1].layers] == ["T1w", "template Own"]
+    assert [layer.name for layer in scenes[1].layers] == ["T1w", "template Own", "lesion"]
+    assert scenes[1].layers[2].names == {1: "core"}
 
 
 def cell(session: SessionSummary, part: str, errors=()):

@@ -48,9 +48,11 @@ SOURCES = (
     Source("register", "template-mask", "labels", "name"),
     Source("qsm", "mask", "labels", "name"),
     Source("segment", "labels", "labels", "name"),
+    Source("segment", "template-labels", "labels", "name"),
     Source("network", "labels", "labels", "name"),
     Source("network", "template-labels", "labels", "name"),
     Source("fusion", "labels", "labels", "name"),
+    Source("fusion", "template-labels", "labels", "name"),
     Source("radiomics", "made", "labels", "name"),
 )
 # Of base64 in the page, so that all else of a report has room below 15 MB.

@@ -139,4 +139,4 @@ def packed(levels: Bytes, affine: Affine, window: tuple[float, float] | None = N
     if window is not None:
         low, high = window
         image.header.set_slope_inter((high - low) / _LEVELS, low)
-    return gzip.compress(image.to_bytes(), compresslevel=9, mtime=0)
+    return gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)
