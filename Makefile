@@ -1,11 +1,11 @@
 # make demo: set up and show the whole way on a small cohort with known truth
-# make test: set up and run every check
+# make test: set up and run every check; make test-faults: kill, fill and break, at length
 PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
 .PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling lock
-.PHONY: format clean test-mirp
+.PHONY: format clean test-mirp test-faults
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -30,8 +30,12 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile rules
 
 unit: setup
-	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e
-	$(BIN)/pytest -n $(NPROCS) --dist loadfile tests/workflow tests/e2e
+	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e --ignore tests/faults
+	$(BIN)/pytest -n $(NPROCS) --dist loadfile tests/workflow tests/e2e tests/faults
+
+# With twenty kills at random moments: a quarter of an hour, or more.
+test-faults: setup
+	VOXELOME_TEST_FAULTS=1 $(BIN)/pytest tests/faults
 
 # The IBSI engine: mirp needs a newer scipy than antspyx allows, so it has an environment of its own.
 test-mirp: .venv-mirp/.ready

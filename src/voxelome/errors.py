@@ -91,6 +91,18 @@ def storage_error(error: OSError, path: Path | str | None = None) -> InputError 
     )
 
 
+def memory_error(error: Exception) -> DataError | None:
+    """Return what a user can do something about where memory did not suffice, or None.
+
+    Libraries in C++ turn their own kind of it (``std::bad_alloc``) into errors of other names.
+    """
+    text = " ".join(str(error).split())
+    if not isinstance(error, MemoryError) and "bad_alloc" not in text:
+        return None
+    remedy = "run fewer steps at once (--nprocs, --mem-mb), or use a machine with more"
+    return DataError(f"there is not enough memory ({text[-200:] or type(error).__name__})", remedy)
+
+
 def exit_code(program: str, action: Callable[[], int]) -> int:
     """Run what a command line asks for, as the outermost frame of its process; return the exit code.
 
@@ -101,14 +113,8 @@ def exit_code(program: str, action: Callable[[], int]) -> int:
         return action()
     except DataError as error:
         return _refuse(program, error)
-    except MemoryError as error:
-        what = (
-            f"there is not enough memory ({' '.join(str(error).split()) or 'of the machine, or of the step'})"
-        )
-        remedy = "run fewer steps at once (--nprocs, --mem-mb), or use a machine with more"
-        return _refuse(program, DataError(what, remedy))
     except Exception as error:  # noqa: BLE001  nothing above could take it: it is shown, and becomes the exit code
-        known = storage_error(error) if isinstance(error, OSError) else None
+        known = storage_error(error) if isinstance(error, OSError) else memory_error(error)
         if known is not None:
             return _refuse(program, known)
         traceback.print_exc()

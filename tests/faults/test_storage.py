@@ -70,6 +70,14 @@ def test_too_little_memory_is_one_line_and_no_defect(capsys):
     assert "there is not enough memory (Unable to allocate" in capsys.readouterr().err
 
 
+def test_memory_that_a_library_in_c_did_not_get_is_no_defect_either(capsys):
+    def action() -> int:
+        raise RuntimeError("[ONNXRuntimeError] : Status Message: std::bad_alloc")
+
+    assert exit_code("voxelome", action) == ExitCode.INPUT
+    assert "there is not enough memory ([ONNXRuntimeError]" in capsys.readouterr().err
+
+
 def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(finished: Study, tmp_path: Path):
     study = little(finished, tmp_path / "study", "a", "b")
     with disk(study.out, "900k") as again:
