@@ -94,7 +94,7 @@ def test_no_command_of_any_step_has_a_name_outside_of_quotes(evil: Study):
     settings = evil.folder / "study.yaml"
     settings.write_text("radiomics: {perturbations: 2}\nanalyses: [{name: a, outcome: sex}]\n")
     (evil.bids / "participants.tsv").write_text("participant_id\tsex\nsub-1+1\tF\n")
-    evil.call("group", "--dry-run", "--config-file", str(settings))
+    evil.planned("participant", "--config-file", str(settings))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1"]
     command += ["--configfile", str(evil.work / "config.yaml"), "--dry-run", "--printshellcmds", "--forceall"]
     done = subprocess.run([*command, "all"], capture_output=True, text=True, check=False, cwd=evil.folder)

@@ -9,7 +9,7 @@ from voxelome.bids.inventory import load_inventory, update_inventory
 from voxelome.bids.names import unit_folder
 from voxelome.errors import InputError
 from voxelome.imageio import save_json
-from voxelome.step import StepRecord
+from voxelome.step import StepRecord, recording
 
 
 class Cohort:
@@ -137,6 +137,17 @@ def test_what_no_record_names_is_left_and_said(cohort):
     lines = cohort.remove()
     assert own.read_bytes() == b"mine"
     assert any("1 other file(s) are left" in line for line in lines)
+
+
+def test_the_results_of_a_step_whose_record_was_void_are_removed_too(cohort):
+    record = cohort.work / "steps" / "sub-03_ses-1" / "register.json"
+    paths = StepRecord.load(record).outputs
+    with recording("register", "sub-03_ses-1", record) as again:
+        again.outputs += paths
+    record.unlink()
+    cohort.drop("sub-03")
+    cohort.remove()
+    assert not [name for name in cohort.files() if "sub-03" in name]
 
 
 def test_a_record_that_names_a_file_elsewhere_does_not_remove_it(cohort, tmp_path):

@@ -15,7 +15,7 @@ from voxelome.bids.names import unit_entities, unit_folder, unit_name
 from voxelome.bids.scan import IMAGES
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, sidecar_path
-from voxelome.step import StepRecord
+from voxelome.step import files_made, list_of_made, records_made
 
 # Records of a subject, and not of a visit, by how their names begin.
 _TOGETHER = ("midway", "change-")
@@ -75,7 +75,7 @@ def find_orphans(
         entities = unit_entities(name)
         subject, session = entities["subject"], entities.get("session")
         folder = unit_folder(subject, session)
-        records = sorted((work_dir / "steps" / name).glob("*.json"))
+        records = records_made(work_dir / "steps" / name)
         shared = tuple(path for path in records if path.stem.startswith(_TOGETHER))
         of_visit = tuple(path for path in records if path not in shared)
         own = visits.get(subject, set())
@@ -130,14 +130,14 @@ def remove_orphans(orphans: Sequence[Orphan], bids_dir: Path, out_dir: Path, wor
 
 def _remove_files(orphan: Orphan, out_dir: Path, work_dir: Path) -> int:
     """Remove what the records of an orphan name, and its part of the work folder; return how many results."""
-    files = {Path(item["path"]) for record in orphan.records for item in StepRecord.load(record).outputs}
+    files = {path for record in orphan.records for path in files_made(record)}
     files |= {sidecar_path(path) for path in files}
     if orphan.kind == "subject" and "_" not in orphan.name:
         files.add(out_dir / f"{orphan.name}.html")
     # A record that was tampered with must not remove what lies elsewhere.
     own = [path for path in files if path.is_file() and out_dir in path.resolve().parents]
-    for path in [*own, *orphan.records]:
-        path.unlink()
+    for path in [*own, *orphan.records, *map(list_of_made, orphan.records)]:
+        path.unlink(missing_ok=True)
     for name in _WORK_FOLDERS if orphan.alone else ():
         shutil.rmtree(work_dir / name / orphan.name, ignore_errors=True)
     return len(own)
