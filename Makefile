@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
-.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling lock
-.PHONY: format clean test-mirp test-faults
+.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation lock
+.PHONY: format clean test-mirp test-faults test-training test-browser images sif test-containers test-slurm
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -30,12 +30,29 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile rules
 
 unit: setup
-	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e --ignore tests/faults
+	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e --ignore tests/faults --ignore tests/browser --ignore tests/containers
 	$(BIN)/pytest -n $(NPROCS) --dist loadfile tests/workflow tests/e2e tests/faults
 
 # With twenty kills at random moments: a quarter of an hour, or more.
 test-faults: setup
 	VOXELOME_TEST_FAULTS=1 $(BIN)/pytest tests/faults
+
+# Reports in a real browser; what cannot be set up here, the tests name as the reason why they are skipped.
+test-browser: setup tests/browser/node_modules/.ready
+	$(BIN)/pytest tests/browser
+
+tests/browser/node_modules/.ready: tests/browser/package-lock.json
+	for tool in chromium nodejs npm; do command -v $${tool%js} > /dev/null || apt-get install -y -qq $$tool || true; done
+	mkdir -p tests/browser/node_modules
+	cd tests/browser && npm ci --no-audit --no-fund && touch node_modules/.ready || true
+
+# Builds all images and runs every stage in its own: half an hour, and what it takes is installed where it can be.
+test-containers: setup
+	VOXELOME_TEST_CONTAINERS=1 $(BIN)/pytest tests/containers/test_images.py
+
+# A real Slurm of one node, with images, and one job that fails on purpose.
+test-slurm: setup
+	VOXELOME_TEST_CONTAINERS=1 VOXELOME_TEST_SLURM=1 $(BIN)/pytest tests/containers/test_slurm.py
 
 # The IBSI engine: mirp needs a newer scipy than antspyx allows, so it has an environment of its own.
 test-mirp: .venv-mirp/.ready
@@ -47,12 +64,32 @@ test-mirp: .venv-mirp/.ready
 	.venv-mirp/bin/pip install -q --disable-pip-version-check "pytest>=8.3"
 	touch $@
 
+# Networks of other frameworks, and training: torch is in an environment of its own.
+test-training: .venv-train/.ready
+	.venv-train/bin/python -m pytest tests/importers tests/training
+
+.venv-train/.ready: envs/train-constraints.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv-train
+	.venv-train/bin/pip install -q --disable-pip-version-check -c envs/train-constraints.txt -e ".[import,train]" "pytest>=8.3"
+	touch $@
+
+# Images of the stages and of the BIDS App, with podman or docker. STAGES="qsm report" builds these alone; BUILD_OPTIONS
+# are options of `podman build`; PIN=1 writes the digests into config/containers.yaml.
+images: setup
+	$(BIN)/python containers/make.py build $(STAGES)
+	$(if $(PIN),$(BIN)/python containers/make.py pin $(STAGES))
+
+# The same as files for Apptainer, in IMAGES_DIR; SIF_OPTIONS are options of `apptainer build`.
+sif: setup
+	$(BIN)/python containers/make.py sif $(STAGES) $(if $(IMAGES_DIR),--images-dir $(IMAGES_DIR))
+
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling
+bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling \
+	bench-segmentation
 
 bench-inventory: setup
 	$(BIN)/python benchmarks/inventory.py
@@ -76,8 +113,11 @@ bench-modelling: setup
 	$(BIN)/python benchmarks/modelling.py
 	$(BIN)/python benchmarks/known_truth.py
 
+bench-segmentation: setup
+	$(BIN)/python benchmarks/segmentation.py
+
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh
 
 clean:
-	rm -rf .venv .venv-mirp demo
+	rm -rf .venv .venv-mirp .venv-train demo tests/browser/node_modules

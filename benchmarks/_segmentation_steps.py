@@ -39,15 +39,17 @@ import json, os, sys, time
 start = time.perf_counter()
 child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
 _, status, used = os.wait4(child, 0)
-print(json.dumps([time.perf_counter() - start, used.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)]))
+took = [time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]
+print(json.dumps([*took, os.waitstatus_to_exitcode(status)]))
 """
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process took: seconds from its start to its end, and its largest memory in MB."""
+    """What a process took: seconds from its start to its end, of all its threads, and its largest MB."""
 
     seconds: float
+    cpu: float
     memory: float
 
 
@@ -56,17 +58,19 @@ def run(command: Sequence[object], threads: int) -> Cost:
     limits = dict.fromkeys([*THREAD_VARIABLES, "MKL_NUM_THREADS"], str(threads))
     words = [sys.executable, "-c", _LAUNCH, *(str(word) for word in command)]
     done = subprocess.run(words, check=True, capture_output=True, text=True, env={**os.environ, **limits})
-    seconds, memory, code = json.loads(done.stdout.splitlines()[-1])
+    *took, code = json.loads(done.stdout.splitlines()[-1])
     if code:
-        raise subprocess.CalledProcessError(code, words[3:], done.stdout, done.stderr)
-    return Cost(seconds, memory)
+        raise RuntimeError(f"{' '.join(words[3:])}: exit code {code}\n{done.stderr}")
+    return Cost(*took)
 
 
 @cache
 def models(folder: Path, *names: str) -> Path:
     """Models folder with these networks, made of the installed registry and of the weights at hand."""
     own = folder / "registry.yaml"
-    lines = [f'{name}: {{source: {{url: "{(WEIGHTS / where).as_uri()}/"}}}}' for name, where in MESHNETS.items()]
+    lines = [
+        f'{name}: {{source: {{url: "{(WEIGHTS / where).as_uri()}/"}}}}' for name, where in MESHNETS.items()
+    ]
     save_text(own, "\n".join(lines) + "\n")
     entries = registry(own)
     for name in names:
@@ -120,7 +124,16 @@ def prepare(
     )
     for (script, *arguments), record in zip(steps, records, strict=True):
         if not record.is_file():
-            shared = ["--unit", unit, "--record", record, "--out-dir", folder / record.stem, "--num-threads", 2]
+            shared = [
+                "--unit",
+                unit,
+                "--record",
+                record,
+                "--out-dir",
+                folder / record.stem,
+                "--num-threads",
+                2,
+            ]
             run([sys.executable, ROOT / "scripts" / script, *arguments, *shared], threads=2)
     return visit
 
@@ -202,8 +215,10 @@ class Network:
         return postprocess(found.labels, spacing, self.spec.postprocess, self.spec.labels)[0], found
 
 
-def case_files(name: str, contrasts: Mapping[str, str], folder: Path, edge: int = 0) -> tuple[dict[str, Path], Path]:
-    """Files of a real case in RAS+ order by their labels, and of its brain; if `edge`, on a grid of edge^3."""
+def case_files(
+    name: str, contrasts: Mapping[str, str], folder: Path, edge: int = 0
+) -> tuple[dict[str, Path], Path]:
+    """Files of a real case in RAS+ order by label, and of its brain; on a grid of edge^3 if `edge`."""
     folder.mkdir(parents=True, exist_ok=True)
     images, brain = {}, folder / "brain.nii.gz"
     for number, (label, file) in enumerate(contrasts.items()):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FORWARD = "qsm-forward==0.32"
 BRAINLES = "brainles-preprocessing==0.6.14"
+DEEPBET = "deepbet==1.0.2"
 # brainles-preprocessing needs torch, of which this build without CUDA is enough.
 TORCH = "torch==2.13.0"
 # Where brainles-preprocessing leaves the transform of each image to the first.
@@ -141,6 +142,11 @@ def to_template(aligned: Sequence[Any], brain: Any, template: Path, folder: Path
 def brainles_python() -> Path | None:
     """Python of an environment with brainles-preprocessing; None if it cannot be had."""
     return _python_with("brainles", TORCH, BRAINLES)
+
+
+def deepbet_python() -> Path | None:
+    """Python of an environment with deepbet and torch; None if it cannot be had."""
+    return _python_with("deepbet", TORCH, DEEPBET)
 
 
 def forward_python() -> Path | None:

@@ -18,3 +18,5 @@ for stage in preprocess register qsm segment radiomics radiomics-ibsi model repo
     grep -v '^ *#' envs/$stage.txt | sed "s/'/\"/g; s/.*/      - '&'/"
   } > envs/$stage.yaml
 done
+# The image of the app holds every stage and the workflow, and no tools of development.
+eval "$compile" --extra all -c envs/lock.txt pyproject.toml -o envs/app.txt

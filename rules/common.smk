@@ -1,21 +1,24 @@
 """What the rules share: the plan, the names of records, code digests. No rule is defined here."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
 
-import yaml
+from snakemake.settings.types import DeploymentMethod
 
 from voxelome.bids.description import dataset_name
 from voxelome.bids.inventory import load_inventory
-from voxelome.bids.plan import load_plan
+from voxelome.bids.mounts import apptainer_binds, mounts
+from voxelome.bids.plan import load_plan, visits_by_subject
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
     analysis_pages,
     describe_visits,
     fold_records,
     group_targets,
+    job_subjects,
     jobs_of,
     midway_visits,
     model_records,
@@ -27,18 +30,27 @@ from voxelome.bids.targets import (
     unit_records,
     wanted_stages,
 )
+from voxelome.images import (
+    WORKFLOW_VARIABLE,
+    check_images,
+    default_images_dir,
+    image_names,
+    needed_images,
+    workflow_code,
+)
 from voxelome.provenance import code_digest, file_digest, sessions_digest
 from voxelome.segmentation.cards import card_digest
 
 BIDS_DIR = Path(config["bids_dir"])
 OUT_DIR = Path(config["out_dir"])
 SCRIPTS = str(Path(workflow.basedir) / "scripts")
-CONTAINERS = yaml.safe_load(
-    Path(workflow.basedir, "config", "containers.yaml").read_text()
-)
+CONTAINERS = image_names(Path(config["images_dir"] or default_images_dir()))
 
+# A process that does a cluster's job reads of its own subject alone; of one that voxelome knows to be finished
+# nothing is read.
+OWN = job_subjects(job.wildcards_dict for job in workflow.dag_settings.target_jobs)
 PLAN = load_plan(
-    load_inventory(Path("inventory")),
+    load_inventory(Path("inventory"), OWN or config["planned"]),
     BIDS_DIR,
     {name: Path(path) for name, path in config["derivatives"].items()},
     participants=config["participants"],
@@ -46,6 +58,7 @@ PLAN = load_plan(
     maps=config["maps"],
 )
 DATASET_NAME = dataset_name(BIDS_DIR)
+VISITS = visits_by_subject(PLAN)
 COHORT = [name for name in PLAN if name not in config["left_out"]]
 ANALYSES = {
     item["name"]: {"random_seed": config["random_seed"], **item}
@@ -110,9 +123,18 @@ CODE["fusion"] = code_digest("voxelome.interfaces.fuse", "segment")
 CODE["change"] = code_digest("voxelome.interfaces.change", "segment")
 CODE["midway"] = code_digest("voxelome.interfaces.midway", "register")
 
-# The steps' scripts are found by their names. Without images or conda environments they run with the
-# Python that runs Snakemake. A prefix, and no parameter: where things are installed must rerun nothing.
-if workflow.deployment_settings.deployment_method:
+# The steps' scripts are found by their names: an image holds them. Without images or conda environments they run with
+# the Python that runs Snakemake. A prefix, and no parameter: where things are installed must rerun nothing.
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+    if workflow.is_main_process:
+        check_images(CONTAINERS, needed_images(config))
+    # A folder that is absent when a container starts cannot be bound.
+    OUT_DIR.mkdir(parents=True, exist_ok=True)
+    os.environ["APPTAINER_BIND"] = apptainer_binds(mounts(config, PLAN))
+    # Nothing of the user's environment (PYTHONPATH) may reach what is inside of the image.
+    os.environ.setdefault("APPTAINER_CLEANENV", "1")
+    shell.prefix(f"export {WORKFLOW_VARIABLE}={shlex.quote(workflow_code())}; ")
+elif workflow.deployment_settings.deployment_method:
     shell.prefix(f'export PATH="$PATH":{shlex.quote(SCRIPTS)}; ')
 else:
     shell.prefix(
@@ -148,7 +170,7 @@ def anat_of(wildcards):
 
 def visits_of(wildcards):
     """Give the visits of one subject."""
-    return [unit for unit in PLAN.values() if unit.subject == wildcards.subject]
+    return VISITS[wildcards.subject]
 
 
 def lesions_of(wildcards):

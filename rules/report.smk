@@ -1,6 +1,7 @@
 rule report_subject:
     input:
         records=lambda wildcards: subject_records(visits_of(wildcards), WANTED),
+        templates=ancient(TEMPLATE_FILES),
     output:
         report=OUT_DIR / "sub-{subject}.html",
     log:
@@ -18,9 +19,11 @@ rule report_subject:
         code=CODE["report"],
         visits=lambda wildcards: describe_visits(visits_of(wildcards)),
         dataset=DATASET_NAME,
+        spaces=config["register"]["output_spaces"],
     shell:
         "report_subject.py --subject {wildcards.subject} --dataset {params.dataset:q}"
-        " --visits {params.visits:q} --records {input.records} --report {output.report:q} > {log} 2>&1"
+        " --visits {params.visits:q} --records {input.records} --spaces {params.spaces:q}"
+        " --report {output.report:q} > {log} 2>&1"
 
 
 rule report_group:

@@ -80,12 +80,13 @@ rule network:
             else "--no-probabilities"
         ),
         device=config["segment"]["device"],
+        affine=config["affine"],
         out_dir=anat_of,
     shell:
         "run_network.py --unit {wildcards.unit} --model {wildcards.model} --models-dir {params.models_dir:q}"
         " {params.records:q} --cts {input.cts:q} --gradient-echoes {params.gradient_echoes:q}"
-        " {params.probabilities} --device {params.device} --out-dir {params.out_dir:q} --record {output.record}"
-        " --num-threads {threads} > {log} 2>&1"
+        " {params.probabilities} --device {params.device} --affine {params.affine} --out-dir {params.out_dir:q}"
+        " --record {output.record} --num-threads {threads} > {log} 2>&1"
 
 
 rule fusion:

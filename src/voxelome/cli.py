@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import signal
 import sys
@@ -17,7 +18,8 @@ from rich.text import Text
 import voxelome
 from voxelome.app.aftermath import write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
-from voxelome.app.events import Job, RunState
+from voxelome.app.deployment import cluster_resources, find_profile, profile_options, uses_images
+from voxelome.app.events import GROUP_RULES, Job, RunState
 from voxelome.app.failures import (
     Failure,
     check_room,
@@ -25,23 +27,37 @@ from voxelome.app.failures import (
     job_failure,
     problem_failures,
     rejected_files,
+    settle,
     void_results,
     write_failures,
 )
 from voxelome.app.lock import Hold, hold, sweep, unlock_command
 from voxelome.app.orphans import find_orphans, remove_orphans
 from voxelome.app.progress import Display, duration, open_console
+from voxelome.app.reuse import take_over
 from voxelome.app.snakemake import RETRIES, RunSettings, run, snakemake_command, tail
-from voxelome.app.study import Study, available_cores, open_study
+from voxelome.app.standing import (
+    Standing,
+    alike,
+    find_standing,
+    mirrored,
+    settings_digest,
+    stamp_finished,
+    subject_of,
+)
+from voxelome.app.study import Study, available_cores, open_study, use_home
 from voxelome.app.validate import validate
 from voxelome.bids.description import write_description
+from voxelome.bids.mounts import mounts
 from voxelome.bids.targets import midway_visits, wanted_stages
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
+from voxelome.images import check_images, image_names, needed_images
 from voxelome.memory import memory_free
 from voxelome.references import write_citations
 
 INTERRUPTED = 130
+NOTHING = "Nothing to do: every result is up to date."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def action() -> int:
         check_folders(options)
         with hold(options.work_dir, given, unlock=options.unlock) as lock:
+            use_home(options.work_dir)
             return _Run(options, extra, given, lock).go()
 
     try:
@@ -77,10 +94,18 @@ class _Run:
             self.say(f"the run {lock.killed} was killed: going on from what it had done")
             for folder in {options.out_dir, options.work_dir}:
                 sweep(folder)
+        self.profile = find_profile(options.profile)
+        self.queue = cluster_resources(options.account, options.partition, self.profile)
         self.study: Study = open_study(options)
         self.cores = options.nprocs or available_cores()
         self.folder = options.out_dir / "logs" / time.strftime("%Y%m%d-%H%M%S")
         self.failures: list[Failure] = []
+        if options.reuse and options.level == "participant" and not options.unlock:
+            taken = take_over(self.study, options.reuse)
+            self.say(f"{taken} step(s) found in {options.reuse}; those run again that would differ")
+        self.made_with = settings_digest(self.study)
+        self.complete = False
+        self.standing: Standing = find_standing(self.study, self.made_with)
 
     def say(self, text: str) -> None:
         """Print one plain line."""
@@ -92,7 +117,7 @@ class _Run:
         self._introduce()
         if options.unlock:
             return self._unlock()
-        for name in drop_incomplete_records(study.work_dir):
+        for name in drop_incomplete_records(study.work_dir, self.standing.finished):
             self.say(f"{name}: some of its files are gone, it runs again")
         if options.dry_run:
             return self._dry_run()
@@ -122,6 +147,8 @@ class _Run:
         for name, why in study.config["left_out"].items():
             self.say(f"left out: {name}, {why}")
         self._orphans()
+        if uses_images(self.profile, self.extra):
+            self._check_images()
 
     def _orphans(self) -> None:
         study, options = self.study, self.options
@@ -135,24 +162,57 @@ class _Run:
         for orphan in found:
             self.say(f"{orphan}; its results {how}: {orphan.folder}")
 
-    def _settings(self, name: str, dry_run: bool = False) -> RunSettings:
+    def _check_images(self) -> None:
+        """Refuse images of other code before anything runs; say what the steps will see in them."""
+        study = self.study
+        images = image_names(Path(study.config["images_dir"]))
+        check_images(images, needed_images(study.config, self.options.level))
+        self.say(f"steps run in images, such as {images['register']}")
+        self.say(f"bound in them: {', '.join(map(str, mounts(study.config, study.plan)))}")
+
+    def _settings(self, name: str, dry_run: bool = False, own: Path | None = None) -> RunSettings:
         options, study = self.options, self.study
         return RunSettings(
             configfile=study.configfile,
+            own=own,
+            allowed=self._allowed(),
             work_dir=study.work_dir,
             events=self.folder / f"{name}.jsonl" if not dry_run else study.work_dir / "dry-run.jsonl",
             log=self.folder / f"{name}.log" if not dry_run else study.work_dir / "dry-run.log",
-            cores=self.cores,
-            mem_mb=options.mem_mb or (None if options.profile else memory_free() // 2**20),
-            profile=options.profile,
+            cores=self.cores if "executor" not in profile_options(self.profile) else None,
+            mem_mb=options.mem_mb or (None if self.profile else memory_free() // 2**20),
+            profile=self.profile,
             keep_going=not options.stop_on_first_crash,
             lock=self.lock.descriptor,
             dry_run=dry_run,
-            extra=tuple(self.extra),
+            extra=(*self.queue, *self.extra),
         )
 
+    @property
+    def whole(self) -> bool:
+        """Whether Snakemake plans everybody: its own options may force a step, or stop before the last."""
+        return bool(self.extra)
+
+    def _allowed(self) -> tuple[str, ...]:
+        """Rules of the group alone where the records of all visits are up to date."""
+        group = self.options.level == "group" and not self.whole
+        return GROUP_RULES if group and not self.standing.planned else ()
+
+    def _plan_only(self, subjects: list[str], path: Path) -> Path | None:
+        """Write the settings that have Snakemake plan these subjects; None where it is to plan all."""
+        if self.whole or self.options.level == "group":
+            return None
+        return save_text(path, json.dumps({"planned": subjects}))
+
+    def _nothing_to_plan(self) -> bool:
+        return self.options.level == "participant" and not self.whole and not self.standing.planned
+
     def _snakemake(self) -> int:
-        settings = self._settings("snakemake")
+        if self._nothing_to_plan():
+            self.say(NOTHING)
+            return ExitCode.DONE
+        own = self._plan_only(self.standing.planned, self.folder / "planned.json")
+        settings = self._settings("snakemake", own=own)
         self.say(f"$ {shlex.join(snakemake_command(settings, [self.options.level]))}")
         begun = time.monotonic()
         with Display(self.console, self.cores, 0 if settings.profile else RETRIES) as display:
@@ -166,13 +226,15 @@ class _Run:
                 returned = run(settings, [self.options.level], state, changed, display.refresh)
             finally:
                 # Only now: one that failed at first may have been done when it was tried again.
+                settle(state.of("failed"), self.study.work_dir)
                 self.failures += [job_failure(job, self.study.work_dir) for job in state.of("failed")]
         if self.options.verbose:
             self.say(settings.log.read_text(encoding="utf-8"))
         if returned and not state.of("failed"):
             return self._explain_refusal(settings.log)
+        self.complete = not returned or bool(state.of("failed"))
         if not state.total and not returned:
-            self.say("Nothing to do: every result is up to date.")
+            self.say(NOTHING)
         else:
             took = duration(time.monotonic() - begun)
             self.say(f"{len(state.of('done'))} of {state.total} step(s) done in {took}")
@@ -205,7 +267,13 @@ class _Run:
         return ExitCode.DONE
 
     def _dry_run(self) -> int:
-        settings = self._settings("dry-run", dry_run=True)
+        if self._nothing_to_plan():
+            self.say(NOTHING)
+            return ExitCode.DONE
+        # New subjects with the same images get the same steps: Snakemake plans one of them.
+        same = {} if self.whole or self.options.level == "group" else alike(self.study, self.standing.new)
+        own = self._plan_only([*self.standing.begun, *same], self.study.work_dir / "dry-run.json")
+        settings = self._settings("dry-run", dry_run=True, own=own)
         settings.events.unlink(missing_ok=True)
         settings.log.unlink(missing_ok=True)
         jobs: list[Job] = []
@@ -213,9 +281,16 @@ class _Run:
         returned = run(settings, [self.options.level], state, jobs.append, lambda: None)
         if returned:
             return self._explain_refusal(settings.log)
-        for job in jobs:
-            self.say(f"would run {job.title}" + (f": {_why(job.reason)}" if self.options.verbose else ""))
-        self.say(f"{len(jobs)} step(s) would run" if jobs else "Nothing to do: every result is up to date.")
+        if self.options.level == "participant" and not self.whole:
+            busy = {subject_of(job) for job in jobs}
+            up_to_date = [label for label in self.standing.begun if label not in busy]
+            stamp_finished(self.study, self.made_with, up_to_date, ())
+        jobs += mirrored(self.study, jobs, same)
+        why = self.options.verbose
+        lines = [f"would run {job.title}" + (f": {_why(job.reason)}" if why else "") for job in jobs]
+        if lines:
+            self.say("\n".join(lines))
+        self.say(f"{len(jobs)} step(s) would run" if jobs else NOTHING)
         return ExitCode.DONE
 
     def _reports_only(self) -> int:
@@ -232,6 +307,7 @@ class _Run:
         """Write what a run leaves even when it failed."""
         study = self.study
         void_results(self.failures, study.work_dir)
+        self._stamp()
         if self.options.level == "participant":
             self.failures += rejected_files(study.plan, study.work_dir)
         write_description(
@@ -253,6 +329,14 @@ class _Run:
         name = "group.html" if self.options.level == "group" else "sub-*.html"
         if "report" in study.config["stages"]:
             self.say(f"reports: {study.out_dir / name}")
+
+    def _stamp(self) -> None:
+        """Note which subjects are finished, so that the next run need not plan them."""
+        if not self.complete or self.whole or self.options.level == "group":
+            return
+        failed = {f.participant_id.removeprefix("sub-") for f in self.failures if not f.of_a_file}
+        done = [label for label in self.standing.planned if label not in failed]
+        stamp_finished(self.study, self.made_with, done, failed)
 
     def _stages(self) -> list[str]:
         """Stages whose methods this run rests on."""

@@ -7,6 +7,7 @@ import hashlib
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import voxelome
 
@@ -126,7 +127,21 @@ def _imports(module: str) -> tuple[str, ...]:
 
 @cache
 def _module_digest(module: str) -> str:
-    return hashlib.sha256(ast.dump(_tree(module)).encode()).hexdigest()
+    return hashlib.sha256(_text(_tree(module)).encode()).hexdigest()
+
+
+def _text(node: Any) -> str:
+    """Write a parsed source as text, without the empty fields: `ast.dump` differs between versions of Python.
+
+    An image and the workflow that uses it may have different ones.
+    """
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        kept = (f"{name}={_text(value)}" for name, value in fields if name != "kind")
+        return f"{type(node).__name__}({','.join(kept)})"
+    if isinstance(node, list):
+        return f"[{','.join(_text(item) for item in node)}]"
+    return repr(node)
 
 
 def software_versions(*packages: str) -> dict[str, str]:

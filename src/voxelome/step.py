@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import load_json, save_json, save_text, sidecar_path
+from voxelome.images import check_own_image
 
 if TYPE_CHECKING:
     from nipype.interfaces.base import SimpleInterface
@@ -224,6 +225,7 @@ def run_step(interface: type[SimpleInterface], arguments: Sequence[str] | None =
     use_threads(int(options.get("num_threads", 1)))
 
     def action() -> int:
+        check_own_image(os.environ)
         interface(**options).run()
         return ExitCode.DONE
 

@@ -1,4 +1,4 @@
-"""`voxelome-tools`: the demonstration, the models, the inventory, and a check of a dataset."""
+"""`voxelome-tools`: the demonstration, the models and their training, the inventory, a check of a dataset."""
 
 from __future__ import annotations
 
@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     hold_out.add_argument("--again", metavar="WHY", help="look once more; it is logged and reported")
     hold_out.set_defaults(action=_hold_out)
+    _add_train(commands.add_parser("train", help="train a network of your own, for the registry"))
     return parser
 
 
@@ -92,6 +93,48 @@ def _sbom(options: argparse.Namespace) -> int:
     from voxelome.app.sbom import write_bill
 
     return write_bill(options.environment)
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    """Add the arguments of the training."""
+    train.add_argument("name", metavar="NAME", help="of the network: a letter, then letters and digits")
+    train.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where it goes")
+    what = train.add_mutually_exclusive_group(required=True)
+    what.add_argument("--synthetic", action="store_true", help="from synthetic images with planted lesions")
+    what.add_argument("--derivatives", type=Path, metavar="OUT_DIR", help="a run of voxelome that has labels")
+    what.add_argument("--demo", choices=["bleed", "age"], help="a small network, from simulated heads")
+    train.add_argument(
+        "--label-maps",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DSEG.nii.gz",
+        help="with --synthetic: label maps of brains, FreeSurfer's or with a .tsv (default: a template's)",
+    )
+    train.add_argument("--labels", metavar="NAME", help="with --derivatives: desc of the labels to learn")
+    train.add_argument("--spacing", type=float, metavar="MM", help="voxels of the network (default: 1)")
+    train.add_argument("--patch", type=int, metavar="N", help="voxels along an edge (default: 112; CPU: 64)")
+    length = train.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, metavar="N", help="default: 20000; CPU: 3000")
+    length.add_argument("--minutes", type=float, metavar="M", help="of training, preparation not counted")
+    train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
+    train.add_argument("--seed", type=int, default=0, help="default: 0")
+    train.add_argument(
+        "--workers", type=int, metavar="N", help="processes that make images (default: 0, GPU 4)"
+    )
+    train.add_argument(
+        "--entry",
+        type=Path,
+        metavar="FILE",
+        help="registry with an entry NAME: inputs, grid, outputs ...",
+    )
+    train.set_defaults(action=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from voxelome.app.train_commands import train
+
+    return train(options, CONSOLE)
 
 
 def _predict(options: argparse.Namespace) -> int:

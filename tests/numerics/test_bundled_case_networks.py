@@ -31,7 +31,7 @@ def heads():
         ct_phantom.simulate_head_ct(
             np.random.default_rng([77, index]), bleeding=bool(index % 2), scanner=ct_phantom.UNSEEN
         )
-        for index in range(16)
+        for index in range(24)
     ]
 
 
@@ -39,23 +39,24 @@ def test_haemorrhages_are_told_from_heads_without_on_a_scanner_of_other_noise_an
     spec, members = opened(BLEED)
     scores = np.array(
         [
-            predict_case([head.image], head.affine, None, spec, members, Variation(count=2)).values[1]
+            predict_case([head.image], head.affine, None, spec, members, Variation(count=0)).values[1]
             for head in heads
         ]
     )
     pairs = scores[1::2, None] > scores[::2]
-    assert pairs.mean() > 0.85
+    assert pairs.mean() > 0.8
 
 
-def test_the_occlusion_map_finds_the_clot(heads):
+def test_the_occlusion_map_has_its_maximum_within_a_box_of_the_clot():
     spec, members = opened(BLEED)
-    head = ct_phantom.simulate_head_ct(np.random.default_rng(5), bleeding=True, kind="intraparenchymal")
-    found = occlusion_map([head.image], head.affine, None, spec, members, 1, Occlusion(most=250))
+    head = ct_phantom.simulate_head_ct(np.random.default_rng(102), bleeding=True, kind="intraparenchymal")
+    how = Occlusion(most=250, odds=True)
+    found = occlusion_map([head.image], head.affine, None, spec, members, 1, how)
     peak = np.argwhere(found.change == found.change.max())[0]
     clot = np.argwhere(head.blood > 0.5)
     distance = np.linalg.norm((clot - peak) @ np.diag(np.diag(head.affine)[:3]), axis=1).min()
-    assert found.change.max() > 0
-    assert distance < 24
+    assert found.change.max() > 0.5
+    assert distance < max(found.box) / 2
 
 
 def test_the_planted_age_is_found_within_a_decade_on_other_voxels_and_noise():

@@ -1,5 +1,7 @@
 """What failed is said with its reason, and results that rest on it are void."""
 
+import time
+
 import pytest
 
 from voxelome.app.events import Job
@@ -10,6 +12,7 @@ from voxelome.app.failures import (
     job_failure,
     reason_in,
     rejected_files,
+    settle,
     void_results,
 )
 from voxelome.bids.plan import Unit
@@ -93,3 +96,33 @@ def test_an_image_that_was_left_out_is_a_row_and_makes_nothing_void(tmp_path):
     assert row.of_a_file
     void_results([row], tmp_path)
     assert later.exists()
+
+
+def _grouped(tmp_path, unit, step, log, record):
+    """Job of a group, one of which has failed; its log and its record where they are to be there."""
+    job = Job(step, {"unit": unit}, f"logs/{unit}/{step}.log", state="failed", start=time.time())
+    if log:
+        (tmp_path / job.log).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / job.log).write_text("$ x\n")
+    if record:
+        StepRecord(step, unit).save(tmp_path / "steps" / unit / f"{step}.json")
+    return job
+
+
+def test_of_jobs_that_failed_as_one_only_those_without_a_record_and_with_a_log_have_failed(tmp_path):
+    jobs = [
+        _grouped(tmp_path, "sub-01", "preprocess", log=True, record=True),
+        _grouped(tmp_path, "sub-01", "register", log=True, record=False),
+        _grouped(tmp_path, "sub-01", "radiomics", log=False, record=False),
+    ]
+    settle(jobs, tmp_path)
+    assert [job.state for job in jobs] == ["done", "failed", "waiting"]
+
+
+def test_jobs_that_a_cluster_never_started_have_failed(tmp_path):
+    jobs = [
+        _grouped(tmp_path, "sub-01", step, log=False, record=False) for step in ("preprocess", "register")
+    ]
+    jobs.append(_grouped(tmp_path, "sub-02", "register", log=True, record=False))
+    settle(jobs, tmp_path)
+    assert {job.state for job in jobs} == {"failed"}

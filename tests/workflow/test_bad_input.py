@@ -233,3 +233,20 @@ def test_the_groups_report_alone_can_be_written_again(study):
     (study.out / "group.html").unlink()
     assert study.call("group", "--reports-only").returncode == 0
     assert (study.out / "group.html").read_text() == page
+
+
+def test_what_a_person_rated_exclude_is_left_out_of_the_group(finished, tmp_path):
+    table = tmp_path / "ratings.tsv"
+    table.write_text("participant_id\trating\tcomment\nsub-02\texclude\tmoved\n")
+    done = finished.call("group", "--dry-run", "--exclusions", str(table))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out: sub-02, rated exclude: moved" in done.stdout
+
+
+def test_ratings_that_leave_nobody_or_name_nobody_are_refused(finished, tmp_path):
+    table = tmp_path / "ratings.tsv"
+    table.write_text("participant_id\trating\nsub-01\texclude\nsub-02\texclude\n")
+    assert "excludes every visit" in refused(finished, "group", "--exclusions", str(table))
+    assert "for the group level" in refused(finished, "participant", "--exclusions", str(table))
+    table.write_text("participant_id\trating\nsub-77\texclude\n")
+    assert "there is no sub-77" in refused(finished, "group", "--exclusions", str(table))

@@ -1,7 +1,9 @@
 """What runs again: the exact list of jobs, after each kind of change."""
 
+import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 from tests.conftest import SPACING, Study
@@ -170,3 +172,90 @@ def test_folds_of_an_analysis_are_dealt_out_among_as_many_jobs_as_asked_for(stud
     folds = {f"shared fold ({part})" for part in (1, 2, 3)}
     planned = study.planned("group", "--config-file", str(settings))
     assert planned == {"alone model", "shared model", "group report", *folds}
+
+
+def stamps(study: Study) -> dict[str, dict[str, object]]:
+    return json.loads((study.work / "finished.json").read_text())
+
+
+def test_finished_subjects_do_not_enter_the_graph(study: Study):
+    assert study.planned("participant") == set()
+    assert set(stamps(study)) == {"01", "02"}
+    log = study.work / "dry-run.log"
+    log.unlink(missing_ok=True)
+    assert study.planned("participant") == set()
+    assert not log.exists(), "Snakemake was called"
+    make_cohort(study.bids, participants=3, sites=1, spacing=SPACING)
+    assert study.planned("participant") == steps_of("sub-03")
+    assert json.loads((study.work / "dry-run.json").read_text()) == {"planned": ["03"]}
+
+
+def test_options_for_snakemake_plan_everybody(study: Study):
+    assert study.planned("participant") == set()
+    forced = study.planned("participant", "--", "--forcerun", "segment")
+    later = ("segment", "radiomics", "report")
+    assert forced == steps_of("sub-01", *later) | steps_of("sub-02", *later)
+
+
+def test_a_stamp_holds_while_folders_and_records_keep_their_times(study: Study):
+    assert study.planned("participant") == set()
+    record = study.work / "steps" / "sub-01" / "register.json"
+    time.sleep(0.1)
+    os.utime(record)
+    later = ("qsm (MEGRE)", "segment", "radiomics", "report")
+    assert study.planned("participant") == steps_of("sub-01", *later)
+    assert set(stamps(study)) >= {"02"}
+
+
+def test_new_subjects_with_the_same_images_are_planned_as_snakemake_plans_them(study: Study, tmp_path: Path):
+    make_cohort(study.bids, participants=5, sites=1, spacing=SPACING)
+    ours = study.planned("participant", "--stages", "radiomics", "report")
+    planned = json.loads((study.work / "dry-run.json").read_text())["planned"]
+    assert "03" in planned
+    assert "05" not in planned
+    # An option for Snakemake that changes nothing: everybody is planned.
+    assert ours == study.planned("participant", "--stages", "radiomics", "report", "--", "--nocolor")
+
+
+class Second(Study):
+    """Another output folder over the dataset of a study."""
+
+    def __init__(self, study: Study, out: Path) -> None:
+        super().__init__(study.folder, study.root)
+        self.out, self.work = out, out / ".voxelome"
+
+
+def test_another_output_folder_reuses_what_would_be_the_same(study: Study, tmp_path: Path):
+    second = Second(study, tmp_path / "second")
+    reports = {"sub-01 report", "sub-02 report"}
+    assert second.planned("participant", "--reuse", str(study.out)) == reports
+    first = study.out / "sub-01" / "anat" / "sub-01_Chimap.nii.gz"
+    linked = second.out / "sub-01" / "anat" / "sub-01_Chimap.nii.gz"
+    assert linked.read_bytes() == first.read_bytes()
+    assert linked.with_name("sub-01_Chimap.json").is_file()
+    before = first.read_bytes(), first.stat().st_mtime_ns
+    # With another setting the steps that read it run, and the first folder keeps its own results.
+    (tmp_path / "study.yaml").write_text("qsm: {inversion: tkd}\n")
+    own = ("--config-file", str(tmp_path / "study.yaml"))
+    later = ("qsm (MEGRE)", "radiomics", "report")
+    assert second.planned("participant", *own) == steps_of("sub-01", *later) | steps_of("sub-02", *later)
+    done = second.call("participant", *own)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (first.read_bytes(), first.stat().st_mtime_ns) == before
+    assert linked.read_bytes() != first.read_bytes()
+    assert second.planned("participant", *own) == set()
+    assert study.planned("participant") == set()
+
+
+def test_an_image_that_changed_since_is_not_reused(study: Study, tmp_path: Path):
+    anat = study.bids / "sub-01" / "anat"
+    shutil.copy(anat / "sub-01_T2w.nii.gz", anat / "sub-01_FLAIR.nii.gz")
+    second = Second(study, tmp_path / "second")
+    planned = second.planned("participant", "--reuse", str(study.out))
+    assert planned == steps_of("sub-01") | {"sub-02 report"}
+
+
+def test_a_folder_without_results_cannot_be_reused(study: Study, tmp_path: Path):
+    done = Second(study, tmp_path / "second").call("participant", "--reuse", str(tmp_path))
+    assert done.returncode == 3
+    assert "holds no results of voxelome" in done.stderr

@@ -31,6 +31,7 @@ def write_reports(study: Study, subjects: Sequence[str], failures: Sequence[Fail
                 "visits": [describe_visits(visits)],
                 "records": [str(path) for path in paths if path.is_file()],
                 "failures": [_rows(own)],
+                "spaces": study.config["register"]["output_spaces"],
                 "report": [str(study.out_dir / f"sub-{subject}.html")],
             },
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 import voxelome
 from voxelome.bids.targets import STAGES
 from voxelome.errors import InputError, suggest
+from voxelome.images import default_images_dir
 
 DESCRIPTION = """\
 From a BIDS dataset of brain MRI to quantitative maps, segmentations, radiomics and honestly
@@ -92,6 +93,12 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "(default: MNI152NLin2009aSym:res-2)",
     )
     group.add_argument(
+        "--exclusions",
+        type=Path,
+        metavar="FILE",
+        help="ratings saved in the group's report: what is rated exclude is left out (group level only)",
+    )
+    group.add_argument(
         "--skip-bids-validation", action="store_true", help="do not run the official BIDS validator first"
     )
 
@@ -116,7 +123,16 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML with the settings that differ from the defaults, and the analyses (docs/usage.md)",
     )
+    group.add_argument(
+        "--reuse",
+        type=Path,
+        metavar="DIR",
+        help="OUT_DIR of another run on this dataset, whose results are taken where they would be the same",
+    )
     group.add_argument("--models-dir", type=Path, metavar="DIR", help=f"default: {default_models_dir()}")
+    group.add_argument(
+        "--images-dir", type=Path, metavar="DIR", help=f"container images; default: {default_images_dir()}"
+    )
     group.add_argument(
         "--random-seed", type=_natural, metavar="N", help="seed of everything random (default: 0)"
     )
@@ -126,8 +142,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--stop-on-first-crash", action="store_true", help="default: the other subjects go on")
     group.add_argument(
-        "--profile", type=Path, metavar="DIR", help="a Snakemake profile, such as one for a cluster"
+        "--profile",
+        type=Path,
+        metavar="NAME",
+        help="apptainer, slurm, slurm-apptainer, lsf, sge, or the folder of a profile of Snakemake",
     )
+    group.add_argument("--account", metavar="NAME", help="account of Slurm that jobs are charged to")
+    group.add_argument("--partition", metavar="NAME", help="partition of Slurm that jobs go to")
     group.add_argument("--unlock", action="store_true", help="remove the lock that a killed run left")
     group.add_argument(
         "--remove-orphans",
@@ -167,6 +188,7 @@ def check_folders(options: argparse.Namespace) -> None:
     options.out_dir = options.out_dir.expanduser().resolve()
     options.work_dir = (options.work_dir or options.out_dir / ".voxelome").expanduser().resolve()
     options.models_dir = (options.models_dir or default_models_dir()).expanduser().resolve()
+    options.images_dir = (options.images_dir or default_images_dir()).expanduser().resolve()
     if not options.bids_dir.is_dir():
         raise InputError(options.bids_dir, "there is no such folder", "give the root of the BIDS dataset")
     for folder in (options.bids_dir, options.out_dir, options.work_dir):

@@ -11,6 +11,8 @@ from typing import Any
 
 # Jobs that only collect files: they are no step of a subject.
 TARGETS = ("all", "participant", "group", "cohort")
+# Rules whose jobs work on the group as a whole.
+GROUP_RULES = ("group", "cohort", "features", "reliability", "fold", "model", "report_group")
 
 
 @dataclass
@@ -36,7 +38,8 @@ class Job:
     @property
     def title(self) -> str:
         """What to call the job on the screen."""
-        label = self.wildcards.get("label") or self.wildcards.get("part")
+        telling = ("label", "part", "model", "fusion", "compared")
+        label = next((self.wildcards[name] for name in telling if self.wildcards.get(name)), "")
         step = {"report_subject": "report", "report_group": "report"}.get(self.rule, self.rule)
         return f"{self.unit} {step}" + (f" ({label})" if label else "")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from voxelome.app.events import Job
 from voxelome.bids.names import unit_entities
-from voxelome.bids.plan import Unit
+from voxelome.bids.plan import Unit, visits_by_subject
 from voxelome.bids.targets import UNIT_STAGES
 from voxelome.errors import InputError
 from voxelome.imageio import save_text
@@ -19,6 +19,19 @@ from voxelome.step import StepRecord
 
 # Steps of rows that are about a file: no step failed, and nothing that was made is void.
 INVENTORY, REJECTED = "inventory", "image check"
+# What rests on a step's results, in the visit itself and in what is done with all visits of its subject.
+_MEASURED = ("radiomics", "robustness")
+_LATER = {
+    "preprocess": (*UNIT_STAGES[1:], "network", "fusion", "midway", "change"),
+    "register": (*UNIT_STAGES[2:], "network", "fusion", "midway", "change"),
+    "qsm": _MEASURED,
+    "segment": ("fusion", *_MEASURED, "change"),
+    "network": ("fusion", *_MEASURED, "change"),
+    "fusion": (*_MEASURED, "change"),
+    "midway": ("change",),
+}
+# Seconds by which the clocks of two machines may differ.
+CLOCKS = 60
 SILENT = "the step ended without a word (killed, or out of memory?)"
 DEFECT = "voxelome: this is a defect of voxelome"
 # With less free space nothing can be written that is worth it.
@@ -72,11 +85,37 @@ def _full(folder: Path) -> bool:
     return shutil.disk_usage(folder).free < ROOM
 
 
+def settle(failed: Sequence[Job], work_dir: Path) -> None:
+    """Correct the states of jobs that went to a cluster as one, of which one failed.
+
+    Snakemake says of all that they failed. Those that have left their record since they began are done.
+    Those that left no log had not begun, where another of their subject has failed with one.
+    """
+    begun: dict[str, list[Job]] = {}
+    for job in failed:
+        log = work_dir / job.log
+        record = work_dir / "steps" / Path(job.log).relative_to("logs").with_suffix(".json")
+        if _since(record, job.start):
+            job.state = "done"
+        elif _since(log, job.start):
+            begun.setdefault(_who(job.unit)[0], []).append(job)
+    for job in failed:
+        others = begun.get(_who(job.unit)[0], [])
+        if job.state == "failed" and others and job not in others:
+            job.state = "waiting"
+
+
+def _since(path: Path, moment: float) -> bool:
+    # Clocks of nodes and the resolution of file systems differ a little.
+    return path.is_file() and path.stat().st_mtime >= moment - CLOCKS
+
+
 def job_failure(job: Job, work_dir: Path) -> Failure:
     """Row of a job that failed."""
     log = work_dir / job.log
     who, visit = _who(job.unit)
-    detail = job.wildcards.get("label") or job.wildcards.get("analysis")
+    names = (job.wildcards.get(key, "") for key in ("label", "analysis", "model", "fusion", "compared"))
+    detail = next(filter(None, names), "")
     step = f"{job.rule} {detail}" if detail else job.rule
     return Failure(who, visit, step, reason_in(log), str(log))
 
@@ -86,8 +125,9 @@ def problem_failures(
 ) -> list[Failure]:
     """Rows of files that the inventory found to be broken; those of subjects without any usable image too."""
     rows = []
+    visits = visits_by_subject(plan)
     for subject, found in problems.items():
-        sessions = {unit.session for unit in plan.values() if unit.subject == subject}
+        sessions = {unit.session for unit in visits.get(subject, ())}
         for problem in found:
             visit = next(
                 (f"ses-{s}" for s in sorted(filter(None, sessions)) if f"/ses-{s}/" in problem["path"]), "n/a"
@@ -132,26 +172,23 @@ def write_failures(path: Path, failures: Iterable[Failure]) -> None:
 def void_results(failures: Iterable[Failure], work_dir: Path) -> None:
     """Remove the records of steps that depend on a failed one: they tell of data that is no longer so."""
     for failure in failures:
-        step = failure.step.split(" ")[0]
-        if step not in (*UNIT_STAGES, "network", "fusion"):
-            continue
-        folder = work_dir / "steps" / failure.unit
-        if step in ("preprocess", "register"):
-            (folder.parent / failure.participant_id / "midway.json").unlink(missing_ok=True)
-        later = (
-            (*UNIT_STAGES[UNIT_STAGES.index(step) + 1 :], "network", "fusion")
-            if step in ("preprocess", "register")
-            else ("fusion", "radiomics")
-        )
-        for stage in later:
-            for record in [*folder.glob(f"{stage}.json"), *folder.glob(f"{stage}-*.json")]:
-                record.unlink()
+        # Of a subject without sessions both folders are one.
+        for unit in {failure.unit, failure.participant_id}:
+            folder = work_dir / "steps" / unit
+            for stage in _LATER.get(failure.step.split(" ")[0], ()):
+                for record in [*folder.glob(f"{stage}.json"), *folder.glob(f"{stage}-*.json")]:
+                    record.unlink()
 
 
-def drop_incomplete_records(work_dir: Path) -> list[str]:
-    """Remove records whose files have been deleted, so that their steps run again; return their names."""
+def drop_incomplete_records(work_dir: Path, finished: Collection[str] = ()) -> list[str]:
+    """Remove records whose files have been deleted, so that their steps run again; return their names.
+
+    Subjects that are known to be finished (by their labels) are not looked at.
+    """
     dropped = []
-    for path in sorted((work_dir / "steps").glob("*/*.json")):
+    known = {f"sub-{label}" for label in finished}
+    folders = [path for path in (work_dir / "steps").glob("*") if path.name.split("_")[0] not in known]
+    for path in sorted(path for folder in folders for path in folder.glob("*.json")):
         if not all(Path(output["path"]).exists() for output in StepRecord.load(path).outputs):
             path.unlink()
             dropped.append(f"{path.parent.name} {path.stem}")

@@ -11,7 +11,7 @@ from typing import Literal
 
 from voxelome.bids.entities import is_label
 from voxelome.bids.inventory import SubjectInventory
-from voxelome.bids.names import unit_entities, unit_folder, unit_name
+from voxelome.bids.names import unit_entities, unit_folder
 from voxelome.bids.scan import IMAGES
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, sidecar_path
@@ -74,27 +74,29 @@ def find_orphans(
     for name in sorted(_names(out_dir, work_dir)):
         entities = unit_entities(name)
         subject, session = entities["subject"], entities.get("session")
+        own = visits.get(subject, set())
+        single = not session and len(own) < 2
+        # Thousands of visits have to be passed by quickly.
+        if session in own and not (single and (work_dir / "steps" / name / "midway.json").exists()):
+            continue
         folder = unit_folder(subject, session)
         records = records_made(work_dir / "steps" / name)
         shared = tuple(path for path in records if path.stem.startswith(_TOGETHER))
         of_visit = tuple(path for path in records if path not in shared)
-        own = visits.get(subject, set())
         if not own and not _has_images(bids_dir / f"sub-{subject}", "*/*", "ses-*/*/*"):
             found.append(Orphan(name, "subject", tuple(records), out_dir / folder))
         elif session not in own and (session or of_visit) and not _has_images(bids_dir / folder, "*/*"):
             found.append(Orphan(name, "visit", of_visit, out_dir / folder))
-        elif shared and len(own) < 2 and len(list((bids_dir / name).glob("ses-*"))) < 2:
+        elif shared and single and len(list((bids_dir / name).glob("ses-*"))) < 2:
             found.append(Orphan(name, "shared", shared, out_dir / folder))
     return found
 
 
 def _names(out_dir: Path, work_dir: Path) -> set[str]:
     """Names of the visits, and of the subjects, that have results."""
-    found = {path.parent.name for path in (work_dir / "steps").glob("sub-*/*.json")}
-    for subject in out_dir.glob("sub-*/"):
-        found |= {unit_name(subject.name[4:], path.name[4:]) for path in subject.glob("ses-*/")}
-        found.add(subject.name)
-    parts = ((name, name.removeprefix("sub-").split("_ses-")) for name in found)
+    folders = [folder for folder in (work_dir / "steps", out_dir) if folder.is_dir()]
+    found = {entry.name for folder in folders for entry in os.scandir(folder) if entry.is_dir()}
+    parts = ((name, name[4:].split("_ses-")) for name in found if name.startswith("sub-"))
     return {name for name, labels in parts if len(labels) <= 2 and all(map(is_label, labels))}
 
 

@@ -30,24 +30,33 @@ class RunSettings:
     work_dir: Path
     events: Path
     log: Path
-    cores: int
+    cores: int | None
     mem_mb: int | None = None
     profile: Path | None = None
     keep_going: bool = True
     dry_run: bool = False
     lock: int | None = None
+    # Settings of this run alone, put over those of the configfile.
+    own: Path | None = None
+    # Rules that may make files; all others' files are taken as they are.
+    allowed: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
 
 def snakemake_command(settings: RunSettings, targets: Sequence[str]) -> list[str]:
     """Command line of Snakemake; it can be pasted and run again."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_root() / "Snakefile")]
-    command += ["--configfile", str(settings.configfile), "--directory", str(settings.work_dir)]
+    configs = [settings.configfile, *([settings.own] if settings.own else [])]
+    command += ["--configfile", *map(str, configs), "--directory", str(settings.work_dir)]
+    if settings.allowed:
+        command += ["--allowed-rules", *settings.allowed]
     if settings.profile:
         command += ["--profile", str(settings.profile)]
     else:
         # What failed is tried again, with more memory (rules/common.smk). Profiles say how often themselves.
-        command += ["--cores", str(settings.cores), "--retries", str(RETRIES)]
+        command += ["--retries", str(RETRIES)]
+    if settings.cores:
+        command += ["--cores", str(settings.cores)]
     command += ["--scheduler", "greedy", "--rerun-incomplete", "--rerun-triggers", *TRIGGERS]
     if settings.keep_going:
         command += ["--keep-going"]

@@ -6,15 +6,17 @@ import argparse
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from voxelome.app.arguments import match_labels, parse_derivatives
 from voxelome.app.config import check_config, default_config, merge, save_config
+from voxelome.app.exclusions import excluded_visits
 from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
-from voxelome.bids.plan import Unit, load_plan
+from voxelome.bids.plan import CT, Unit, load_plan, visits_by_subject
 from voxelome.bids.spaces import absolute_space, parse_spaces
 from voxelome.bids.targets import jobs_of, unit_records, wanted_stages
 from voxelome.errors import DataError, InputError, blame, suggest
@@ -47,7 +49,11 @@ class Study:
 
     def visits(self, subject: str) -> list[Unit]:
         """Visits of one subject."""
-        return [unit for unit in self.plan.values() if unit.subject == subject]
+        return self._by_subject.get(subject, [])
+
+    @cached_property
+    def _by_subject(self) -> dict[str, list[Unit]]:
+        return visits_by_subject(self.plan)
 
 
 def open_study(options: argparse.Namespace) -> Study:
@@ -86,13 +92,23 @@ def open_study(options: argparse.Namespace) -> Study:
     parse_spaces(config["register"]["output_spaces"])
     _check_parameters(config["radiomics"])
     _check_regions(config["radiomics"]["regions"])
-    if "radiomics" in config["stages"]:
+    # A dry run computes nothing, and the check takes seconds.
+    if "radiomics" in config["stages"] and not options.dry_run:
         _check_engine(config["radiomics"]["engine"])
+    if options.exclusions and options.level != "group":
+        raise InputError(options.exclusions, "--exclusions is for the group level", "give it to `group`")
     if options.level == "group":
+        if options.exclusions:
+            rated = excluded_visits(options.exclusions, plan)
+            if plan and len(rated) == len(plan):
+                raise InputError(options.exclusions, "excludes every visit", "rate those to keep otherwise")
+            config["left_out"] = merge(config["left_out"], rated)
         config["left_out"] = merge(_unfinished(plan, config, options.work_dir), config["left_out"])
         _check_group(config, options.bids_dir, plan)
     _check_models(config, plan)
-    _check_segmentations(config, plan)
+    # What is named need not be there in those visits that this run is about.
+    everyone = load_plan(inventories, options.bids_dir, derivatives, maps=config["maps"])
+    _check_segmentations(config, everyone)
     study = Study(options.bids_dir, options.out_dir, options.work_dir, config, inventories, update, plan)
     save_config(study.configfile, config)
     return study
@@ -118,6 +134,7 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
         "out_dir": str(options.out_dir),
         "work_dir": str(options.work_dir),
         "models_dir": str(options.models_dir),
+        "images_dir": str(options.images_dir),
         "participants": options.participant_label or config["participants"],
         "sessions": options.session_label or config["sessions"],
         "stages": options.stages or config["stages"],
@@ -242,24 +259,29 @@ def _check_engine(engine: str) -> None:
 def _check_models(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:
     """Refuse to start when a network that will be needed has not been fetched."""
     folder = Path(config["models_dir"])
-    needed = ["deepbet"] if any(unit.reference for unit in plan.values()) else []
-    if "segment" in config["stages"]:
-        needed += config["segment"]["models"]
-    for name in needed:
+    brains = ["deepbet"] if any(unit.reference for unit in plan.values()) else []
+    chosen = config["segment"]["models"] if "segment" in config["stages"] else []
+    for name in dict.fromkeys([*brains, *chosen]):
         card = load_card(folder, name)
         if damaged := damaged_files(folder, name):
             problem = f"{', '.join(damaged)} is missing or is not what card.json says"
             again = fetch_command(folder, name)
             raise InputError(folder / name, problem, f"remove the folder, then run: {again}")
-        if name != "deepbet" and card["task"] == "brain extraction":
+        if name in chosen and card["task"] == "brain extraction":
             raise InputError(name, "finds brains, which preprocess does", "take it out of segment: models")
 
 
 def _check_segmentations(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:
-    """Refuse fusions and comparisons of what no visit has."""
+    """Refuse names that are taken, and fusions and comparisons of what no visit has."""
+    if "segment" not in config["stages"]:
+        return
     segment = config["segment"]
     fusions = [item["name"] for item in segment["fusions"]]
-    known = [*segment["models"], *dict.fromkeys(mask.name for unit in plan.values() for mask in unit.masks)]
+    masks = list(dict.fromkeys(mask.name for unit in plan.values() for mask in unit.masks))
+    if twice := [name for name in segment["models"] if name in masks]:
+        remedy = "rename the masks (desc-), or the network in a registry of your own"
+        raise InputError("segment: models", f"{twice[0]} is the name of masks that are given, too", remedy)
+    known = [*segment["models"], *masks]
     if twice := [name for name in fusions if name in known or fusions.count(name) > 1]:
         raise InputError("segment: fusions", f"{twice[0]} is a name already", "give it a name of its own")
     wanted = [("fusions", name, known) for item in segment["fusions"] for name in item["of"]]
@@ -268,6 +290,33 @@ def _check_segmentations(config: Mapping[str, Any], plan: Mapping[str, Unit]) ->
         if name not in there:
             problem = f"there is no mask or network {name!r}"
             raise InputError(f"segment: {setting}", problem, suggest(name, there))
+        if name in segment["models"] and (why := _unfit(load_card(Path(config["models_dir"]), name))):
+            raise InputError(f"segment: {setting}", f"the network {name} {why}", "take it out")
+
+
+def _unfit(card: Mapping[str, Any]) -> str:
+    """Why what a network gives cannot be fused or compared; empty where it can."""
+    if card["task"] != "segmentation":
+        return "gives no labels"
+    if all(item["contrast"] == CT for item in card["inputs"]):
+        return "works on CT, which no other image or visit is brought to"
+    return ""
+
+
+def use_home(work_dir: Path) -> None:
+    """Give this process and its children a home, and a place for temporary files, that can be written to.
+
+    In a container that runs as any user there may be neither. Snakemake, numba and nipype need both.
+    """
+    if not os.access(os.environ.get("HOME") or "/", os.W_OK):
+        home = work_dir / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["HOME"] = str(home)
+        os.environ.pop("XDG_CACHE_HOME", None)
+    if not any(os.access(folder, os.W_OK) for folder in (os.environ.get("TMPDIR") or "/tmp", "/var/tmp")):
+        scratch = work_dir / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        os.environ["TMPDIR"] = str(scratch)
 
 
 def threads_per_step(cores: int, together: int) -> int:

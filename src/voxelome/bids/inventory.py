@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -134,8 +134,8 @@ def _scan(
     return inventory
 
 
-def load_inventory(folder: Path) -> dict[str, SubjectInventory]:
-    """Inventories by the label of the subject, sorted.
+def load_inventory(folder: Path, subjects: Collection[str] = ()) -> dict[str, SubjectInventory]:
+    """Inventories by the label of the subject, sorted; of all subjects where none are named.
 
     Each is checked against the schema, which is compiled to Python once (tens of milliseconds): a check
     of 2,000 subjects then costs less than reading their JSON.
@@ -149,7 +149,8 @@ def load_inventory(folder: Path) -> dict[str, SubjectInventory]:
     if not index.is_file():
         raise InputError(folder, "there is no inventory", "run: voxelome-tools inventory BIDS_DIR WORK_DIR")
     labels: Iterable[str] = load_json(index).get("subjects", ())
-    return {label: _read(folder / f"sub-{label}.json") for label in labels}
+    wanted = set(subjects)
+    return {label: _read(folder / f"sub-{label}.json") for label in labels if not wanted or label in wanted}
 
 
 def _read(path: Path) -> SubjectInventory:

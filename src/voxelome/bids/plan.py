@@ -12,9 +12,8 @@ from typing import Any
 
 from voxelome.bids.inventory import BidsFile, SubjectInventory
 from voxelome.bids.names import contrast_label, unit_folder, unit_name
+from voxelome.bids.reference import REFERENCE_ORDER, reference_rank
 
-# The first of these that a visit has is its reference: the others are registered to it.
-REFERENCE_ORDER = ("T1w", "T2w", "FLAIR", "PDw")
 GRADIENT_ECHO = ("MEGRE", "T2starw")
 # Head CT, of which BIDS has no name yet: in anat/, and named in the .bidsignore of the dataset.
 CT = "ct"
@@ -320,11 +319,6 @@ def _belongs(path: str, session: str | None) -> bool:
     return session is None or f"/ses-{session}/" in path or "/ses-" not in path
 
 
-def reference_rank(label: str) -> tuple[int, bool, str]:
-    """Rank of an image as reference: plain T1w first, then contrast-enhanced T1w, T2w, FLAIR, PDw."""
-    return REFERENCE_ORDER.index(label.rsplit("_", maxsplit=1)[-1]), "ce-" in label, label
-
-
 def _gradient_echo(
     label: str, files: list[BidsFile], bids_dir: Path, skipped: list[dict[str, str]]
 ) -> GradientEcho:
@@ -439,3 +433,11 @@ def load_plan(
         for unit in plan_subject(inventory, bids_dir, derivatives, sessions, maps)
     ]
     return {unit.name: unit for unit in units if not unit.empty}
+
+
+def visits_by_subject(plan: Mapping[str, Unit]) -> dict[str, list[Unit]]:
+    """Units of a plan by the label of the subject, in their order."""
+    subjects: dict[str, list[Unit]] = {}
+    for unit in plan.values():
+        subjects.setdefault(unit.subject, []).append(unit)
+    return subjects

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voxelome.bids.plan import Unit
+from voxelome.bids.plan import Unit, visits_by_subject
 
 _VISIT_STAGES = ("preprocess", "register", "qsm", "segment", "radiomics")
 # What a user asks for, and what a visit may have: robustness comes with the settings of radiomics.
@@ -89,11 +89,21 @@ def subject_records(units: Iterable[Unit], stages: Iterable[str]) -> list[str]:
     return records_of(units, stages) + [f"steps/sub-{units[0].subject}/{name}.json" for name in together]
 
 
+def job_subjects(jobs: Iterable[Mapping[str, str]]) -> list[str]:
+    """Labels of the subjects that jobs with these wildcards work on; none where one is not a subject's.
+
+    Examples
+    --------
+    >>> job_subjects([{"unit": "sub-01_ses-1"}, {"subject": "01"}]), job_subjects([{"unit": "sub-01"}, {}])
+    (['01'], [])
+    """
+    found = [job.get("subject") or job.get("unit", "").split("_")[0].removeprefix("sub-") for job in jobs]
+    return sorted(set(found)) if all(found) else []
+
+
 def participant_targets(plan: Mapping[str, Unit], stages: Sequence[str], out_dir: Path) -> list[str]:
     """Files that the participant level makes."""
-    subjects: dict[str, list[Unit]] = {}
-    for unit in plan.values():
-        subjects.setdefault(unit.subject, []).append(unit)
+    subjects = visits_by_subject(plan)
     records = [record for units in subjects.values() for record in subject_records(units, stages)]
     if "report" not in stages:
         return records

@@ -21,6 +21,7 @@ from voxelome.imageio import (
     sidecar_path,
 )
 from voxelome.interfaces.base import StepInputs, StepOutputs
+from voxelome.interfaces.delivery import output_uri
 from voxelome.step import StepRecord, recording, use_threads
 
 # Contrasts in which lesions are bright, the best first: they tell a change of the image from one of the mask.
@@ -74,6 +75,7 @@ class _Visit:
 
     unit: str
     session: str
+    path: str
     lesions: MaskArray
     grid: Volume
 
@@ -87,9 +89,13 @@ def _visit(record: StepRecord, name: str, midway: StepRecord) -> _Visit | None:
     from voxelome.segmentation.carry import carry_labels
 
     session = f"ses-{unit_entities(record.unit).get('session', '')}"
-    found = record.find("labels", name=name)
     mask, transform = midway.path("midway-mask", visit=session), midway.path("matrix", visit=session)
-    if not found or mask is None or transform is None:
+    if mask is None or transform is None:
+        return None
+    # The transform leads to the reference: labels on the grid of another image do not follow it.
+    space = split_label(transform.name.split(".")[0])[0]["from"]
+    found = record.find("labels", name=name, space=space)
+    if not found:
         return None
     labels, grid = load_volume(found[0]["path"], dtype=None), load_volume(mask, dtype=None)
     matrix = np.array(load_json(sidecar_path(transform))["Matrix"])
@@ -98,7 +104,7 @@ def _visit(record: StepRecord, name: str, midway: StepRecord) -> _Visit | None:
         carry_labels(whole, labels.affine, grid.data.shape, grid.affine, matrix) if whole.any() else None
     )
     lesions: MaskArray = np.zeros(grid.data.shape, dtype=bool) if carried is None else carried > 0
-    return _Visit(record.unit, session, lesions, grid)
+    return _Visit(record.unit, session, found[0]["path"], lesions, grid)
 
 
 def _compare(first: _Visit, second: _Visit, spec: Any, midway: StepRecord, record: StepRecord) -> None:
@@ -124,7 +130,7 @@ def _compare(first: _Visit, second: _Visit, spec: Any, midway: StepRecord, recor
     record.add(table, "changes", name=name, pair=pair)
     out = second.file(out_dir, "dseg", ".nii.gz", desc)
     about = {
-        "Sources": [f"bids::{visit.unit}" for visit in (first, second)],
+        "Sources": [output_uri(visit.path) for visit in (first, second)],
         "Description": f"change of {name} from {first.session} to {second.session}",
         "SpatialReference": "halfway between the references of all visits of the subject",
     }

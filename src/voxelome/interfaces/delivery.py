@@ -8,10 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from voxelome.bids.description import source_uri
 from voxelome.bids.names import bids_name, space_label, split_label, unit_entities
 from voxelome.imageio import Affine, Array, Volume, save_text, save_volume
 from voxelome.interfaces.masks import matrix_between
 from voxelome.step import StepRecord
+
+
+def output_uri(path: Path | str) -> str:
+    """BIDS URI of an image that an earlier step left in the output dataset."""
+    return source_uri(path).replace("bids:raw:", "bids::", 1)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
-from voxelome.errors import DataError, InputError
+from voxelome.bids.names import split_label
+from voxelome.errors import InputError, blame
 from voxelome.imageio import Array, load_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
-from voxelome.interfaces.delivery import Delivery, LabelImage
+from voxelome.interfaces.delivery import Delivery, LabelImage, output_uri
 from voxelome.interfaces.prepared import prepared_grids, reference_of
 from voxelome.step import StepRecord, recording, use_threads
 
@@ -49,7 +50,7 @@ class FuseLabels(SimpleInterface):
         reference = reference_of(prepared)
         with recording("fusion", spec.unit, spec.record) as record:
             record.parameters = {"name": spec.name, "of": list(spec.of), "method": spec.method}
-            found = labels_of(spec.records, spec.of, split_space(reference))
+            found = labels_of(spec.records, spec.of, split_label(reference)[1])
             absent = [name for name in spec.of if name not in found]
             if absent:
                 record.skip(f"{spec.name} with {', '.join(absent)}", "this visit has no such segmentation")
@@ -62,13 +63,6 @@ class FuseLabels(SimpleInterface):
                 _fuse(found, spec, delivery, record)
         self._results["record"] = spec.record
         return runtime
-
-
-def split_space(reference: str) -> str:
-    """Space that records name for the grid of a reference."""
-    from voxelome.bids.names import split_label
-
-    return split_label(reference)[1]
 
 
 def labels_of(records: list[str], names: list[str], space: str) -> dict[str, dict[str, Any]]:
@@ -86,23 +80,21 @@ def _fuse(found: dict[str, dict[str, Any]], spec: Any, delivery: Delivery, recor
     volumes = {name: load_volume(item["path"], dtype=None) for name, item in found.items()}
     images = [volume.data for volume in volumes.values()]
     affine = next(iter(volumes.values())).affine
-    if spec.method == "majority":
-        labels = majority(images)
-    elif spec.method == "staple":
-        consensus = staple(images)
-        labels = consensus.labels
-        record.parameters["iterations"] = consensus.iterations
-    else:
-        voted = simple(images)
-        labels = voted.labels
-        record.parameters["weights"] = {
-            str(value): dict(zip(found, map(float, weights), strict=True))
-            for value, weights in voted.weights.items()
-        }
-    source = {
-        "Sources": [f"bids::{Path(item['path']).name}" for item in found.values()],
-        "Fusion": spec.method,
-    }
+    with blame(f"segment: fusions, {spec.name}"):
+        if spec.method == "majority":
+            labels = majority(images)
+        elif spec.method == "staple":
+            consensus = staple(images)
+            labels = consensus.labels
+            record.parameters["iterations"] = consensus.iterations
+        else:
+            voted = simple(images)
+            labels = voted.labels
+            record.parameters["weights"] = {
+                str(value): dict(zip(found, map(float, weights), strict=True))
+                for value, weights in voted.weights.items()
+            }
+    source = {"Sources": [output_uri(item["path"]) for item in found.values()], "Fusion": spec.method}
     image = LabelImage(
         spec.name, labels, affine, names, delivery.reference, f"fused by {spec.method}", source
     )
@@ -115,25 +107,26 @@ def _fuse(found: dict[str, dict[str, Any]], spec: Any, delivery: Delivery, recor
 
 
 def _names(found: dict[str, dict[str, Any]]) -> dict[int, str]:
-    """Name by label value, the same in all segmentations."""
-    names: dict[int, str] = {}
+    """Name by label value, the same in all segmentations that name it."""
+    values = sorted({int(value) for item in found.values() for value in item["names"]})
+    names = {value: "label" if values == [1] else f"label{value}" for value in values}
     owner: dict[int, str] = {}
     for source, item in found.items():
         for text, name in item["names"].items():
             value = int(text)
-            # A mask is named after itself: those of two raters are still one label.
-            meant = "label" if len(item["names"]) == 1 and name == source else name
-            if names.setdefault(value, meant) != meant:
-                problem = f"label {value} is {names[value]} in {owner[value]} and {meant} in {source}"
+            # A mask without a table is named after itself, which says nothing of its labels.
+            if name in (source, f"{source}{value}"):
+                continue
+            if value in owner and names[value] != name:
+                problem = f"label {value} is {names[value]} in {owner[value]} and {name} in {source}"
                 raise InputError("segment: fusions", problem, "fuse segmentations with the same labels")
+            names[value] = name
             owner.setdefault(value, source)
-    return dict(sorted(names.items()))
+    return names
 
 
 def _dice(one: Array, other: Array) -> float:
     """Dice of everything that is labelled."""
-    if one.shape != other.shape:
-        raise DataError("segmentations lie on different grids", "run segment again")
     both = float(np.count_nonzero((one > 0) & (other > 0)))
     total = float(np.count_nonzero(one) + np.count_nonzero(other))
     return round(2 * both / total, 4) if total else 1.0

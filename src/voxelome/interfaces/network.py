@@ -16,8 +16,10 @@ from voxelome.interfaces.network_inputs import (
     NetworkInputs,
     choose,
     ct_inputs,
+    lesser_choices,
     missing,
     mri_inputs,
+    tell,
     usable_labels,
 )
 from voxelome.interfaces.prepared import prepared_grids, reference_of
@@ -41,6 +43,7 @@ class NetworkStepInputs(StepInputs):
         desc="labels of gradient-echo acquisitions: labels go there too",
     )
     probabilities = traits.Bool(False, usedefault=True, desc="save a map of each label's probability")
+    affine = traits.Enum("auto", "sform", "qform", usedefault=True, desc="which of a CT's affines counts")
     device = traits.Enum("cpu", "auto", usedefault=True, desc="auto takes a CUDA device where there is one")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
 
@@ -88,7 +91,7 @@ class RunNetwork(SimpleInterface):
                 return None
             if len(spec.cts) > 1:
                 record.warnings.append(f"{network.name}: of {len(spec.cts)} CTs the first was taken.")
-            return ct_inputs(spec.cts, network)
+            return ct_inputs(spec.cts, network, spec.affine)
         if not isdefined(spec.prepared):
             record.skip(network.name, "there is no MRI of this visit")
             return None
@@ -101,6 +104,7 @@ class RunNetwork(SimpleInterface):
         if lacking := missing(network, chosen):
             record.skip(network.name, f"it needs {lacking}, and there is {', '.join(labels) or 'nothing'}")
             return None
+        record.warnings += lesser_choices(network, labels)
         return mri_inputs(prepared, registered, chosen)
 
     def _segment(
@@ -123,13 +127,17 @@ class RunNetwork(SimpleInterface):
         labels, said = postprocess(
             found.labels, spacing, network.postprocess, network.labels, found.probabilities or None
         )
-        record.warnings += [f"{network.name}: {note}" for note in found.notes if "zeros" not in note]
-        record.done += [note for note in found.notes if "zeros" in note]
+        tell(found.notes, network, record)
         record.done += said
         sidecar = {"Sources": [source_uri(path) for path in inputs.sources], "Model": _identity(card)}
         image = LabelImage(network.name, labels, inputs.affine, network.labels, inputs.home, "", sidecar)
-        self._delivery(inputs).deliver(image, record)
-        save_findings(image, found, network, self._delivery(inputs), spec.probabilities, record)
+        delivery = self._delivery(inputs)
+        delivery.deliver(image, record)
+        if inputs.home == CT:
+            # No step prepares CT: the report draws on the image itself.
+            for item in record.find("labels"):
+                item |= {"source": inputs.sources[0], "image": next(filter(None, inputs.labels))}
+        save_findings(image, found, network, delivery, spec.probabilities, record)
         used = ", ".join(label for label in inputs.labels if label)
         took = f"{found.network_seconds:.1f} s in the network of {found.seconds:.1f} s"
         record.done.append(f"{network.name} on {used}: {found.passes} pass(es), {took}.")
@@ -155,7 +163,7 @@ def _identity(card: dict[str, Any]) -> dict[str, Any]:
     """What says which network it was."""
     return {
         "Name": card["name"],
-        "Sha256": [card["sha256"][file] for file in card["members"]],
+        "Sha256": [card["sha256"].get(file, "n/a") for file in card["members"]],
         "Licence": card["licence"],
         "Reference": card.get("citation", ""),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voxelome.bids.description import source_uri
 from voxelome.bids.names import bids_name, space_label, split_label, unit_entities
@@ -11,10 +11,13 @@ from voxelome.errors import blame
 from voxelome.imageio import save_json, save_text, save_volume
 from voxelome.interfaces.feature_tables import feature_table
 from voxelome.interfaces.measure import Row
-from voxelome.interfaces.network_inputs import NetworkInputs
+from voxelome.interfaces.network_inputs import NetworkInputs, tell
 from voxelome.radiomics.results import FeatureValue
 from voxelome.segmentation.spec import NetworkSpec
 from voxelome.step import StepRecord
+
+if TYPE_CHECKING:
+    from voxelome.segmentation.cases import CasePrediction
 
 CLASS = "network"
 
@@ -29,28 +32,30 @@ def judge_case(
 ) -> None:
     """Save what a network says of a visit as rows of a feature table, and the map of what it rests on."""
     from voxelome.segmentation.cases import predict_case
-    from voxelome.segmentation.saliency import occlusion_map
+    from voxelome.segmentation.saliency import Occlusion, occlusion_map
 
+    # A probability near 1 hardly moves when a part is covered: its log odds do.
+    odds = network.task == "classification"
+    images = (inputs.volumes, inputs.affine, inputs.brain)
     with blame(inputs.sources[0]):
-        found = predict_case(inputs.volumes, inputs.affine, inputs.brain, network, members)
-        output = int(found.values.argmax()) if network.task == "classification" else 0
-        saliency = occlusion_map(inputs.volumes, inputs.affine, inputs.brain, network, members, output)
+        found = predict_case(*images, network, members)
+        output = int(found.values.argmax())
+        saliency = occlusion_map(*images, network, members, output, Occlusion(odds=odds))
     rows = _rows(network, found, inputs)
     entities = unit_entities(spec.unit)
     sources = {"Sources": [source_uri(path) for path in inputs.sources]}
     out = Path(spec.out_dir) / bids_name({**entities, "desc": network.name}, "features", ".tsv")
     save_text(out, feature_table(entities, rows))
-    save_json(out.with_suffix(".json"), {**sources, **_about(network, card)})
+    save_json(out.with_suffix(".json"), {**sources, **_about(network, card), **_attention(found)})
     record.add(out, "features", desc=network.name)
     key = split_label(inputs.home)[1]
     named = {**entities, "space": space_label(key), "desc": network.name}
     out = Path(spec.out_dir) / bids_name(named, "saliencymap", ".nii.gz")
-    text = (
-        f"change of {_output_name(network, output)} where a box is covered; positive where it speaks for it"
-    )
+    changed = f"{'log odds of ' if odds else ''}{_output_name(network, output)}"
+    text = f"fall of {changed} where a box is covered; positive where it speaks for it"
     save_volume(out, saliency.change, inputs.affine, {**sources, "Description": text})
-    record.add(out, "saliency", name=network.name, space=key, image=next(x for x in inputs.labels if x))
-    record.warnings += [f"{network.name}: {note}" for note in found.notes]
+    record.add(out, "saliency", name=network.name, space=key, source=str(inputs.sources[0]))
+    tell(found.notes, network, record)
     for row in rows:
         value = row.value.value
         if value is not None:
@@ -60,7 +65,18 @@ def judge_case(
     )
 
 
-def _rows(network: NetworkSpec, found: Any, inputs: NetworkInputs) -> list[Row]:
+def _attention(found: CasePrediction) -> dict[str, Any]:
+    """Share of each slice in the verdict, of a network that says so."""
+    if found.attention is None:
+        return {}
+    pairs = zip(found.slices, found.attention, strict=True)
+    rows = [
+        {"mm": [round(float(x), 1) for x in place], "share": round(float(share), 4)} for place, share in pairs
+    ]
+    return {"Attention": rows}
+
+
+def _rows(network: NetworkSpec, found: CasePrediction, inputs: NetworkInputs) -> list[Row]:
     image = "+".join(label for label in inputs.labels if label)
     rows = []
     for index, (value, sd) in enumerate(zip(found.values, found.sd, strict=True)):

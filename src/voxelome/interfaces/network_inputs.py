@@ -10,7 +10,7 @@ import numpy as np
 
 from voxelome.bids.names import split_label
 from voxelome.errors import InputError
-from voxelome.imageio import Affine, Array, MaskArray, load_volume
+from voxelome.imageio import Affine, Array, Form, MaskArray, load_volume
 from voxelome.interfaces.prepared import load_prepared, reference_of
 from voxelome.orientation import to_canonical
 from voxelome.segmentation.spec import InputSpec, NetworkSpec
@@ -53,6 +53,23 @@ def is_input(label: str, wanted: InputSpec) -> bool:
 def choose(spec: NetworkSpec, labels: Sequence[str]) -> list[str | None]:
     """Label of the image for each input: of several of one contrast the first."""
     return [next((label for label in labels if is_input(label, item)), None) for item in spec.inputs]
+
+
+def lesser_choices(spec: NetworkSpec, labels: Sequence[str]) -> list[str]:
+    """Sentences on inputs of which there are several images, and on which of them was taken."""
+    sentences = []
+    for item in spec.inputs:
+        several = [label for label in labels if is_input(label, item)]
+        if len(several) > 1:
+            sentences.append(f"{spec.name}: of {', '.join(several)} the first was taken.")
+    return sentences
+
+
+def tell(notes: Sequence[str], spec: NetworkSpec, record: StepRecord) -> None:
+    """Note what is odd about the images as warnings; that an optional input is absent is none."""
+    absent = [note for note in notes if "zeros" in note]
+    record.done += absent
+    record.warnings += [f"{spec.name}: {note}" for note in notes if note not in absent]
 
 
 def missing(spec: NetworkSpec, chosen: Sequence[str | None]) -> str:
@@ -98,7 +115,7 @@ def usable_labels(prepared: StepRecord, registered: StepRecord) -> list[str]:
     return sorted((label for label in found if label in registered_ones), key=lambda label: label != home)
 
 
-def ct_inputs(paths: Sequence[str], spec: NetworkSpec) -> NetworkInputs:
+def ct_inputs(paths: Sequence[str], spec: NetworkSpec, form: Form = "auto") -> NetworkInputs:
     """The first CT of a visit, in RAS+ order, in Hounsfield units; it stands for every CT input.
 
     Raises
@@ -106,7 +123,7 @@ def ct_inputs(paths: Sequence[str], spec: NetworkSpec) -> NetworkInputs:
     InputError
         It cannot be read, or is not 3D.
     """
-    volume = load_volume(paths[0])
+    volume = load_volume(paths[0], form=form)
     if volume.data.ndim != 3:
         raise InputError(paths[0], f"has {volume.data.ndim} dimensions", "give one volume a CT file")
     data, affine = to_canonical(volume.data, volume.affine)

@@ -36,7 +36,6 @@ MAPS = {
         "Susceptibility",
         "Iron-rich deep nuclei and veins are positive (paramagnetic), white matter is negative. Streaks "
         "that radiate from the edge or from veins are artefacts.",
-        colormap="diverging",
         window=(-0.15, 0.15),
         unit="ppm",
     ),

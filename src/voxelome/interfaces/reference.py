@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxelome.bids.plan import reference_rank
+from voxelome.bids.reference import reference_rank
 from voxelome.imageio import Affine, Array, voxel_sizes
 from voxelome.step import StepRecord
 
@@ -31,7 +31,7 @@ def rank_references(
     """Labels of the usable candidates, best first; what decided is said in the record.
 
     Images of a whole head come before others, then the contrasts in the order of
-    :data:`voxelome.bids.plan.REFERENCE_ORDER`. Of several images of one contrast (runs), those whose
+    :data:`voxelome.bids.reference.REFERENCE_ORDER`. Of several images of one contrast (runs), those whose
     voxels are clearly longer than the others' come last; of the rest, the one with the least ghosting and
     blurring (entropy of the gradient) comes first.
 

@@ -18,10 +18,11 @@ from nipype.interfaces.base import (
 from voxelome.imageio import save_text
 from voxelome.interfaces.analysis_report import write_analysis_page
 from voxelome.interfaces.analysis_summary import summarise_analysis
+from voxelome.interfaces.cohort_summary import availability, quality_figures
 from voxelome.interfaces.summaries import (
+    has_failed,
     left_out_row,
     methods,
-    quality_figures,
     subject_rows,
     summarise_together,
     summarise_visit,
@@ -63,6 +64,9 @@ class SubjectReportInputs(BaseInterfaceInputSpec):
     failures = traits.Str(
         "[]", usedefault=True, desc="JSON: steps that failed, with unit, step, reason and log"
     )
+    spaces = traits.List(
+        traits.Str(), [], usedefault=True, desc="output spaces; the image of a template's file is shown"
+    )
     report = File(mandatory=True, desc="HTML file to write")
 
 
@@ -73,6 +77,7 @@ class ReportSubject(SimpleInterface):
     output_spec = ReportOutputs
 
     def _run_interface(self, runtime: Any) -> Any:
+        from voxelome.interfaces.viewer_scenes import scenes_of
         from voxelome.reports.render import render_subject
 
         spec = self.inputs
@@ -102,6 +107,7 @@ class ReportSubject(SimpleInterface):
             methods=methods(records),
             software=software_versions(*SOFTWARE),
             citations=[str(item) for item in references_for(record.step for record in records)],
+            scenes=scenes_of(json.loads(spec.visits), records, spec.spaces),
         )
         save_text(spec.report, render_subject(report))
         self._results["report"] = spec.report
@@ -149,13 +155,15 @@ class ReportGroup(SimpleInterface):
             participants=len(rows),
             rows=rows,
             failures=[
-                *(left_out_row(unit, reason) for unit, reason in left_out.items()),
+                *(left_out_row(unit, why) for unit, why in left_out.items() if has_failed(why)),
                 *(
                     Failure("group", "", row["step"], row["reason"], row["log"])
                     for row in json.loads(spec.failures)
                 ),
             ],
+            left_out=[left_out_row(unit, why) for unit, why in left_out.items() if not has_failed(why)],
             figures=quality_figures(visits),
+            availability=availability(visits),
             analyses=[summarise_analysis(record) for record in models if record.step == "model"],
             features=[
                 item

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from voxelome.imageio import Volume, load_volume
+from voxelome.orientation import to_canonical
 from voxelome.reports.figures import mosaic
 from voxelome.reports.model import Figure
 from voxelome.step import StepRecord
@@ -15,6 +17,10 @@ from voxelome.step import StepRecord
 # A picture of lesions shows them on the contrast that shows them best.
 _SHOWN_ON = ("FLAIR", "T2w", "T1w")
 _MOST_LABELS = 12
+# Share of the largest change of a verdict from which a place is outlined.
+_STRONG = 0.5
+# Hounsfield units.
+_BRAIN_WINDOW = (0.0, 80.0)
 
 
 def network_figures(records: Mapping[str, list[StepRecord]]) -> Iterator[Figure]:
@@ -25,16 +31,36 @@ def network_figures(records: Mapping[str, list[StepRecord]]) -> Iterator[Figure]
         for item in record.find("labels"):
             shown = [image for image in images if image["space"] == item["space"]]
             if shown:
-                yield _outlines(item, _best(shown, len(item["names"])), title, record)
+                best = _best(shown, len(item["names"]))
+                yield _outlines(item, best["image"], load_volume(best["path"]), title, record)
+            elif "source" in item:
+                yield _outlines(item, item["image"], _ct(item["source"]), title, record)
         for item in record.find("saliency"):
-            volume = load_volume(item["path"])
-            top = float(np.abs(volume.data).max()) or 1.0
-            picture = mosaic(volume.data, volume.affine, window=(-top, top), colormap="diverging", unit="")
-            caption = (
-                "How much the result falls where a box of the image is covered: positive speaks for it. A "
-                "result that rests on places outside of the finding is not to be trusted."
-            )
-            yield Figure(f"{item['name']}: what it rests on", caption, png=picture)
+            shown = [image for image in images if image["space"] == item["space"]]
+            yield _saliency(item, load_volume(_best(shown, 1)["path"]) if shown else _ct(item["source"]))
+
+
+def _saliency(item: dict[str, Any], image: Volume) -> Figure:
+    """Places that a verdict rests on, outlined on the image."""
+    change = load_volume(item["path"]).data
+    top = float(np.abs(change).max())
+    places = np.zeros(change.shape, dtype=np.int16)
+    if top > 0:
+        places[change >= _STRONG * top] = 1
+        places[change <= -_STRONG * top] = 2
+    picture = mosaic(
+        image.data,
+        image.affine,
+        overlay=places,
+        names={1: "speaks for it", 2: "speaks against it"},
+        box=places > 0 if places.any() else image.data != 0,
+        crop=image.data != 0,
+    )
+    caption = (
+        f"Covering a place inside the outlines changes the result by half of the largest change ({top:.2g}) "
+        "and more. A result that rests on places outside of the finding is not to be trusted."
+    )
+    return Figure(f"{item['name']}: what it rests on", caption, png=picture)
 
 
 def _best(images: list[dict[str, Any]], labels: int) -> dict[str, Any]:
@@ -46,8 +72,14 @@ def _best(images: list[dict[str, Any]], labels: int) -> dict[str, Any]:
     return ranked[0]
 
 
-def _outlines(item: dict[str, Any], image: dict[str, Any], title: str, record: StepRecord) -> Figure:
-    volume = load_volume(image["path"])
+def _ct(path: str) -> Volume:
+    """CT as labels were made on it: in RAS+ order, cut to what shows the brain."""
+    volume = load_volume(path)
+    data, affine = to_canonical(volume.data, volume.affine)
+    return replace(volume, data=np.clip(data, *_BRAIN_WINDOW), affine=affine)
+
+
+def _outlines(item: dict[str, Any], image: str, volume: Volume, title: str, record: StepRecord) -> Figure:
     labels = load_volume(item["path"], dtype=None).data
     names = {int(value): name for value, name in item["names"].items()}
     found = bool((labels > 0).any())
@@ -69,7 +101,7 @@ def _outlines(item: dict[str, Any], image: dict[str, Any], title: str, record: S
         if found
         else (f"{title}. Nothing was found.{made}")
     )
-    return Figure(f"{item['name']} on {image['image']}", caption, png=picture)
+    return Figure(f"{item['name']} on {image}", caption, png=picture)
 
 
 def change_figures(record: StepRecord, midway: StepRecord) -> Iterator[Figure]:

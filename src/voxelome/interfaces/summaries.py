@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,7 +11,6 @@ from voxelome.quality import MEASURES, interval
 from voxelome.reports.model import (
     Check,
     Failure,
-    Figure,
     Problem,
     SessionSummary,
     Status,
@@ -62,13 +62,13 @@ def summarise_visit(
         name=visit_name(unit),
         steps=steps,
         figures=figures_of(by_step),
-        checks=[summarise_check(row) for record in records for row in record.checks],
+        checks=[summarise_check(row, record.step) for record in records for row in record.checks],
         regions=regions,
         problems=[Problem(item["path"], item["problem"], item["remedy"]) for item in problems],
     )
 
 
-def summarise_check(row: dict[str, Any]) -> Check:
+def summarise_check(row: dict[str, Any], step: str) -> Check:
     """Measure with its traffic light, from a step's record."""
     measure = MEASURES[row["measure"]]
     return Check(
@@ -79,6 +79,7 @@ def summarise_check(row: dict[str, Any]) -> Check:
         row["light"],
         interval(measure.green),
         measure.meaning,
+        step,
     )
 
 
@@ -98,7 +99,7 @@ def summarise_together(records: list[StepRecord]) -> list[SessionSummary]:
             name="All visits",
             steps=[summarise_step(record) for record in records],
             figures=figures,
-            checks=[summarise_check(row) for record in midway for row in record.checks],
+            checks=[summarise_check(row, record.step) for record in midway for row in record.checks],
         )
     ]
 
@@ -161,6 +162,11 @@ def left_out_row(unit: str, reason: str) -> Failure:
     return Failure(f"sub-{entities['subject']}", visit_name(unit), step if why else "", why or reason)
 
 
+def has_failed(reason: str) -> bool:
+    """Whether a visit is left out because a step failed, and not because somebody decided so."""
+    return " failed: " in reason
+
+
 def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) -> list[SubjectRow]:
     """One row a subject for the overview."""
     subjects: dict[str, list[str]] = {}
@@ -170,9 +176,14 @@ def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) 
     for subject, units in sorted(subjects.items()):
         records = [record for unit in units for record in visits.get(unit, [])]
         warnings = sum(len(record.warnings) for record in records)
-        failed = sum(unit in left_out for unit in units)
+        lights = Counter(row["light"] for record in records for row in record.checks)
+        reasons = [left_out[unit] for unit in units if unit in left_out]
+        failed = sum(map(has_failed, reasons))
+        left = next((reason for reason in reasons if not has_failed(reason)), "")
         volumes = [record.quality[BRAIN_VOLUME] for record in records if BRAIN_VOLUME in record.quality]
-        status: Status = "failed" if failed else "warning" if warnings else "done"
+        status: Status = "warning" if warnings or lights["red"] or lights["amber"] else "done"
+        if failed or left:
+            status = "failed" if failed else "not run"
         rows.append(
             SubjectRow(
                 f"sub-{subject}",
@@ -182,33 +193,9 @@ def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) 
                 warnings,
                 failed,
                 sum(volumes) / len(volumes) if volumes else None,
+                lights["red"],
+                lights["amber"],
+                left,
             )
         )
     return rows
-
-
-# Quality numbers whose spread over the group shows who is unlike the others.
-QUALITY = (
-    (BRAIN_VOLUME, "Brain volume", "ml"),
-    ("template brain overlap (Dice)", "Overlap with the template's brain", "Dice"),
-)
-
-
-def quality_figures(visits: dict[str, list[StepRecord]]) -> list[Figure]:
-    """Spread of the numbers of :data:`QUALITY` over the group."""
-    from voxelome.reports.plots import strip
-
-    figures = []
-    for key, title, unit in QUALITY:
-        values = [
-            (visit, float(record.quality[key]))
-            for visit, records in visits.items()
-            for record in records
-            if key in record.quality
-        ]
-        if len(values) > 1:
-            plot = strip({"all": values}, title, unit)
-            figures.append(
-                Figure(title, "A dot a visit; those far from the others are named: look at them.", svg=plot)
-            )
-    return figures

@@ -18,7 +18,7 @@ class Measure(NamedTuple):
 
 
 class Check(NamedTuple):
-    """A measure with its traffic light, the range in which that is green, and what it says."""
+    """A measure with its traffic light, the range in which that is green, what it says, and its step."""
 
     image: str
     measure: str
@@ -27,6 +27,7 @@ class Check(NamedTuple):
     light: Literal["green", "amber", "red"]
     green: str
     meaning: str
+    step: str = ""
 
 
 class Failure(NamedTuple):
@@ -63,6 +64,8 @@ class Figure:
         A second PNG of the same size, shown while the pointer is over the figure or its box is ticked.
     alternate_label : str
         What the second picture is.
+    links : sequence of (str, str)
+        Words and relative addresses of what the reader should look at, such as outliers' reports.
     """
 
     title: str
@@ -71,6 +74,7 @@ class Figure:
     svg: str | None = None
     alternate: bytes | None = None
     alternate_label: str = "the other image"
+    links: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
         """Refuse a figure without a picture, or with two."""
@@ -78,6 +82,43 @@ class Figure:
             raise ValueError(f"figure {self.title!r} needs a PNG or an SVG, and not both")
         if self.alternate is not None and self.png is None:
             raise ValueError(f"figure {self.title!r} has a second picture and no PNG as the first")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A volume of the viewer.
+
+    Attributes
+    ----------
+    name : str
+        What is seen, such as ``FLAIR`` or ``lesion``.
+    kind : {'image', 'map', 'labels'}
+        Images and maps can lie below, labels lie above.
+    nifti : bytes
+        From :func:`voxelome.reports.volumes.packed`.
+    window : (float, float), optional
+        Values shown darkest and brightest; none for labels.
+    unit : str
+        Of the values.
+    names : mapping of int to str
+        Name of each label.
+    """
+
+    name: str
+    kind: Literal["image", "map", "labels"]
+    nifti: bytes
+    window: tuple[float, float] | None = None
+    unit: str = ""
+    names: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Volumes of one space, which all have one grid: `name` says visit and space, `note` what is missing."""
+
+    name: str
+    layers: Sequence[Layer]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +160,8 @@ class SubjectReport:
     """Everything that the page of one participant shows.
 
     `errors` are :class:`Failure`; `methods` are paragraphs; `created` is shown only where given, so
-    that the same results give the same page; `group_href` is the relative address of the group page.
+    that the same results give the same page; `group_href` is the relative address of the group page;
+    `scenes` are what the viewer shows.
     """
 
     subject: str
@@ -132,11 +174,16 @@ class SubjectReport:
     command: str = ""
     created: str | None = None
     group_href: str = ""
+    scenes: Sequence[Scene] = ()
 
 
 @dataclass(frozen=True)
 class SubjectRow:
-    """One participant in the overview; `brain_volume` in ml, `failed` counts steps."""
+    """One participant in the overview.
+
+    `brain_volume` is in ml; `failed` counts steps, `red` and `amber` measures; `left_out` says why a
+    participant of whom nothing failed is not in the group's tables.
+    """
 
     subject: str
     status: Status
@@ -145,6 +192,24 @@ class SubjectRow:
     warnings: int = 0
     failed: int = 0
     brain_volume: float | None = None
+    red: int = 0
+    amber: int = 0
+    left_out: str = ""
+
+
+class Pattern(NamedTuple):
+    """Which results some visits have, and which visits (words and relative address) these are."""
+
+    has: Sequence[bool]
+    visits: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Map of missing data: results, and the patterns in which visits have them, the commonest first."""
+
+    columns: Sequence[str]
+    patterns: Sequence[Pattern]
 
 
 @dataclass(frozen=True)
@@ -195,7 +260,10 @@ class AnalysisSummary:
 
 @dataclass(frozen=True)
 class GroupReport:
-    """Everything that the page of the group shows; `features` summarises the feature table."""
+    """Everything that the page of the group shows.
+
+    `features` summarises the feature table; `left_out` are visits that did not fail and are not in it.
+    """
 
     dataset: str
     participants: int
@@ -209,3 +277,5 @@ class GroupReport:
     citations: Sequence[str] = ()
     command: str = ""
     created: str | None = None
+    left_out: Sequence[Failure] = ()
+    availability: Availability | None = None

@@ -188,6 +188,15 @@ def _dots(dots: Sequence[tuple[str, float]], middle: float, axis: Axis) -> list[
     return parts
 
 
+def outliers(dots: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Names and values beyond Tukey's fences, the farthest from the median first."""
+    clean = [(who, float(value)) for who, value in dots if np.isfinite(value)]
+    values = [value for _, value in clean]
+    found = [dot for dot, far in zip(clean, _outlying(values), strict=True) if far]
+    middle = float(np.median(values)) if values else 0.0
+    return sorted(found, key=lambda dot: -abs(dot[1] - middle))
+
+
 def _outlying(values: Sequence[float]) -> list[bool]:
     if len(values) < _FEWEST_FOR_OUTLIERS:
         return [False] * len(values)

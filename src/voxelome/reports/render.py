@@ -1,4 +1,4 @@
-"""Reports as HTML: one self-contained page each, that loads nothing and runs no script."""
+"""Reports as HTML: one self-contained page each, that loads nothing and runs only scripts of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from voxelome.reports import wording
+from voxelome.reports import lights, viewer, wording
 from voxelome.reports.model import Figure, GroupReport, SubjectReport
 
 _ICONS = {
@@ -42,7 +42,9 @@ def render_subject(report: SubjectReport) -> str:
         status=status,
         sentence=sentence,
         notices=wording.subject_notices(report),
+        lights=lights.traffic_lights(report),
         impossible=impossible,
+        policy=viewer.policy(viewer.script("viewer.js"), viewer=True) if report.scenes else viewer.policy(),
     )
 
 
@@ -50,12 +52,20 @@ def render_group(report: GroupReport) -> str:
     """Page of the group as HTML; participants with failures come first."""
     status, sentence = wording.group_status(report)
     rows = sorted(report.rows, key=lambda row: (wording.status_rank(row.status), natural(row.subject)))
-    return render_page("group.html", report=report, status=status, sentence=sentence, rows=rows)
+    return render_page(
+        "group.html",
+        report=report,
+        status=status,
+        sentence=sentence,
+        rows=rows,
+        policy=viewer.policy(viewer.script("rating.js")),
+    )
 
 
 def render_page(template: str, **content: Any) -> str:
     """Fill a template; figures are numbered through the page."""
     numbers = itertools.count(1)
+    content.setdefault("policy", viewer.policy())
     return str(_environment().get_template(template).render(next_number=numbers.__next__, **content))
 
 
@@ -78,12 +88,18 @@ def _environment() -> Environment:
     assert loader is not None
     environment.globals["style"] = Markup(loader.get_source(environment, "style.css")[0])
     environment.globals["icons"] = _ICONS
+    environment.globals["rating_script"] = viewer.script("rating.js")
+    environment.globals["light_words"] = lights.WORDS
+    environment.globals["viewer_library"] = viewer.library
+    environment.globals["viewer_script"] = viewer.script("viewer.js")
     environment.filters |= {
         "value": wording.show_value,
         "seconds": wording.show_seconds,
         "png": _data_uri,
         "size": _pixels,
         "svg": _plot,
+        "base64": _base64,
+        "described": viewer.described,
         "alt": _alternative,
         "local": _local,
         "count": wording.plural,
@@ -97,7 +113,11 @@ def _environment() -> Environment:
 
 
 def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    return "data:image/png;base64," + _base64(png)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
 
 
 def _pixels(png: bytes) -> tuple[int, int]:

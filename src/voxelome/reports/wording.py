@@ -91,6 +91,11 @@ def subject_status(report: SubjectReport) -> tuple[Status, str]:
     if failed:
         more = f" {plural(others, 'other thing')} to look at." if others else ""
         return "failed", f"{plural(failed, 'step')} failed; all else that the data allow was done.{more}"
+    checks = [check for session in report.sessions for check in session.checks]
+    if red := sum(check.light == "red" for check in checks):
+        return "warning", f"Do not use before somebody has looked: {plural(red, 'measure')} far out of range."
+    if not others and (amber := sum(check.light == "amber" for check in checks)):
+        return "warning", f"Everything that the data allow was done; {plural(amber, 'measure')} out of range."
     if others:
         return "warning", f"Everything that the data allow was done; {plural(others, 'thing')} to look at."
     return "done", "Everything that the data allow was done; nothing calls for attention."
@@ -102,11 +107,12 @@ def group_status(report: GroupReport) -> tuple[Status, str]:
     people = plural(report.participants, "participant")
     parts = [f"{counts[status]:,} {words}" for status, words in _GROUP_WORDS if counts[status]]
     failures = plural(len(report.failures), "step") + " failed" if report.failures else ""
+    left = plural(len(report.left_out), "visit") + " left out" if report.left_out else ""
     worst: Status = next((status for status in _ORDER if counts[status]), "done")
     if report.failures:
         worst = "failed"
     sentence = ": ".join(filter(None, [people, ", ".join(parts)]))
-    return worst, "; ".join(filter(None, [sentence, failures])) + "."
+    return worst, "; ".join(filter(None, [sentence, failures, left])) + "."
 
 
 _ORDER: tuple[Status, ...] = ("failed", "not run", "warning", "done")

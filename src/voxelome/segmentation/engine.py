@@ -171,8 +171,17 @@ class Network:
         InputError
             The network cannot take an image of this size, or gives another number of channels.
         """
+        result = self._run(batch)[0]
+        self._check("gives", result.shape, self._outputs, "outputs")
+        return result
+
+    def attend(self, batch: Batch, /) -> Batch | None:
+        """Attention (N, S) over the slices, a network's second output; None where it has none."""
+        return self._run(batch)[1] if len(self._session.get_outputs()) > 1 else None
+
+    def _run(self, batch: Batch) -> list[Batch]:
         try:
-            result: Batch = self._session.run(None, {self._input: np.ascontiguousarray(batch)})[0]
+            results: list[Batch] = self._session.run(None, {self._input: np.ascontiguousarray(batch)})
         except _RUN_ERRORS as error:
             size = "x".join(str(part) for part in batch.shape)
             reason = " ".join(str(error).split())[:200]
@@ -180,8 +189,7 @@ class Network:
             raise InputError(
                 self.path, problem, "mend inputs and patch in its entry in the registry"
             ) from error
-        self._check("gives", result.shape, self._outputs, "outputs")
-        return result
+        return results
 
     def _check(self, verb: str, shape: Sequence[object], wanted: int, part: str) -> None:
         """Refuse a network whose channels, where they are fixed, are not those of its entry."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
 from voxelome.errors import DataError
-from voxelome.imageio import Array, FloatArray, MaskArray
+from voxelome.imageio import Affine, Array, FloatArray, MaskArray
+from voxelome.segmentation.grids import network_grid, to_network
+from voxelome.segmentation.spec import GridSpec
 
 # Order of the first axis of Anatomy.maps.
 MAPS = ("gm", "wm", "csf", "ventricle", "deep", "to_ventricle", "depth")
@@ -18,6 +22,11 @@ _FAR = 60.0
 # What lies deeper than this (mm) under the brain's surface and is fluid or gray is ventricle or nucleus.
 _VENTRICLE_DEPTH, _NUCLEUS_DEPTH = 14.0, 20.0
 _MARGIN = 8
+# Half the width (mm) of the sulci that a closing fills.
+_SULCUS = 4.0
+Tissue = Literal["gm", "wm", "csf", "ventricle", "deep"]
+TISSUES: tuple[Tissue, ...] = ("gm", "wm", "csf", "ventricle", "deep")
+_WORDS = {"gm": "gray matter", "wm": "white matter", "ventricle": "ventricles"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,54 @@ def anatomy_from_fractions(gm: FloatArray, wm: FloatArray, brain: MaskArray, nam
     )
     maps[5:] = np.clip(maps[5:], -_FAR, _FAR)
     return Anatomy(maps.astype(np.float16), name)
+
+
+def anatomy_from_labels(labels: Array, affine: Affine, tissues: Mapping[int, Tissue], name: str) -> Anatomy:
+    """Anatomy of a label map of a whole brain.
+
+    Fluid around the brain is what a closing of the labelled brain adds to it: label maps seldom have it.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (x, y, z)
+    affine : ndarray, shape (4, 4)
+        Voxels to world, RAS+ mm.
+    tissues : mapping
+        Tissue by label; of a label that is not in it nothing is used.
+    name : str
+
+    Raises
+    ------
+    DataError
+        Gray matter, white matter or ventricles are missing.
+    """
+    members = {tissue: [label for label, of in tissues.items() if of == tissue] for tissue in TISSUES}
+    masks = {tissue: np.isin(labels, chosen) for tissue, chosen in members.items()}
+    masks["gm"] |= masks["deep"]
+    missing = [_WORDS[tissue] for tissue in ("gm", "wm", "ventricle") if not masks[tissue].any()]
+    if missing:
+        raise DataError(f"{name} has no label of {', '.join(missing)}", "give a label map of a whole brain")
+    whole = np.any(list(masks.values()), axis=0)
+    grid = network_grid(labels.shape, affine, GridSpec(margin=_MARGIN), whole)
+    share = {tissue: to_network(mask.astype(np.float32), grid) for tissue, mask in masks.items()}
+    brain = _closed(to_network(whole.astype(np.float32), grid) > 0.5)
+    gm, wm = share["gm"] * brain, share["wm"] * brain
+    csf = np.clip(1 - gm - wm, 0, 1) * brain
+    ventricle = share["ventricle"] > 0.5
+    to_ventricle, depth = -signed_distance(ventricle), signed_distance(brain)
+    maps = np.stack(
+        [gm, wm, csf, np.minimum(share["ventricle"], csf), share["deep"] * brain, to_ventricle, depth]
+    )
+    maps[5:] = np.clip(maps[5:], -_FAR, _FAR)
+    return Anatomy(maps.astype(np.float16), name)
+
+
+def _closed(brain: MaskArray) -> MaskArray:
+    """Brain with its sulci, and 1 mm of fluid around it, on a grid of 1 mm."""
+    wide = signed_distance(np.pad(brain, 1)) >= -_SULCUS
+    narrow = ndimage.distance_transform_edt(wide) > _SULCUS - 1
+    filled: MaskArray = ndimage.binary_fill_holes(narrow)[1:-1, 1:-1, 1:-1]
+    return filled
 
 
 def signed_distance(inside: MaskArray) -> FloatArray:

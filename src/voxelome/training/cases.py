@@ -116,9 +116,9 @@ def age_bank(count: int, seed: int, scanner: age_phantom.Scanner | None = None) 
 def train_bleed(
     out: Path,
     seed: int = 0,
-    steps: int = 450,
+    steps: int = 900,
     *,
-    cases: int = 800,
+    cases: int = 700,
     device: str = "cpu",
     tell: Tell | None = None,
 ) -> dict[str, Any]:

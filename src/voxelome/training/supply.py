@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,10 @@ from voxelome.imageio import Array
 
 if TYPE_CHECKING:
     import torch
+
+
+# How often a box is mirrored along each axis.
+MIRROR = (0.5, 0.15, 0.15)
 
 
 class Source(Protocol):
@@ -41,6 +46,10 @@ class Pool:
         Processes that make new ones; 0 makes them in this one, in step with the training.
     device : str
     seed : int
+    mirror : tuple of float
+        How often a box is mirrored along each axis.
+    made : int
+        Examples made so far, those before a restart included.
     """
 
     source: Source
@@ -48,40 +57,55 @@ class Pool:
     workers: int
     device: str
     seed: int
+    mirror: tuple[float, float, float] = MIRROR
     made: int = 0
-    images: list[torch.Tensor] = field(default_factory=list)
-    regions: list[torch.Tensor] = field(default_factory=list)
+    examples: deque[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=deque)
     _stop: bool = False
 
     def start(self, least: int) -> None:
-        """Begin to fill the pool; return when it holds `least` examples."""
+        """Begin to fill the pool; return when it holds `least` examples.
+
+        Where `made` is not 0 training goes on: without workers the same examples are made once more that the
+        pool held then; with workers it fills with new ones.
+        """
+        # From the oldest to the newest, so that a training that goes on draws the same.
+        self.examples = deque(maxlen=self.size)
         self._lock = threading.Lock()
         self._make = None if self.workers else self.source.open(self.device)
         if self._make:
-            while len(self.images) < least:
+            made, self.made = self.made, max(0, self.made - self.size)
+            while self.made < max(made, least):
                 self.refresh()
             return
         context = multiprocessing.get_context("spawn")
         queue = context.Queue(maxsize=2 * self.workers)
+        first = self.seed + self.made
         self._processes = [
-            context.Process(target=_work, args=(self.source, self.device, self.seed + n, self.workers, queue))
+            context.Process(target=_work, args=(self.source, self.device, first + n, self.workers, queue))
             for n in range(self.workers)
         ]
         for process in self._processes:
             process.start()
         enough = threading.Event()
         threading.Thread(target=self._receive, args=(queue, least, enough), daemon=True).start()
-        enough.wait()
+        while not enough.wait(1.0):
+            self._check_workers()
 
     def refresh(self) -> None:
         """Make one example in this process."""
         if self._make:
             self._keep(*self._make(self.seed + self.made))
 
+    def _check_workers(self) -> None:
+        """Fail where a worker has ended: its own message is on standard error."""
+        ended = [process.exitcode for process in self._processes if process.exitcode is not None]
+        if ended:
+            raise RuntimeError(f"a process that makes examples ended with code {ended[0]}")
+
     def _receive(self, queue: Any, least: int, enough: threading.Event) -> None:
         while not self._stop:
             self._keep(*queue.get())
-            if len(self.images) >= least:
+            if len(self.examples) >= least:
                 enough.set()
 
     def _keep(self, image: Array, regions: Array) -> None:
@@ -89,11 +113,7 @@ class Pool:
 
         pair = torch.from_numpy(image).to(self.device), torch.from_numpy(regions).to(self.device)
         with self._lock:
-            if len(self.images) < self.size:
-                self.images.append(pair[0])
-                self.regions.append(pair[1])
-            else:
-                self.images[self.made % self.size], self.regions[self.made % self.size] = pair
+            self.examples.append(pair)
             self.made += 1
 
     def draw(
@@ -102,17 +122,18 @@ class Pool:
         """A batch: boxes of random examples at random places, some mirrored."""
         import torch
 
+        if self.workers:
+            self._check_workers()
         images, regions = [], []
         with self._lock:
-            chosen = [int(rng.integers(len(self.images))) for _ in range(count)]
-            pairs = [(self.images[n], self.regions[n]) for n in chosen]
+            pairs = [self.examples[int(rng.integers(len(self.examples)))] for _ in range(count)]
         for image, region in pairs:
             low = [
                 int(rng.integers(0, size - edge + 1))
                 for size, edge in zip(image.shape[1:], patch, strict=True)
             ]
             box = tuple(slice(a, a + edge) for a, edge in zip(low, patch, strict=True))
-            axes = [axis + 1 for axis in range(3) if rng.random() < (0.5 if axis == 0 else 0.15)]
+            axes = [axis + 1 for axis in range(3) if rng.random() < self.mirror[axis]]
             images.append(image[(slice(None), *box)].flip(axes).float())
             regions.append(region[(slice(None), *box)].flip(axes).float())
         return torch.stack(images), torch.stack(regions)

@@ -6,7 +6,7 @@ it has never seen (Billot et al., SynthSeg, Medical Image Analysis 86, 2023). No
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from voxelome.training.anatomy import MAPS, Anatomy
 from voxelome.training.contrasts import CHANNELS, paint, random_levels
 from voxelome.training.fields import Dice, Shape, grid, rotation, sample
 from voxelome.training.lesions import Mass, Planted, choose_kind, place, plant, pushed
+from voxelome.training.resolution import coarser
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,13 @@ class Example:
     kind: str
 
 
-def synthesise(anatomy: torch.Tensor, shape: Shape, dice: Dice) -> Example:
+def synthesise(
+    anatomy: torch.Tensor,
+    shape: Shape,
+    dice: Dice,
+    among: Sequence[int] = (0, 1, 2, 3),
+    fixed: bool = False,
+) -> Example:
     """One case on a grid of 1 mm.
 
     Parameters
@@ -61,6 +68,10 @@ def synthesise(anatomy: torch.Tensor, shape: Shape, dice: Dice) -> Example:
     shape : tuple of int
         Of the box wanted, anywhere in the brain.
     dice : Dice
+    among : sequence of int
+        Of :data:`CHANNELS`, those that may be shown: a set of them that studies have, at random.
+    fixed : bool
+        Whether all of `among` are shown instead.
     """
     import torch
 
@@ -70,7 +81,7 @@ def synthesise(anatomy: torch.Tensor, shape: Shape, dice: Dice) -> Example:
     brain = imperfect_mask(tissue["depth"], dice)
     outside = (tissue["depth"] <= 0.5).float()
     vessels = vessel_map(tissue, dice) * float(dice.chance(0.8))
-    shown = _SETS[int(dice.plain.choice(len(_SETS), p=[chance for _, chance in _SETS]))][0]
+    shown = tuple(among) if fixed else _choose(among, dice)
     channels = torch.zeros((len(CHANNELS), *shape), device=anatomy.device)
     for index in shown:
         channels[index] = _channel(CHANNELS[index], tissue, planted, vessels, outside, brain, dice)
@@ -78,6 +89,15 @@ def synthesise(anatomy: torch.Tensor, shape: Shape, dice: Dice) -> Example:
     whole = (lesion >= 0.5) & (brain > 0.5)
     enhancing = whole & (planted.enhancing >= 0.5 * lesion) & (CHANNELS.index("T1w enhanced") in shown)
     return Example(channels, torch.stack([whole, enhancing]), kind)
+
+
+def _choose(channels: Sequence[int], dice: Dice) -> tuple[int, ...]:
+    """A set of contrasts that studies have, of these channels; all of them where no study has less."""
+    sets = [(shown, chance) for shown, chance in _SETS if set(shown) <= set(channels)]
+    if not sets:
+        return tuple(channels)
+    chances = np.array([chance for _, chance in sets])
+    return sets[int(dice.plain.choice(len(sets), p=chances / chances.sum()))][0]
 
 
 def _tissue(
@@ -196,21 +216,52 @@ class Synthetic:
     anatomies : tuple of path
         Files of :class:`voxelome.training.anatomy.Anatomy`.
     shape : tuple of int
-        Of each example.
+        Of each example, in voxels of `spacing`.
+    spacing : float
+        Voxel size in mm, 1 or more.
+    channels : tuple of int
+        Which of :data:`CHANNELS` an example has, in this order.
+    regions : int
+        1: the whole lesion; 2: what of it enhances, too.
     """
 
     anatomies: tuple[Path, ...]
     shape: Shape = (128, 128, 128)
+    spacing: float = 1.0
+    channels: tuple[int, ...] = (0, 1, 2, 3)
+    regions: int = 2
 
     def open(self, device: str) -> Callable[[int], tuple[Array, Array]]:
         """Function that makes the example of a seed."""
+        cases = self.cases(device)
+
+        def make(seed: int) -> tuple[Array, Array]:
+            return cases(seed, None)[:2]
+
+        return make
+
+    def cases(self, device: str) -> Callable[[int, Sequence[int] | None], tuple[Array, Array, str]]:
+        """Function of a seed and of the contrasts to show (None: as in training): image, regions, kind."""
         import torch
 
         heads = [torch.from_numpy(Anatomy.load(path).maps).to(device) for path in self.anatomies]
+        fine: Shape = (
+            round(self.shape[0] * self.spacing),
+            round(self.shape[1] * self.spacing),
+            round(self.shape[2] * self.spacing),
+        )
 
-        def make(seed: int) -> tuple[Array, Array]:
+        def make(seed: int, shown: Sequence[int] | None) -> tuple[Array, Array, str]:
             with torch.no_grad():
-                example = synthesise(heads[seed % len(heads)], self.shape, Dice(seed, device))
-            return example.image.half().cpu().numpy(), example.regions.cpu().numpy()
+                example = synthesise(
+                    heads[seed % len(heads)],
+                    fine,
+                    Dice(seed, device),
+                    self.channels if shown is None else shown,
+                    fixed=shown is not None,
+                )
+                image, regions = coarser(example.image, example.regions, self.spacing)
+            chosen = image[list(self.channels)].half().cpu().numpy()
+            return chosen, regions[: self.regions].cpu().numpy(), example.kind
 
         return make

@@ -1,0 +1,239 @@
+"""Which subjects a run has to plan.
+
+Snakemake takes milliseconds a job to find that nothing is to be done. A subject that was found complete
+leaves a stamp in the work folder: what it was made with, and the times of its folders and records. As long
+as those hold, the subject need not enter the graph. Everything in a stamp errs on the side of planning
+again: Snakemake then decides, as it does without stamps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from voxelome.app.events import Job
+from voxelome.app.study import Study
+from voxelome.bids.description import dataset_name
+from voxelome.bids.names import unit_entities
+from voxelome.bids.plan import Unit, visits_by_subject
+from voxelome.bids.spaces import parse_spaces
+from voxelome.bids.targets import participant_targets, wanted_stages
+from voxelome.errors import InputError
+from voxelome.imageio import load_json, save_text
+from voxelome.provenance import PACKAGE, file_digest, workflow_root
+from voxelome.segmentation.cards import card_digest
+from voxelome.step import StepRecord
+
+STAMPS = "finished.json"
+# What tells which subjects are worked on, or how fast, and not what any of them gets.
+_NOT_OF_A_SUBJECT = ("participants", "left_out", "analyses", "omp_nthreads", "planned")
+# What changes again within the file system's clock tick keeps its time: a path this young gets no stamp.
+_TICK_NS = 20_000_000
+_WORKFLOW = ("Snakefile", "rules", "config", "envs", "scripts")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Subjects that are to be worked on, by what is known of them.
+
+    Attributes
+    ----------
+    finished : list of str
+        Complete when they were last planned, and nothing has changed.
+    begun : list of str
+        Whatever else has results.
+    new : list of str
+        Without any result.
+    """
+
+    finished: list[str]
+    begun: list[str]
+    new: list[str]
+
+    @property
+    def planned(self) -> list[str]:
+        """Subjects that Snakemake has to look at."""
+        return [*self.begun, *self.new]
+
+
+def find_standing(study: Study, settings: str) -> Standing:
+    """Sort the subjects that have something to work on by whether they have to be planned."""
+    subjects = visits_by_subject(study.plan)
+    stamps = _load_stamps(study.work_dir)
+    steps = _names(study.work_dir / "steps")
+    results = _names(study.out_dir)
+    standing = Standing([], [], [])
+    for label, units in subjects.items():
+        stamp = stamps.get(label)
+        traces = [f"sub-{label}", *(unit.name for unit in units)]
+        if stamp and stamp["made"] == settings and stamp["state"] == _state(study, label, stamp["paths"]):
+            standing.finished.append(label)
+        elif steps.isdisjoint(traces) and f"sub-{label}.html" not in results:
+            standing.new.append(label)
+        else:
+            standing.begun.append(label)
+    return standing
+
+
+def stamp_finished(study: Study, settings: str, labels: Iterable[str], others: Iterable[str]) -> None:
+    """Note that subjects are complete, and of `others` that it is not known.
+
+    Parameters
+    ----------
+    study : Study
+        As it was planned.
+    settings : str
+        :func:`settings_digest` of before the steps ran.
+    labels : iterable of str
+        Subjects of which every step that was planned has succeeded.
+    others : iterable of str
+        Subjects whose stamps go.
+    """
+    before = _load_stamps(study.work_dir)
+    stamps = {label: stamp for label, stamp in before.items() if label in study.inventories}
+    for label in others:
+        stamps.pop(label, None)
+    subjects = visits_by_subject(study.plan)
+    stages = wanted_stages(study.config)
+    for label in labels:
+        units = {unit.name: unit for unit in subjects[label]}
+        targets = participant_targets(units, stages, study.out_dir)
+        paths = sorted(_paths(study.work_dir, [f"sub-{label}", *units], targets))
+        young = time.time_ns() - _TICK_NS
+        state = _state(study, label, paths)
+        if state and all(_changed(study.work_dir / path) < young for path in paths):
+            stamps[label] = {"made": settings, "state": state, "paths": paths}
+    if stamps != before:
+        lines = ",\n".join(f"{json.dumps(label)}: {json.dumps(stamps[label])}" for label in sorted(stamps))
+        save_text(study.work_dir / STAMPS, f"{{{lines}}}\n")
+
+
+def settings_digest(study: Study) -> str:
+    """Digest of all that every subject's results depend on: settings, code, environments, templates.
+
+    Of the code it takes every byte, where a step's own digest leaves out comments: it has to be quick, and
+    at worst Snakemake looks at everybody once more.
+    """
+    config = {key: value for key, value in study.config.items() if key not in _NOT_OF_A_SUBJECT}
+    files = [path for space in parse_spaces(config["register"]["output_spaces"]) for path in space.files]
+    if config["radiomics"]["parameters"]:
+        files.append(config["radiomics"]["parameters"])
+    models = Path(config["models_dir"])
+    parts = [
+        json.dumps(config, sort_keys=True, default=str),
+        dataset_name(study.bids_dir),
+        _code(),
+        *(f"{path}={file_digest(Path(path))}" for path in files),
+        *(f"{name}={card_digest(models, name)}" for name in config["segment"]["models"]),
+    ]
+    return _digest("\n".join(parts))
+
+
+def alike(study: Study, labels: Sequence[str]) -> dict[str, list[str]]:
+    """New subjects by one that gets the same steps: the first of those whose visits have the same images."""
+    subjects = visits_by_subject(study.plan)
+    found: dict[tuple[object, ...], list[str]] = {}
+    for label in labels:
+        found.setdefault(tuple(_shape(unit) for unit in subjects[label]), []).append(label)
+    return {same[0]: same[1:] for same in found.values()}
+
+
+def mirrored(study: Study, jobs: Sequence[Job], groups: Mapping[str, Sequence[str]]) -> Iterator[Job]:
+    """Jobs of subjects that get the same steps as one whose jobs are known."""
+    subjects = visits_by_subject(study.plan)
+    own: dict[str, list[Job]] = {}
+    for job in jobs:
+        own.setdefault(subject_of(job), []).append(job)
+    for label, others in groups.items():
+        for other in others:
+            names = {f"sub-{label}": f"sub-{other}"}
+            both = zip(subjects[label], subjects[other], strict=True)
+            names |= {mine.name: theirs.name for mine, theirs in both}
+            for job in own.get(label, ()):
+                twin = names[job.unit]
+                who = {"subject": other} if "subject" in job.wildcards else {"unit": twin}
+                reason = job.reason.replace(job.unit, twin)
+                yield replace(job, wildcards={**job.wildcards, **who}, reason=reason)
+
+
+def subject_of(job: Job) -> str:
+    """Label of the subject that a job works on; empty for the group's."""
+    return str(unit_entities(job.unit)["subject"]) if job.unit.startswith("sub-") else ""
+
+
+def _shape(unit: Unit) -> tuple[object, ...]:
+    """What decides which steps a visit gets, whatever the rules make of it."""
+    return (
+        tuple(item.label for item in unit.contrasts),
+        tuple((item.label, bool(item.first), bool(item.phase)) for item in unit.gradient_echoes),
+        tuple(item.name for item in unit.masks),
+        tuple(item.name for item in unit.brain_masks),
+        tuple(item.name for item in unit.maps),
+        tuple(item.label for item in unit.cts),
+    )
+
+
+def _paths(work_dir: Path, names: Iterable[str], targets: Iterable[str]) -> set[str]:
+    """Records and report of a subject and the folders of all that it was given, relative to the work folder.
+
+    A file that is deleted or added changes the time of its folder.
+    """
+    paths = {os.path.relpath(work_dir / target, work_dir) for target in targets}
+    for name in names:
+        for record in (work_dir / "steps" / name).glob("*.json"):
+            paths |= {f"steps/{name}", f"steps/{name}/{record.name}"}
+            outputs = StepRecord.load(record).outputs
+            paths |= {os.path.relpath(Path(item["path"]).parent, work_dir) for item in outputs}
+    return paths
+
+
+def _state(study: Study, label: str, paths: Iterable[str]) -> str:
+    """Digest of the times of these paths and of the subject's inventory; empty where one is not there."""
+    found = []
+    try:
+        for path in (f"inventory/sub-{label}.json", *paths):
+            status = (study.work_dir / path).stat()
+            found.append((path, status.st_mtime_ns, status.st_ino))
+    except OSError:
+        return ""
+    return _digest(repr(found))
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _load_stamps(work_dir: Path) -> dict[str, Any]:
+    """Stamps by subject; a file that cannot be read holds none."""
+    try:
+        return load_json(work_dir / STAMPS)
+    except InputError:
+        return {}
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """Digest of every file of the package and of the workflow."""
+    digest = hashlib.blake2b(digest_size=8)
+    root = workflow_root()
+    for top in [PACKAGE, *(root / name for name in _WORKFLOW)]:
+        files = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
+        for path in files:
+            if path.suffix != ".pyc":
+                digest.update(f"{path.relative_to(top)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,136 @@
+"""What it takes to build and run images on a machine where nothing was installed, or the reason why not."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+BASE = "docker.io/library/python:3.11-slim-bookworm"
+SLURM_PLUGIN = ("snakemake-executor-plugin-slurm==2.8.0", "snakemake-executor-plugin-slurm-jobstep==0.6.1")
+TOOLS = ROOT.parent / "shared" / "tools"
+CACHE = ROOT / ".containers"
+IMAGES = CACHE / "images"
+
+
+class CannotBuildError(Exception):
+    """Says why images cannot be built or run here."""
+
+
+def environment() -> dict[str, str]:
+    """Environment of the commands that build and run images."""
+    found = {**os.environ, "VOXELOME_IMAGES_DIR": str(IMAGES)}
+    found["SIF_OPTIONS"] = "--mksquashfs-args='-noI -noD -noF -noX'"
+    configuration = CACHE / "base" / "containers.conf"
+    if configuration.is_file():
+        # Made with the stand-in for the base image: the network of the host is the only one that it has.
+        found["CONTAINERS_CONF"] = str(configuration)
+        found["BUILD_OPTIONS"] = " ".join(
+            ["--network", "host", *pip_options(), os.environ.get("BUILD_OPTIONS", "")]
+        )
+    return found
+
+
+def pip_options() -> list[str]:
+    """Options of podman that let pip in a build reach what this machine's own pip reaches.
+
+    The configuration is a secret of the build, the files that it names are mounted: nothing of them stays.
+    """
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
+    ).stdout
+    named = {Path(text) for text in re.findall(r"(?:^|[\s'])(?:file://)?(/[^\s']+)", listed)}
+    options = [f"--volume={path}:{path}:ro" for path in sorted(_outermost(named)) if path.exists()]
+    for path in (Path("/etc/pip.conf"), Path.home() / ".config" / "pip" / "pip.conf"):
+        if path.is_file():
+            return [*options, "--secret", f"id=pip.conf,src={path}"]
+    return options
+
+
+def _outermost(paths: set[Path]) -> set[Path]:
+    """Give paths that lie in none of the others."""
+    return {path for path in paths if not any(other in path.parents for other in paths)}
+
+
+def prepare() -> None:
+    """Install podman, Apptainer and a base image where they are missing.
+
+    Raises
+    ------
+    CannotBuildError
+        They are missing and cannot be installed.
+    """
+    _prepare_apptainer()
+    if _base_image_is_here():
+        return
+    if shutil.which("podman") and _works(["podman", "pull", "--quiet", BASE]):
+        return
+    _run_tool("make-base-image.sh", BASE, str(CACHE / "base"))
+
+
+def python_for_slurm() -> Path:
+    """Python that has what this one has and Snakemake's plugin for Slurm.
+
+    Where Slurm is configured and does not run, the plugin makes every start of Snakemake wait: so it is in an
+    environment of its own.
+    """
+    folder = CACHE / "venv-slurm"
+    python = folder / "bin" / "python"
+    if not (folder / ".ready").is_file():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)], check=True)
+        packages = next((folder / "lib").glob("python*/site-packages"))
+        (packages / "voxelome.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
+        done = subprocess.run([*pip, *SLURM_PLUGIN], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CannotBuildError(f"the plugin for Slurm cannot be installed: {done.stderr.strip()[-300:]}")
+        (folder / ".ready").touch()
+    return python
+
+
+def start_slurm(folder: Path) -> list[int]:
+    """Start Slurm; return the processes to end."""
+    if Path("/etc/slurm/slurm.conf").is_file():
+        raise CannotBuildError("this machine has a Slurm of its own, which is left alone")
+    return [int(line) for line in _run_tool("start-slurm.sh", str(folder)).split() if line.isdigit()]
+
+
+def _prepare_apptainer() -> None:
+    if not shutil.which("apptainer"):
+        _run_tool("install-apptainer.sh")
+
+
+def _base_image_is_here() -> bool:
+    return bool(shutil.which("podman")) and _works(["podman", "image", "exists", BASE])
+
+
+def _works(command: list[str]) -> bool:
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=120, env=environment(), check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def _run_tool(name: str, *arguments: str) -> str:
+    """Run one of the scripts that install what a bare Debian machine lacks; return what it printed."""
+    script = TOOLS / name
+    if not script.is_file():
+        raise CannotBuildError(f"what {name} installs is missing here, and there is no {script}")
+    if os.geteuid() != 0:
+        raise CannotBuildError(f"{name} installs packages, which takes root")
+    CACHE.mkdir(exist_ok=True)
+    subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
+    # What it starts in the background keeps a pipe open for good.
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
+        done = subprocess.run(["bash", str(script), *arguments], stdout=said, stderr=errors, check=False)
+        said.seek(0)
+        errors.seek(0)
+        if done.returncode != 0:
+            raise CannotBuildError(f"{name} failed: {errors.read().strip()[-300:]}")
+        return said.read()

@@ -1,0 +1,176 @@
+"""Images hold what their stage needs, give the results of a local run, and are refused when outdated."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Study
+from tests.containers import machine
+from tests.containers.conftest import STAGES
+from voxelome.errors import InputError
+from voxelome.imageio import load_yaml
+from voxelome.images import APP, CODE_LABEL, STEPS, check_images, image_code, image_names, stage_digest
+
+
+def podman(*arguments: str) -> str:
+    done = subprocess.run(
+        ["podman", *arguments], env=machine.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def tag(stage: str) -> str:
+    return str(load_yaml(ROOT / "config" / "containers.yaml")["images"][stage]["tag"])
+
+
+def pins(stage: str) -> dict[str, str]:
+    """Packages that a stage's file pins for the Python of the images."""
+    found = {}
+    for line in (ROOT / "envs" / f"{stage}.txt").read_text().splitlines():
+        match = re.fullmatch(r"([\w.-]+)==(\S+)(?: ; python_full_version < '3\.1[23]')?", line.strip())
+        if match:
+            found[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
+    return found
+
+
+@pytest.mark.parametrize("stage", [*STEPS, APP])
+def test_an_image_says_what_it_is(images: Path, stage: str):
+    told = json.loads(podman("image", "inspect", tag(stage)))[0]["Config"]
+    labels = told["Labels"]
+    assert labels[CODE_LABEL] == stage_digest(stage)
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert labels["org.opencontainers.image.version"] == "0.1.0"
+    assert labels["org.opencontainers.image.revision"]
+    assert told["User"] == "1000:1000"
+
+
+@pytest.mark.parametrize("stage", [*STEPS, APP])
+def test_an_image_holds_its_pins_and_voxelome_and_no_other_package(images: Path, stage: str):
+    bill = json.loads(
+        podman(
+            "run", "--rm", "--network", "none", "--entrypoint", "cat", tag(stage), "/opt/voxelome/sbom.json"
+        )
+    )
+    found = {re.sub(r"[-_.]+", "-", item["name"]).lower(): item["version"] for item in bill["components"]}
+    assert found.pop("voxelome") == "0.1.0"
+    assert found == {name: version for name, version in pins(stage).items() if name in found}
+    assert len(found) > 20
+
+
+@pytest.mark.parametrize("stage", [*STEPS, APP])
+def test_an_image_has_no_compiler(images: Path, stage: str):
+    look = "command -v gcc cc g++ clang make || echo none"
+    assert (
+        podman("run", "--rm", "--network", "none", "--entrypoint", "sh", tag(stage), "-c", look).strip()
+        == "none"
+    )
+
+
+def test_no_private_setting_of_pip_stays_in_an_image(images: Path):
+    look = "cat /etc/pip.conf 2>/dev/null; pip config list"
+    for stage in (*STEPS, APP):
+        said = podman("run", "--rm", "--network", "none", "--entrypoint", "sh", tag(stage), "-c", look)
+        assert "index" not in said
+        assert "find-links" not in said
+
+
+def results(study: Study) -> dict[str, str]:
+    """Checksum of every result; records of a run and of what made it differ by nature."""
+    found = {}
+    for path in sorted(study.out.rglob("*")):
+        name = path.relative_to(study.out).as_posix()
+        if path.is_file() and not name.startswith((".voxelome", "logs")):
+            text = path.read_bytes().replace(str(study.out).encode(), b"OUT")
+            found[name] = hashlib.sha256(text).hexdigest()
+    return found
+
+
+def test_every_stage_in_its_own_image_gives_the_results_of_a_local_run(local: Study, contained: Study):
+    assert results(contained) == results(local)
+    used = {path.parent.name for path in (contained.work / "steps").glob("*/*.json")}
+    assert used == {"sub-01", "group"}
+
+
+def test_each_stage_ran_in_its_own_image(contained: Study):
+    for path in (contained.work / "logs").glob("*/*.log"):
+        if path.name != "cohort.log":
+            assert "/opt/voxelome/bin/python" in path.read_text().splitlines()[0], path
+
+
+def test_what_is_bound_is_said(contained: Study, images: Path):
+    done = contained.call("participant", "--profile", "apptainer", "--images-dir", str(images))
+    assert f"{contained.bids} (read-only)" in done.stdout
+    assert str(contained.out) in done.stdout
+    assert "Nothing to do" in done.stdout
+
+
+def test_an_image_of_other_code_is_refused_with_the_command_that_rebuilds_it(images: Path, checkout: Path):
+    assert image_code(images / "voxelome-qsm.sif") == stage_digest("qsm")
+    path = checkout / "src" / "voxelome" / "qsm" / "dipole.py"
+    path.write_text(path.read_text() + "\n\nEDITED = 1\n")
+    command = (
+        "from pathlib import Path; from voxelome.images import *;"
+        f"check_images(image_names(Path({str(images)!r})), ['register', 'qsm'])"
+    )
+    done = subprocess.run(
+        [shutil.which("python") or "python3", "-c", command],
+        env={**machine.environment(), "PYTHONPATH": str(checkout / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "voxelome-qsm.sif: holds other code than the workflow" in done.stderr
+    assert f"make images sif STAGES=qsm IMAGES_DIR={images}" in done.stderr
+
+
+def test_a_step_in_an_image_of_other_code_refuses_to_run(images: Path):
+    image = images / "voxelome-report.sif"
+    step = "report_subject.py --subject 01 --dataset x --visits [] --report /tmp/x.html"
+    command = f"export VOXELOME_WORKFLOW_CODE=report=0000; {step}"
+    done = subprocess.run(
+        ["apptainer", "exec", "--cleanenv", str(image), "sh", "-c", command],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "make images sif STAGES=report" in done.stderr
+
+
+def test_a_missing_image_is_refused_with_the_command_that_builds_it(tmp_path: Path):
+    with pytest.raises(InputError, match="make images sif STAGES=register"):
+        check_images(image_names(tmp_path), ["register"])
+
+
+@pytest.fixture(scope="session")
+def app(local: Study, images: Path) -> Study:
+    """The app's image on the same dataset, as a BIDS App: any user, read-only root, no network."""
+    study = Study(local.folder)
+    study.out = local.folder / "out-app"
+    study.work = study.out / ".voxelome"
+    study.out.mkdir(mode=0o777)
+    study.out.chmod(0o777)
+    for level in ("participant", "group"):
+        podman(
+            *("run", "--rm", "--read-only", "--network", "none", "--user", "4242:4242"),
+            *("-v", f"{study.bids}:{study.bids}:ro", "-v", f"{study.out}:{study.out}"),
+            *(tag(APP), str(study.bids), str(study.out), level, "--nprocs", "2"),
+            *("--derivatives", f"masks={study.bids}/derivatives/masks", "--skip-bids-validation"),
+        )
+    return study
+
+
+def test_the_app_runs_as_any_user_with_a_read_only_root_and_no_network(app: Study, local: Study):
+    assert results(app) == results(local)
+    assert {path.stat().st_uid for path in app.out.rglob("*")} == {4242}
+
+
+def test_stages_are_what_the_images_are_of():
+    assert {path.parent.name for path in (ROOT / "containers").glob("*/Containerfile")} == {*STEPS, APP}
+    assert set(STAGES) < set(STEPS)

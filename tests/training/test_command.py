@@ -1,0 +1,187 @@
+"""`voxelome-tools train`: what it writes can be fetched and run, and what cannot be trained is said."""
+
+import re
+
+import numpy as np
+import pytest
+import yaml
+
+from voxelome.app.models import registry
+from voxelome.imageio import load_volume
+from voxelome.segmentation.cards import load_card
+from voxelome.segmentation.engine import open_members
+from voxelome.segmentation.infer import segment
+from voxelome.segmentation.spec import parse_spec
+from voxelome.tools import main
+from voxelome.training import cases
+
+from .toys import save_label_map, save_run
+
+torch = pytest.importorskip("torch", reason="training needs torch, which is in an environment of its own")
+pytest.importorskip("monai", reason="training needs MONAI, which is in an environment of its own")
+QUICK = ["--device", "cpu", "--spacing", "3", "--patch", "16"]
+
+
+def fetched(name, out, models_dir):
+    """Specification and network of a model that the tools fetched from what the training wrote."""
+    arguments = ["models", "fetch", name, "--registry", f"{out}/entry.yaml", "--models-dir", str(models_dir)]
+    assert main(arguments) == 0
+    card = load_card(models_dir, name)
+    spec = parse_spec(card)
+    return spec, open_members(models_dir / name, spec, card["sha256"])
+
+
+@pytest.fixture(autouse=True)
+def few_new_cases(monkeypatch):
+    monkeypatch.setattr("voxelome.app.train_plans.CASES", 2)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return save_run(tmp_path_factory.mktemp("run") / "out", people=6)
+
+
+@pytest.fixture(scope="module")
+def spotter(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained") / "spotter"
+    arguments = ["train", "spotter", "--out", str(out), "--derivatives", str(run), "--labels", "spot"]
+    arguments += [*QUICK, "--steps", "60"]
+    assert main(arguments) == 0
+    return out, arguments
+
+
+def left_out(out):
+    return re.search("left out to test on: (.*)", (out / "README.md").read_text()).group(1)
+
+
+def test_a_network_of_a_dataset_finds_the_lesion_of_a_person_whom_it_has_not_seen(run, spotter, tmp_path):
+    out, _ = spotter
+    spec, members = fetched("spotter", out, tmp_path)
+    assert [item.label for item in spec.inputs] == ["FLAIR", "T1w"]
+    assert spec.labels == {1: "spot"}
+    person = left_out(out)
+    anat = run / f"sub-{person}" / "anat"
+    images = [load_volume(next(anat.glob(f"*desc-preproc_{kind}.nii.gz"))) for kind in ("FLAIR", "T1w")]
+    brain = load_volume(next(anat.glob("*brain_mask.nii.gz"))).data > 0
+    truth = load_volume(next(anat.glob("*dseg.nii.gz"))).data > 0
+    found = segment([image.data for image in images], images[0].affine, brain, spec, members).labels > 0
+    dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+    assert dice > 0.5
+    # The card reports that very figure.
+    assert f"| sub-{person} | {round(dice, 3)} |" in (out / "README.md").read_text()
+
+
+def test_the_card_says_how_it_was_made_and_what_it_is_not_for(spotter):
+    card = (spotter[0] / "README.md").read_text()
+    for text in ("steps: 60", "seed: 0", "device: cpu", "seconds:", "5 visit(s) of 5 participant(s)"):
+        assert text in card
+    assert f"torch: {torch.__version__}" in card
+    assert "It must not be used for diagnosis" in card
+    entry = registry(spotter[0] / "entry.yaml")["spotter"]
+    assert entry["files"][0]["size"] == (spotter[0] / "model.onnx").stat().st_size
+
+
+def test_the_same_command_goes_on_and_another_one_is_refused(spotter, capsys):
+    out, arguments = spotter
+    before = (out / "entry.yaml").read_text()
+    assert main(arguments) == 0
+    assert "going on from the last state" in capsys.readouterr().out
+    assert (out / "entry.yaml").read_text() == before
+    assert main([*arguments[:-1], "61"]) == 3
+    assert "holds a training with another steps" in capsys.readouterr().err
+    (out / "training" / "request.json").unlink()
+    assert main(arguments) == 3
+    assert "holds a model.onnx that is not of this training" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic")
+    head = save_label_map(folder)
+    arguments = ["train", "flairer", "--synthetic", "--label-maps", str(head), "--device", "cpu"]
+    arguments += ["--steps", "3", "--spacing", "2", "--patch", "16"]
+    return folder, arguments
+
+
+def test_two_trainings_on_synthetic_images_come_to_the_same_bytes(synthetic):
+    folder, arguments = synthetic
+    for name in ("one", "two"):
+        assert main([*arguments, "--out", str(folder / name)]) == 0
+    files = [yaml.safe_load((folder / name / "entry.yaml").read_text()) for name in ("one", "two")]
+    assert files[0] == files[1]
+    assert files[0]["flairer"]["files"][0]["sha256"]
+
+
+def test_a_network_of_synthetic_images_can_be_fetched_and_run_with_one_contrast(synthetic, tmp_path):
+    folder, arguments = synthetic
+    main([*arguments, "--out", str(folder / "one")])
+    spec, members = fetched("flairer", folder / "one", tmp_path)
+    assert spec.lesions
+    assert spec.grid.spacing == (2.0, 2.0, 2.0)
+    rng = np.random.default_rng(0)
+    image, brain = rng.normal(100, 10, (24, 24, 24)), np.ones((24, 24, 24), bool)
+    found = segment([image, None, None, None], np.diag([2.0, 2, 2, 1]), brain, spec, members)
+    assert found.labels.shape == (24, 24, 24)
+    card = (folder / "one" / "README.md").read_text()
+    assert "| FLAIR, T1w, T1w enhanced, T2w |" in card
+    assert "head_dseg.nii.gz" in card
+
+
+def test_an_entry_says_inputs_and_terms_and_is_refused_where_images_cannot_be_so(synthetic, capsys):
+    folder, arguments = synthetic
+    own = {"inputs": [{"contrast": "FLAIR", "clip": [-6, 10]}], "licence": "CC0-1.0", "title": "Mine"}
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump({"flairer": own}))
+    out = folder / "own"
+    assert main([*arguments, "--out", str(out), "--entry", str(path)]) == 0
+    entry = registry(out / "entry.yaml")["flairer"]
+    assert (entry["licence"], entry["title"], len(entry["inputs"])) == ("CC0-1.0", "Mine", 1)
+    assert entry["outputs"]["labels"] == {"1": "lesion"}
+    capsys.readouterr()
+    for change, says in (
+        ({"inputs": [{"contrast": "PDw"}]}, "cannot train other contrasts"),
+        ({"inputs": [{"contrast": "T1w", "region": "image"}]}, "not scaled by zscore or percentile"),
+        ({"grid": {"kind": "conform"}}, "a grid of the kind conform"),
+        ({"grid": {"overlapp": 1}}, "did you mean overlap"),
+    ):
+        path.write_text(yaml.safe_dump({"flairer": {**own, **change}}))
+        assert main([*arguments, "--out", str(folder / "none"), "--entry", str(path)]) == 3
+        assert says in capsys.readouterr().err
+    assert not (folder / "none").exists()
+
+
+def test_a_demonstration_can_be_fetched(tmp_path, monkeypatch):
+    make = cases.age_bank
+    monkeypatch.setattr(cases, "age_bank", lambda count, *more: make(min(count, 4), *more))
+    out = tmp_path / "age"
+    arguments = ["train", "toyage", "--demo", "age", "--steps", "1", "--device", "cpu", "--out", str(out)]
+    assert main(arguments) == 0
+    spec, _ = fetched("toyage", out, tmp_path / "models")
+    assert (spec.task, spec.outcome, spec.unit) == ("regression", "age", "years")
+    assert "mae of the mean" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--labels", "sopt"], "no visit has labels named 'sopt'; did you mean spot?"),
+        (["--labels", "spot", "--patch", "20"], "take a multiple of 16"),
+        (["--labels", "spot", "--spacing", "-1"], "--spacing is -1"),
+        (["--labels", "spot", "--entry", "none.yaml"], "cannot be read"),
+        (["--labels", "spot", "--label-maps", "x.nii.gz"], "--label-maps goes with --synthetic"),
+        ([], "--labels and --derivatives go together"),
+    ],
+)
+def test_misuse_is_one_line_and_code_3(run, tmp_path, capsys, more, says):
+    arguments = ["train", "spotter", "--out", str(tmp_path / "out"), "--derivatives", str(run), *more]
+    assert main(arguments) == 3
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert says in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_participant_cannot_be_trained_on(tmp_path, capsys):
+    run = save_run(tmp_path / "run", people=1)
+    out = str(tmp_path / "out")
+    assert main(["train", "toy", "--out", out, "--derivatives", str(run), "--labels", "spot"]) == 3
+    assert "give at least two participants" in capsys.readouterr().err

@@ -1,0 +1,64 @@
+"""What a stage's code imports is in the stage's environment, and so in its image."""
+
+import ast
+import re
+import sys
+from importlib.metadata import packages_distributions
+
+import pytest
+
+from tests.conftest import ROOT
+from voxelome.images import STEPS
+from voxelome.provenance import PACKAGE, _source
+
+HOMES = packages_distributions()
+
+
+def needed(module: str) -> set[str]:
+    """Packages that the import of one of voxelome's modules takes, by their plain names."""
+    path = _source(module)
+    assert path is not None
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {PACKAGE.name}
+
+
+def loaded(modules: set[str]) -> set[str]:
+    """Modules of voxelome that the import of these takes; those that a function imports wait for its call."""
+    seen: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in seen or _source(name) is None:
+            continue
+        seen.add(name)
+        for node in ast.parse(_source(name).read_text()).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE.name):
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return seen
+
+
+def pinned(stage: str) -> set[str]:
+    lines = (ROOT / "envs" / f"{stage}.txt").read_text().splitlines()
+    names = (re.match(r"[\w.-]+", line) for line in lines)
+    return {plain(name[0]) for name in names if name}
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("stage", STEPS)
+def test_a_step_imports_only_what_its_stage_has_pinned(stage: str):
+    modules = loaded({f"voxelome.interfaces.{step}" for step in STEPS[stage]})
+    missing = {
+        f"{module}: {package}"
+        for module in modules
+        for package in needed(module)
+        if not pinned(stage) & {plain(name) for name in HOMES.get(package, [package])}
+    }
+    assert not missing
