@@ -1,11 +1,11 @@
 # make demo: set up and show the whole way on a small cohort with known truth
-# make test: set up and run every check
+# make test: set up and run every check; make test-faults: kill, fill and break, at length
 PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
 .PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation bench-scale bench-overhead lock
-.PHONY: format clean test-mirp test-training test-browser images sif test-containers test-slurm
+.PHONY: format clean test-mirp test-faults test-training test-browser images sif test-containers test-slurm
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -30,8 +30,12 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile rules
 
 unit: setup
-	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e --ignore tests/browser --ignore tests/containers
-	$(BIN)/pytest -n $(NPROCS) --dist loadfile tests/workflow tests/e2e
+	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e --ignore tests/faults --ignore tests/browser --ignore tests/containers
+	$(BIN)/pytest -n $(NPROCS) --dist loadfile tests/workflow tests/e2e tests/faults
+
+# With twenty kills at random moments: a quarter of an hour, or more.
+test-faults: setup
+	VOXELOME_TEST_FAULTS=1 $(BIN)/pytest tests/faults
 
 # Reports in a real browser; what cannot be set up here, the tests name as the reason why they are skipped.
 test-browser: setup tests/browser/node_modules/.ready
@@ -109,16 +113,14 @@ bench-modelling: setup
 	$(BIN)/python benchmarks/modelling.py
 	$(BIN)/python benchmarks/known_truth.py
 
-<<<<<<< HEAD
 bench-segmentation: setup
 	$(BIN)/python benchmarks/segmentation.py
-=======
+
 bench-scale: setup
 	$(BIN)/python benchmarks/scale.py
 
 bench-overhead: setup
 	$(BIN)/python benchmarks/overhead.py
->>>>>>> scale
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh

@@ -147,9 +147,9 @@ else:
 
 
 wildcard_constraints:
-    unit=r"sub-[A-Za-z0-9]+(_ses-[A-Za-z0-9]+)?",
-    subject=r"[A-Za-z0-9]+",
-    label=r"[A-Za-z0-9_-]+",
+    unit=r"sub-[A-Za-z0-9+]+(_ses-[A-Za-z0-9+]+)?",
+    subject=r"[A-Za-z0-9+]+",
+    label=r"[A-Za-z0-9+_-]+",
     analysis=r"[A-Za-z0-9_-]+",
     part=r"[0-9]+",
     model=r"[A-Za-z][A-Za-z0-9]*",

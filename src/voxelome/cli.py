@@ -16,12 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 import voxelome
-from voxelome.app.aftermath import orphans, write_group_report, write_reports
+from voxelome.app.aftermath import write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
 from voxelome.app.deployment import cluster_resources, find_profile, profile_options, uses_images
 from voxelome.app.events import GROUP_RULES, Job, RunState
 from voxelome.app.failures import (
     Failure,
+    check_room,
     drop_incomplete_records,
     job_failure,
     problem_failures,
@@ -30,9 +31,11 @@ from voxelome.app.failures import (
     void_results,
     write_failures,
 )
+from voxelome.app.lock import Hold, hold, sweep, unlock_command
+from voxelome.app.orphans import find_orphans, remove_orphans
 from voxelome.app.progress import Display, duration, open_console
 from voxelome.app.reuse import take_over
-from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
+from voxelome.app.snakemake import RETRIES, RunSettings, run, snakemake_command, tail
 from voxelome.app.standing import (
     Standing,
     alike,
@@ -50,6 +53,7 @@ from voxelome.bids.targets import midway_visits, wanted_stages
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
 from voxelome.images import check_images, image_names, needed_images
+from voxelome.memory import memory_free
 from voxelome.references import write_citations
 
 INTERRUPTED = 130
@@ -65,8 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> int:
         check_folders(options)
-        use_home(options.work_dir)
-        return _Run(options, extra, given).go()
+        with hold(options.work_dir, given, unlock=options.unlock) as lock:
+            use_home(options.work_dir)
+            return _Run(options, extra, given, lock).go()
 
     try:
         return exit_code("voxelome", action)
@@ -82,9 +87,13 @@ def _interrupt(*_: object) -> None:
 class _Run:
     """One call of the command line."""
 
-    def __init__(self, options: argparse.Namespace, extra: list[str], given: list[str]) -> None:
-        self.options, self.extra, self.given = options, extra, given
+    def __init__(self, options: argparse.Namespace, extra: list[str], given: list[str], lock: Hold) -> None:
+        self.options, self.extra, self.given, self.lock = options, extra, given, lock
         self.console = open_console()
+        if lock.killed:
+            self.say(f"the run {lock.killed} was killed: going on from what it had done")
+            for folder in {options.out_dir, options.work_dir}:
+                sweep(folder)
         self.profile = find_profile(options.profile)
         self.queue = cluster_resources(options.account, options.partition, self.profile)
         self.study: Study = open_study(options)
@@ -137,10 +146,21 @@ class _Run:
                 self.say(f"sub-{subject}: nothing to work on (no usable anatomical or gradient-echo image)")
         for name, why in study.config["left_out"].items():
             self.say(f"left out: {name}, {why}")
-        for path in orphans(study):
-            self.say(f"{path.name} is no longer in the dataset; its results are still in {path}")
+        self._orphans()
         if uses_images(self.profile, self.extra):
             self._check_images()
+
+    def _orphans(self) -> None:
+        study, options = self.study, self.options
+        folders = study.bids_dir, study.out_dir, study.work_dir
+        found = find_orphans(*folders, study.inventories)
+        if options.remove_orphans and not options.dry_run and not options.unlock:
+            for line in remove_orphans(found, *folders):
+                self.say(line)
+            return
+        how = "would be removed" if options.remove_orphans else "are still there (--remove-orphans)"
+        for orphan in found:
+            self.say(f"{orphan}; its results {how}: {orphan.folder}")
 
     def _check_images(self) -> None:
         """Refuse images of other code before anything runs; say what the steps will see in them."""
@@ -160,9 +180,10 @@ class _Run:
             events=self.folder / f"{name}.jsonl" if not dry_run else study.work_dir / "dry-run.jsonl",
             log=self.folder / f"{name}.log" if not dry_run else study.work_dir / "dry-run.log",
             cores=self.cores if "executor" not in profile_options(self.profile) else None,
-            mem_mb=options.mem_mb,
+            mem_mb=options.mem_mb or (None if self.profile else memory_free() // 2**20),
             profile=self.profile,
             keep_going=not options.stop_on_first_crash,
+            lock=self.lock.descriptor,
             dry_run=dry_run,
             extra=(*self.queue, *self.extra),
         )
@@ -194,7 +215,7 @@ class _Run:
         settings = self._settings("snakemake", own=own)
         self.say(f"$ {shlex.join(snakemake_command(settings, [self.options.level]))}")
         begun = time.monotonic()
-        with Display(self.console, self.cores) as display:
+        with Display(self.console, self.cores, 0 if settings.profile else RETRIES) as display:
             state = display.state
 
             def changed(job: Job) -> None:
@@ -204,6 +225,7 @@ class _Run:
             try:
                 returned = run(settings, [self.options.level], state, changed, display.refresh)
             finally:
+                # Only now: one that failed at first may have been done when it was tried again.
                 settle(state.of("failed"), self.study.work_dir)
                 self.failures += [job_failure(job, self.study.work_dir) for job in state.of("failed")]
         if self.options.verbose:
@@ -222,11 +244,11 @@ class _Run:
         """Say why Snakemake ended without having run anything."""
         text = log.read_text(encoding="utf-8", errors="replace")
         if "LockException" in text or "cannot be locked" in text:
-            raise InputError(
-                self.study.work_dir,
-                "is in use by another run, or was by one that was killed",
-                "wait for the other run; if there is none, call again with --unlock",
-            )
+            problem = "is in use by a Snakemake, or was by one that was killed"
+            remedy = f"wait for its end; if there is none, unlock: {unlock_command(self.given)}"
+            raise InputError(self.study.work_dir, problem, remedy)
+        for folder in (self.study.work_dir, self.study.out_dir):
+            check_room(folder)
         self.say(tail(log))
         self.say(f"Snakemake ended with an error before any step failed; all of it is in {log}")
         return ExitCode.DEFECT

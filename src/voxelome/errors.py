@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,6 +64,45 @@ class InputError(DataError):
         return f"{self.source}: {self.problem}; {self.remedy}"
 
 
+_STORAGE = {
+    errno.ENOSPC: ("there is no space left on its device", "make room"),
+    errno.EDQUOT: ("your quota of disk space is used up", "make room"),
+    errno.EROFS: ("cannot be written, its file system is read-only", "choose another folder, or remount it"),
+    errno.EACCES: ("permission is denied", "see to its permissions"),
+    errno.EPERM: ("permission is denied", "see to its permissions"),
+}
+
+
+def storage_error(error: OSError, path: Path | str | None = None) -> InputError | None:
+    """Return what a user can do something about (a full disk, a folder without permission), or None.
+
+    Parameters
+    ----------
+    error : OSError
+        What the operating system said.
+    path : path, optional
+        What was to be written; by default the file that the error names.
+    """
+    if error.errno not in _STORAGE:
+        return None
+    problem, remedy = _STORAGE[error.errno]
+    return InputError(
+        path or error.filename or "output", problem, f"{remedy}, then give the same command again"
+    )
+
+
+def memory_error(error: Exception) -> DataError | None:
+    """Return what a user can do something about where memory did not suffice, or None.
+
+    Libraries in C++ turn their own kind of it (``std::bad_alloc``) into errors of other names.
+    """
+    text = " ".join(str(error).split())
+    if not isinstance(error, MemoryError) and "bad_alloc" not in text:
+        return None
+    remedy = "run fewer steps at once (--nprocs, --mem-mb), or use a machine with more"
+    return DataError(f"there is not enough memory ({text[-200:] or type(error).__name__})", remedy)
+
+
 def exit_code(program: str, action: Callable[[], int]) -> int:
     """Run what a command line asks for, as the outermost frame of its process; return the exit code.
 
@@ -72,12 +112,20 @@ def exit_code(program: str, action: Callable[[], int]) -> int:
     try:
         return action()
     except DataError as error:
-        sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")
-        return ExitCode.INPUT
-    except Exception:  # noqa: BLE001  nothing above could take it: it is shown, and becomes the exit code
+        return _refuse(program, error)
+    except Exception as error:  # noqa: BLE001  nothing above could take it: it is shown, and becomes the exit code
+        known = storage_error(error) if isinstance(error, OSError) else memory_error(error)
+        if known is not None:
+            return _refuse(program, known)
         traceback.print_exc()
         sys.stderr.write(f"{program}: this is a defect of voxelome; please report it with the lines above\n")
         return ExitCode.DEFECT
+
+
+def _refuse(program: str, error: DataError) -> int:
+    """Say in one line what the user can do something about."""
+    sys.stderr.write(f"{program}: error: {' '.join(str(error).split())}\n")
+    return ExitCode.INPUT
 
 
 def listed(names: Iterable[object], most: int = 8) -> str:

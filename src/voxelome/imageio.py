@@ -10,7 +10,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,15 +18,26 @@ from typing import Any, Literal
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError
 from numpy.typing import NDArray
 
-from voxelome.errors import InputError
+from voxelome.claims import check_image_claim, check_json_claim
+from voxelome.errors import InputError, storage_error
 
 Array = NDArray[Any]
 FloatArray = NDArray[np.floating[Any]]
 MaskArray = NDArray[np.bool_]
 Affine = NDArray[np.float64]
 Form = Literal["auto", "sform", "qform"]
+# How the names of half-written files begin; a killed process leaves them.
+TEMPORARY = ".tmp-"
+
+
+# How a damaged image fails; the second row, by its header.
+_DAMAGE = (
+    *(ImageFileError, EOFError, OSError, ValueError, zlib.error),
+    *(HeaderDataError, HeaderTypeError, OverflowError),
+)
 
 
 @dataclass(frozen=True)
@@ -81,11 +92,13 @@ def load_volume(path: Path | str, dtype: type[np.generic] | None = np.float32, f
     Raises
     ------
     InputError
-        The file is absent, truncated, no image, or holds colours or complex numbers.
+        The file is absent, truncated, no image, or holds colours or complex numbers; or its header claims
+        more than the file can hold, or than fits into memory.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "there is no such image", "check the name, or fetch the file")
+    check_image_claim(path)
     try:
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image):
@@ -97,7 +110,7 @@ def load_volume(path: Path | str, dtype: type[np.generic] | None = np.float32, f
         slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
         data = np.asanyarray(image.dataobj)
         qform, sform = image.get_qform(coded=True)[0], image.get_sform(coded=True)[0]
-    except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
+    except _DAMAGE as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
             path, f"cannot be read as an image ({text})", "copy or convert the file again"
@@ -118,12 +131,19 @@ def replacing(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The whole name stays at the end, because writers choose the format by it.
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        known = storage_error(error, path)
+        if known is None:
+            raise
+        raise known from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where nothing can be written, nothing can be removed: the error above says it.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def save_volume(
@@ -181,11 +201,14 @@ def load_json(path: Path | str) -> dict[str, Any]:
     """Read a JSON object; an unreadable one is an InputError that says where."""
     path = Path(path)
     try:
+        check_json_claim(path)
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "check that it exists") from error
     except UnicodeDecodeError as error:
         raise InputError(path, "is not UTF-8 text", "save it as UTF-8") from error
+    except RecursionError as error:
+        raise InputError(path, "is nested too deeply", "mend or remove the file") from error
     except json.JSONDecodeError as error:
         raise InputError(
             path, f"is not JSON ({error.msg}, line {error.lineno})", "mend or remove the file"

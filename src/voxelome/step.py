@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voxelome.errors import ExitCode, InputError, exit_code
-from voxelome.imageio import load_json, save_json, sidecar_path
+from voxelome.imageio import load_json, save_json, save_text, sidecar_path
 from voxelome.images import check_own_image
 
 if TYPE_CHECKING:
     from nipype.interfaces.base import SimpleInterface
 
+# End of the name of a list of the files that a step has made.
+MADE = ".made"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 
 
@@ -124,15 +126,41 @@ def recording(step: str, unit: str, path: Path | str) -> Iterator[StepRecord]:
     dataset) are removed: they would pass for results.
     """
     start = time.perf_counter()
-    before = StepRecord.load(path).outputs if Path(path).is_file() else []
+    before = files_made(Path(path))
     record = StepRecord(step, unit)
     yield record
     record.seconds = round(time.perf_counter() - start, 3)
     record.peak_memory_mb = peak_memory_mb()
     record.save(path)
-    for gone in {item["path"] for item in before} - {item["path"] for item in record.outputs}:
-        for leftover in (Path(gone), sidecar_path(gone)):
+    for gone in before - {Path(item["path"]) for item in record.outputs}:
+        for leftover in (gone, sidecar_path(gone)):
             leftover.unlink(missing_ok=True)
+    # Beside the record, which Snakemake removes before the step runs again.
+    made = "".join(
+        f"{os.path.relpath(item['path'], Path(path).resolve().parent)}\n" for item in record.outputs
+    )
+    save_text(list_of_made(Path(path)), made)
+
+
+def list_of_made(record: Path) -> Path:
+    """Path of the list, beside a record, of the files that its step has made."""
+    return record.with_name(f".{record.stem}{MADE}")
+
+
+def records_made(folder: Path) -> list[Path]:
+    """Records of the steps that have made files of a visit, those included that are not there any more."""
+    removed = (
+        path.with_name(path.name[1:].removesuffix(MADE) + ".json") for path in folder.glob(f".*{MADE}")
+    )
+    return sorted({*folder.glob("*.json"), *removed})
+
+
+def files_made(record: Path) -> set[Path]:
+    """Files that the last run of a step made, also where its record has been removed since."""
+    found = {Path(item["path"]) for item in StepRecord.load(record).outputs} if record.is_file() else set()
+    listed = list_of_made(record)
+    lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
+    return found | {Path(os.path.normpath(record.resolve().parent / line)) for line in lines}
 
 
 def peak_memory_mb() -> int:

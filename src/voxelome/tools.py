@@ -63,6 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("bids_dir", type=Path, metavar="BIDS_DIR")
     check.add_argument("-d", "--derivatives", nargs="+", default=[], metavar="NAME=DIR")
     check.set_defaults(action=_check)
+    sbom = commands.add_parser("sbom", help="write what an environment consists of (CycloneDX 1.6, JSON)")
+    sbom.add_argument("environment", nargs="?", default="lock", help="a stage, or lock: all (default)")
+    sbom.set_defaults(action=_sbom)
+
     predict = commands.add_parser("predict", help="apply a model to features that it has not seen")
     predict.add_argument("model", type=Path, metavar="MODEL", help="model.skops, with model.json beside it")
     predict.add_argument(
@@ -83,6 +87,12 @@ def build_parser() -> argparse.ArgumentParser:
     hold_out.set_defaults(action=_hold_out)
     _add_train(commands.add_parser("train", help="train a network of your own, for the registry"))
     return parser
+
+
+def _sbom(options: argparse.Namespace) -> int:
+    from voxelome.app.sbom import write_bill
+
+    return write_bill(options.environment)
 
 
 def _add_train(train: argparse.ArgumentParser) -> None:

@@ -103,3 +103,23 @@ def test_without_a_terminal_the_display_is_plain_lines(capsys):
 def test_durations_read_like_speech():
     assert [duration(s) for s in (3.2, 75, 7300)] == ["3 s", "1 min 15 s", "2 h 1 min"]
     assert [remaining(s) for s in (None, 75)] == ["time left not known yet", "about 1 min 15 s left"]
+
+
+def test_a_job_that_is_tried_again_and_done_has_not_failed():
+    state = RunState()
+    events = (PLAN, job(1, unit="sub-01"), ended(1, 2.0, "job_error"), job(1, unit="sub-01"), ended(1, 5.0))
+    for event in events:
+        state.apply(event)
+    (done,) = state.of("done")
+    assert (state.of("failed"), done.attempt) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "says"), [(1, "is tried again: why"), (2, "FAILED sub-01 preprocess: why")]
+)
+def test_only_the_last_try_is_shown_as_a_failure(capsys, attempt, says):
+    display = Display(Console(width=200), 1, retries=1)
+    for event in (PLAN, *[job(1, unit="sub-01"), ended(1, 2.0, "job_error")] * attempt):
+        changed = display.state.apply(event)
+    display.changed(changed, "why")
+    assert says in capsys.readouterr().out

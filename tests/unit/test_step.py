@@ -7,7 +7,7 @@ import pytest
 from voxelome.errors import InputError
 from voxelome.interfaces import ReconstructQSM
 from voxelome.interfaces import __all__ as names
-from voxelome.step import StepRecord, build_parser, recording, run_step
+from voxelome.step import StepRecord, build_parser, files_made, recording, run_step
 
 
 def test_a_record_survives_moving_its_folder(tmp_path: Path):
@@ -28,15 +28,20 @@ def test_a_step_that_fails_leaves_no_record(tmp_path: Path):
     assert not (tmp_path / "qsm.json").exists()
 
 
-def test_files_that_a_step_no_longer_makes_are_removed_with_their_sidecars(tmp_path: Path):
+@pytest.mark.parametrize("removed", [False, True])
+def test_files_that_a_step_no_longer_makes_are_removed_with_their_sidecars(tmp_path: Path, removed: bool):
     for name in ("old.nii.gz", "old.json", "kept.nii.gz"):
         (tmp_path / name).touch()
     with recording("qsm", "sub-01", tmp_path / "qsm.json") as record:
         record.add(tmp_path / "old.nii.gz", "map")
         record.add(tmp_path / "kept.nii.gz", "map")
+    if removed:
+        # As Snakemake does before it runs a step again.
+        (tmp_path / "qsm.json").unlink()
+    assert files_made(tmp_path / "qsm.json") == {tmp_path / "old.nii.gz", tmp_path / "kept.nii.gz"}
     with recording("qsm", "sub-01", tmp_path / "qsm.json") as record:
         record.add(tmp_path / "kept.nii.gz", "map")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.nii.gz", "qsm.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".qsm.made", "kept.nii.gz", "qsm.json"]
 
 
 def test_the_command_line_shows_every_input_with_its_description():

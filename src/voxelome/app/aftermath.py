@@ -75,10 +75,3 @@ def _write(script: str, log: Path, options: Mapping[str, list[str]]) -> list[str
     with log.open("w", encoding="utf-8") as file:
         code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
     return [f"a report could not be written; see {log}"] if code else []
-
-
-def orphans(study: Study) -> list[Path]:
-    """Results of subjects that the dataset no longer has."""
-    known = {f"sub-{subject}" for subject in study.inventories}
-    folders: list[Path] = [path for path in sorted(study.out_dir.glob("sub-*")) if path.is_dir()]
-    return [path for path in folders if path.name not in known]

@@ -110,7 +110,7 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         "--omp-nthreads", type=_positive, metavar="N", help="threads of one step (default: by itself)"
     )
     group.add_argument(
-        "--mem-mb", type=_positive, metavar="MB", help="memory to use in all (default: no limit)"
+        "--mem-mb", type=_positive, metavar="MB", help="memory to use in all (default: what is free)"
     )
 
 
@@ -150,6 +150,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--account", metavar="NAME", help="account of Slurm that jobs are charged to")
     group.add_argument("--partition", metavar="NAME", help="partition of Slurm that jobs go to")
     group.add_argument("--unlock", action="store_true", help="remove the lock that a killed run left")
+    group.add_argument(
+        "--remove-orphans",
+        action="store_true",
+        help="remove the results of subjects and visits that the dataset no longer has (default: name them)",
+    )
     group.add_argument("-v", "--verbose", action="count", default=0, help="also show Snakemake's own lines")
 
 
@@ -186,6 +191,8 @@ def check_folders(options: argparse.Namespace) -> None:
     options.images_dir = (options.images_dir or default_images_dir()).expanduser().resolve()
     if not options.bids_dir.is_dir():
         raise InputError(options.bids_dir, "there is no such folder", "give the root of the BIDS dataset")
+    for folder in (options.bids_dir, options.out_dir, options.work_dir):
+        check_name(folder)
     for name, folder in (("OUT_DIR", options.out_dir), ("--work-dir", options.work_dir)):
         if folder == options.bids_dir or options.bids_dir in folder.parents:
             raise InputError(
@@ -197,6 +204,13 @@ def check_folders(options: argparse.Namespace) -> None:
             raise InputError(folder, f"{name} is a file", "choose a folder")
 
 
+def check_name(path: Path) -> None:
+    """Refuse a path that a rule of Snakemake cannot name: braces are its own, and a name is one line."""
+    if any(letter in "{}" or not letter.isprintable() for letter in str(path)):
+        problem = "has a brace, or a character that cannot be printed, in its name"
+        raise InputError(str(path).encode("unicode_escape").decode(), problem, "choose another name")
+
+
 def parse_derivatives(pairs: Sequence[str]) -> dict[str, Path]:
     """Folders by name from ``NAME=DIR``; without a name the folder's own is taken."""
     found: dict[str, Path] = {}
@@ -204,6 +218,7 @@ def parse_derivatives(pairs: Sequence[str]) -> dict[str, Path]:
         name, _, folder = pair.rpartition("=")
         path = Path(folder).expanduser().resolve()
         name = name or "".join(letter for letter in path.name if letter.isalnum())
+        check_name(path)
         if not path.is_dir():
             raise InputError(path, "there is no such folder of derivatives", "check --derivatives NAME=DIR")
         if name in found:

@@ -17,13 +17,14 @@ GROUP_RULES = ("group", "cohort", "features", "reliability", "fold", "model", "r
 
 @dataclass
 class Job:
-    """One job: its rule, what it works on, and how far it is."""
+    """One job: its rule, what it works on, how far it is, and how often it was begun."""
 
     rule: str
     wildcards: dict[str, str]
     log: str = ""
     reason: str = ""
     state: str = "waiting"
+    attempt: int = 1
     start: float = 0.0
     end: float = 0.0
 
@@ -60,7 +61,9 @@ class RunState:
             self.planned = Counter(counts)
         elif kind == "job_info" and event["rule"] not in TARGETS:
             log = event["log"][0] if event["log"] else ""
-            job = Job(event["rule"], event["wildcards"], log, event["reason"], "running", self.time)
+            before = self.jobs.get(int(event["id"]))
+            attempt = before.attempt + 1 if before else 1
+            job = Job(event["rule"], event["wildcards"], log, event["reason"], "running", attempt, self.time)
             self.jobs[int(event["id"])] = job
             return job
         elif kind in ("job_finished", "job_error"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from voxelome.app.events import Job
 from voxelome.bids.names import unit_entities
 from voxelome.bids.plan import Unit, visits_by_subject
 from voxelome.bids.targets import UNIT_STAGES
+from voxelome.errors import InputError
 from voxelome.imageio import save_text
 from voxelome.step import StepRecord
 
@@ -31,6 +33,9 @@ _LATER = {
 # Seconds by which the clocks of two machines may differ.
 CLOCKS = 60
 SILENT = "the step ended without a word (killed, or out of memory?)"
+DEFECT = "voxelome: this is a defect of voxelome"
+# With less free space nothing can be written that is worth it.
+ROOM = 2**20
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,21 @@ def reason_in(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     # The first line is the command; nothing after it means that the step was killed.
     said = [line for line in lines if line and not line.startswith("$ ")]
-    return said[-1].removeprefix("voxelome: error: ") if said else SILENT
+    if not said:
+        return f"there is no space left on the device of {log.parent}" if _full(log.parent) else SILENT
+    last = said[-2] if said[-1].startswith(DEFECT) and len(said) > 1 else said[-1]
+    return last.removeprefix("voxelome: error: ")
+
+
+def check_room(folder: Path) -> None:
+    """Raise an InputError where the device of a folder is full."""
+    if _full(folder):
+        remedy = "make room, then give the same command again"
+        raise InputError(folder, "there is no space left on its device", remedy)
+
+
+def _full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < ROOM
 
 
 def settle(failed: Sequence[Job], work_dir: Path) -> None:

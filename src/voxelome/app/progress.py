@@ -68,8 +68,8 @@ def open_console() -> Console:
 class Display:
     """Show the state of a run; a context manager."""
 
-    def __init__(self, console: Console, cores: int) -> None:
-        self.console, self.cores = console, cores
+    def __init__(self, console: Console, cores: int, retries: int = 0) -> None:
+        self.console, self.cores, self.retries = console, cores, retries
         self.state = RunState()
         self.begun = time.time()
         self.live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
@@ -88,7 +88,9 @@ class Display:
     def changed(self, job: Job, reason: str) -> None:
         """Tell of a job that has ended; `reason` says why it failed."""
         ended = len(self.state.of("done")) + len(self.state.of("failed"))
-        if job.state == "failed":
+        if job.state == "failed" and job.attempt <= self.retries:
+            self.console.print(Text(f"{job.title} is tried again: {reason}"), soft_wrap=True)
+        elif job.state == "failed":
             self.console.print(Text(f"FAILED {job.title}: {reason}", style="bold red"), soft_wrap=True)
         elif job.state == "done" and not self.live:
             left = self.state.seconds_left(self.cores, time.time())

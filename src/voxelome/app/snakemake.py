@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxelome.app import guard
 from voxelome.app.events import Job, RunState, follow
 from voxelome.provenance import workflow_root
 
 # What makes a job run again; the step's code and its environment enter as parameters (docs/reruns.md).
 TRIGGERS = ("mtime", "input", "params")
+RETRIES = 1
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class RunSettings:
     profile: Path | None = None
     keep_going: bool = True
     dry_run: bool = False
+    lock: int | None = None
     # Settings of this run alone, put over those of the configfile.
     own: Path | None = None
     # Rules that may make files; all others' files are taken as they are.
@@ -48,6 +52,9 @@ def snakemake_command(settings: RunSettings, targets: Sequence[str]) -> list[str
         command += ["--allowed-rules", *settings.allowed]
     if settings.profile:
         command += ["--profile", str(settings.profile)]
+    else:
+        # What failed is tried again, with more memory (rules/common.smk). Profiles say how often themselves.
+        command += ["--retries", str(RETRIES)]
     if settings.cores:
         command += ["--cores", str(settings.cores)]
     command += ["--scheduler", "greedy", "--rerun-incomplete", "--rerun-triggers", *TRIGGERS]
@@ -80,15 +87,39 @@ def run(
         log.flush()
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            pass_fds=() if settings.lock is None else (settings.lock,),
         )
-        try:
-            _watch(process, settings.events, state, changed, refresh)
-        except KeyboardInterrupt:
-            os.killpg(process.pid, signal.SIGINT)
-            process.wait()
-            raise
+        with _guarding(process.pid):
+            try:
+                _watch(process, settings.events, state, changed, refresh)
+            except KeyboardInterrupt:
+                os.killpg(process.pid, signal.SIGINT)
+                process.wait()
+                raise
     return process.returncode
+
+
+@contextmanager
+def _guarding(group: int) -> Iterator[None]:
+    """End a group of processes if this one is killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", guard.__file__, str(group)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        # A guard that somebody has killed guards nothing, and that is all.
+        with suppress(BrokenPipeError):
+            process.communicate(b"done\n")
 
 
 def _watch(

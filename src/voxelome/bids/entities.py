@@ -127,6 +127,11 @@ def matching_value(name: str, value: object) -> object:
     return int(text) if name == "run" and text.isdecimal() else text
 
 
+def is_label(text: str) -> bool:
+    """Whether a text can be the value of an entity, and therefore part of the name of a file and of a job."""
+    return re.fullmatch(_LABEL, text) is not None
+
+
 def suffix_of(path: str) -> str:
     """Suffix of a BIDS file name: what stands between the last ``_`` and the first dot after it."""
     return path.rsplit("/", 1)[-1].rsplit("_", 1)[-1].split(".", 1)[0]
@@ -150,7 +155,9 @@ def name_fault(path: str, entities: Mapping[str, str], *, derivative: bool = Fal
     if len(folders) != depth or folders[-1] not in DATATYPES:
         return "does not lie in a folder where BIDS has images"
     if folders[-1] != "anat":
-        return ""
+        # Of raw data only anat is worked on; masks and maps may lie elsewhere.
+        fault = "has a letter in its path that no name of BIDS has"
+        return fault if derivative and not re.fullmatch(r"[A-Za-z0-9+_./-]+", path) else ""
     stem, _, extension = name.partition(".")
     *parts, suffix = stem.split("_")
     if f".{extension}" not in (".nii", ".nii.gz") or not re.fullmatch(_LABEL, suffix):
@@ -172,6 +179,8 @@ def _entity_fault(pairs: list[tuple[str, str]], derivative: bool) -> str:
         known = key in (_VALUES if derivative else _RAW_SHORT)
         if not known and not derivative:
             return f"has {f'{key}-{value}' if value else key!r} in its name, which is no entity of raw data"
+        if not is_label(key):
+            return f"has {key!r} in its name, which is no name of an entity"
         if key in seen:
             return f"has the entity {key}- twice in its name"
         if not re.fullmatch(_VALUES[key].pattern if known else _LABEL, value):

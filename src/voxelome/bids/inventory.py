@@ -14,6 +14,7 @@ from typing import Any
 import fastjsonschema
 import yaml
 
+from voxelome.bids.entities import is_label
 from voxelome.bids.filters import Query, compile_filters
 from voxelome.bids.scan import BidsFile, Dataset, Listed, list_subject, open_dataset, scan_subject, signature
 from voxelome.errors import InputError
@@ -190,9 +191,10 @@ def _open_raw(bids_dir: Path) -> tuple[Dataset, list[str]]:
     dataset, labels = open_dataset("", bids_dir)
     if not labels:
         raise InputError(bids_dir, "has no folder sub-*", "give the root of a raw BIDS dataset")
-    odd = [label for label in labels if not (label.isascii() and label.isalnum())]
+    odd = [label for label in labels if not is_label(label)]
     if odd:
-        raise InputError(bids_dir / f"sub-{odd[0]}", "is no BIDS label", "use only letters and digits in it")
+        remedy = "use only letters, digits and + in it"
+        raise InputError(bids_dir / f"sub-{odd[0]}", "is no BIDS label", remedy)
     return dataset, labels
 
 

@@ -235,7 +235,8 @@ def _scan_image(
         remedy = f"move it, for example to {example}" if example else "rename or remove it"
         return None, [_problem(dataset, item.path, fault, remedy)]
     if item.fault or not item.size:
-        remedy = "fetch the file again, or remove it"
+        annexed = item.fault and ".git/annex/" in _link_target(dataset.root / item.path)
+        remedy = f"run: datalad get {item.path}" if annexed else "fetch the file again, or remove it"
         return None, [_problem(dataset, item.path, item.fault or "is empty", remedy)]
     metadata, faults = sidecars.metadata(item.path, entities)
     problems = [row for error in faults for row in _sidecar_problems(dataset, item.path, error)]
@@ -253,6 +254,10 @@ def _scan_image(
         rows = _sidecar_problems(dataset, item.path, blame)
         return None, [*problems, *rows]
     return BidsFile(item.path, item.size, digest, entities, metadata, table), problems
+
+
+def _link_target(path: Path) -> str:
+    return str(path.readlink()) if path.is_symlink() else ""
 
 
 def _problem(dataset: Dataset, path: str, problem: str, remedy: str) -> Problem:

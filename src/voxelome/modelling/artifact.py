@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import skops.io
 
+from voxelome.claims import check_archive_claim
 from voxelome.imageio import replacing
 
 # What a model file of voxelome holds beyond what skops trusts by itself: its own estimators, trees and the
@@ -59,4 +61,6 @@ def load_model(path: Path | str) -> Any:
     skops.io.exceptions.UntrustedTypesFoundException
         The file holds types that no model of voxelome has.
     """
+    with ZipFile(path) as archive:
+        check_archive_claim(Path(path), archive)
     return skops.io.load(path, trusted=list(TRUSTED_TYPES))

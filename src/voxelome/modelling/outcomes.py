@@ -75,10 +75,9 @@ def target_of(people: pd.DataFrame, settings: AnalysisSettings, classes: tuple[s
     outcome = people["outcome"]
     if settings.kind == problems.CONTINUOUS:
         return _as_numbers(outcome, settings)
-    if strange := sorted(set(outcome) - set(classes)):
-        raise DataError(
-            f"{settings.outcome} is {listed(strange)}, a class that the model has not seen", "mend it"
-        )
+    if (strange := ~outcome.isin(classes)).any():
+        whose = listed(outcome.index[strange])
+        raise DataError(f"{settings.outcome} of {whose} is a class that the model has not seen", "mend it")
     place = {label: number for number, label in enumerate(classes)}
     codes = outcome.map(place).to_numpy(dtype=np.intp)
     if settings.kind in problems.SEVERAL:
@@ -122,10 +121,15 @@ def _several(outcome: pd.Series, settings: AnalysisSettings) -> Target:
 
 
 def _labels(outcome: pd.Series) -> tuple[list[str], str]:
-    """Return the classes in order, and a text that counts them."""
+    """Return the classes in order, and a text that counts them.
+
+    Texts go to logs: what one alone has may be a name, or a date of birth, and is counted but not told.
+    """
     counts = outcome.value_counts()
     labels = sorted(counts.index, key=_numeric_first)
-    return labels, listed(f"{label} ({counts[label]})" for label in labels)
+    told = [f"{label} ({counts[label]})" for label in labels if counts[label] > 1]
+    single = len(labels) - len(told)
+    return labels, listed([*told[:7], *([f"{single} that one alone has"] if single else [])])
 
 
 def _require_enough(outcome: pd.Series, settings: AnalysisSettings, told: str) -> None:
@@ -138,10 +142,8 @@ def _as_numbers(outcome: pd.Series, settings: AnalysisSettings) -> NDArray[np.fl
     """Return the outcome as numbers, or raise a DataError."""
     numbers = pd.to_numeric(outcome, errors="coerce")
     if (wrong := numbers.isna() | np.isinf(numbers)).any():
-        seen = listed(outcome[wrong].unique())
-        raise DataError(
-            f"{settings.outcome} is no number where it is {seen}", "mend it, or give kind: binary"
-        )
+        whose = listed(outcome.index[wrong])
+        raise DataError(f"{settings.outcome} of {whose} is no number", "mend it, or give kind: binary")
     return np.asarray(numbers, dtype=np.float64)
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from voxelome.claims import check_archive_claim
 from voxelome.errors import InputError
 
 Weights = dict[str, NDArray[np.float32]]
@@ -71,6 +72,7 @@ def read_weights(path: Path) -> Weights:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            check_archive_claim(path, archive)
             root = archive.namelist()[0].split("/")[0]
             return dict(_tensors(_Reader(path, archive, root).load(), ""))
     except _DAMAGE as error:

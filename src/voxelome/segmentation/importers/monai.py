@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from voxelome.claims import check_archive_claim
 from voxelome.errors import InputError, blame, listed
 from voxelome.segmentation.importers import monai_bundle
 from voxelome.segmentation.importers.contrasts import named_inputs
@@ -49,6 +51,7 @@ def convert(source: Path, entry: Mapping[str, Any], folder: Path) -> dict[str, A
     with tempfile.TemporaryDirectory(dir=folder) as unpacked:
         try:
             with zipfile.ZipFile(source) as archive:
+                check_archive_claim(source, archive, shutil.disk_usage(unpacked).free)
                 archive.extractall(unpacked)
         except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
             raise InputError(

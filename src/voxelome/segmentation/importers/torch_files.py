@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from voxelome.claims import check_archive_claim
 from voxelome.errors import InputError, listed
 
 # What training on several GPUs, and compiling, put before the names of the weights.
@@ -40,6 +42,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise InputError(path, "there is no such file", "give the whole folder of the network")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_archive_claim(path, archive)
     try:
         with torch.serialization.safe_globals(_numpy_numbers()):
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from voxelome.claims import check_archive_claim
 from voxelome.errors import InputError, blame
 from voxelome.segmentation.importers.export import Form, write_member
 from voxelome.segmentation.importers.onnx_graph import Layout
@@ -90,6 +91,7 @@ def load_script(path: Path) -> Any:
         raise InputError(path, "there is no such file", FETCH_AGAIN)
     try:
         with zipfile.ZipFile(path) as archive:
+            check_archive_claim(path, archive)
             names = archive.namelist()
             code = {name: archive.read(name).decode() for name in names if name.endswith(".py")}
     except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
