@@ -138,8 +138,12 @@ def test_a_change_is_scored_in_the_images_where_both_visits_have_one_contrast(su
     assert float(rows["new"]) > 3
     assert rows["stable"] == "n/a"
     assert record.done[-1].startswith("Changes were checked in FLAIR")
-    (figure,) = change_figures(record, subject.midway)
-    assert figure.title == "Change of wmh, ses-1 to ses-2"
+    shown = [figure.title for figure in change_figures(record, subject.midway)]
+    assert shown == ["Change of FLAIR, ses-1 to ses-2", "Change of wmh, ses-1 to ses-2"]
+    (image,) = [item for item in record.find("change") if item["name"] == "FLAIR"]
+    brighter = load_volume(image["path"], dtype=None).data == 1
+    new = (lesions(COMES) > 0) & (lesions(STAYS) == 0)
+    assert 2 * (brighter & new).sum() / (brighter.sum() + new.sum()) > 0.7
 
 
 def test_visits_without_a_common_contrast_have_no_scores_and_that_is_said(subject):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
 from voxelome.bids.names import bids_name, split_label, unit_entities, unit_folder
 from voxelome.imageio import (
+    Array,
     MaskArray,
     Volume,
     load_json,
@@ -23,6 +24,9 @@ from voxelome.imageio import (
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.interfaces.delivery import output_uri
 from voxelome.step import StepRecord, recording, use_threads
+
+if TYPE_CHECKING:
+    from voxelome.segmentation.change import Comparison
 
 # Contrasts in which lesions are bright, the best first: they tell a change of the image from one of the mask.
 BRIGHT = ("FLAIR", "T2w")
@@ -111,8 +115,8 @@ def _compare(first: _Visit, second: _Visit, spec: Any, midway: StepRecord, recor
     from voxelome.segmentation.change import MAP_NAMES, compare_visits
 
     result = compare_visits(first.lesions, second.lesions, first.grid.affine)
-    scores, contrast = _confirmed(result, first, second, midway)
     pair, name = f"{first.session} to {second.session}", spec.name
+    scores, contrast = _confirmed(result, first, second, midway, Path(spec.out_dir), record)
     rows = ["\t".join(_COLUMNS)]
     for group in result.groups:
         score = scores.get(group.number)
@@ -129,15 +133,8 @@ def _compare(first: _Visit, second: _Visit, spec: Any, midway: StepRecord, recor
     table = save_text(second.file(out_dir, "lesions", ".tsv", desc), "\n".join(rows) + "\n")
     record.add(table, "changes", name=name, pair=pair)
     out = second.file(out_dir, "dseg", ".nii.gz", desc)
-    about = {
-        "Sources": [output_uri(visit.path) for visit in (first, second)],
-        "Description": f"change of {name} from {first.session} to {second.session}",
-        "SpatialReference": "halfway between the references of all visits of the subject",
-    }
-    save_volume(out, result.map, first.grid.affine, about)
-    lines = "".join(f"{value}\t{text}\n" for value, text in MAP_NAMES.items())
-    save_text(out.with_name(out.name.replace(".nii.gz", ".tsv")), "index\tname\n" + lines)
-    names = {str(value): text for value, text in MAP_NAMES.items()}
+    sources = [output_uri(visit.path) for visit in (first, second)]
+    names = _save_map(out, result.map, first, MAP_NAMES, sources, f"change of {name} from {pair}")
     record.add(out, "change", name=name, pair=pair, visit=second.session, names=names)
     record.quality |= {f"{pair} {change}": count for change, count in result.counts.items() if count}
     record.quality |= {
@@ -162,29 +159,59 @@ _COLUMNS = (
 )
 
 
+def _save_map(
+    path: Path, labels: Array, visit: _Visit, names: dict[int, str], sources: list[str], what: str
+) -> dict[str, str]:
+    """Save a map of changes with the names of its values, and return them as a record holds them."""
+    about = {
+        "Sources": sources,
+        "Description": what,
+        "SpatialReference": "halfway between the references of all visits of the subject",
+    }
+    save_volume(path, labels, visit.grid.affine, about)
+    lines = "".join(f"{value}\t{text}\n" for value, text in names.items())
+    save_text(path.with_name(path.name.replace(".nii.gz", ".tsv")), "index\tname\n" + lines)
+    return {str(value): text for value, text in names.items()}
+
+
 def _confirmed(
-    result: Any, first: _Visit, second: _Visit, midway: StepRecord
+    result: Comparison, first: _Visit, second: _Visit, midway: StepRecord, out_dir: Path, record: StepRecord
 ) -> tuple[dict[int, float], str]:
-    """Score of each change in the images, and the contrast that told; none where no contrast is common."""
-    from voxelome.segmentation.intensity_change import change_scores, score_change
+    """Score of each change in the images, and the contrast that told; none where no contrast is common.
+
+    What changed in the images whatever the masks say is saved beside: a lesion that both masks miss shows.
+    """
+    from voxelome.segmentation.intensity_change import (
+        BRIGHTER,
+        DARKER,
+        change_scores,
+        changed_regions,
+        score_change,
+    )
 
     for suffix in BRIGHT:
-        images = [_image(midway, visit.session, suffix) for visit in (first, second)]
-        one, other = images
-        if one is None or other is None:
+        paths = [_path(midway, visit.session, suffix) for visit in (first, second)]
+        if not all(paths):
             continue
+        one, other = (load_volume(path).data for path in paths)
         brain = (first.grid.data > 0) & (second.grid.data > 0) & (one != 0) & (other != 0)
         spacing = first.grid.spacing[:3]
         found = score_change(one, other, brain, spacing, first.lesions | second.lesions)
+        name = f"{first.session} to {second.session}"
+        out = second.file(out_dir, "dseg", ".nii.gz", f"{suffix}Change")
+        names = {BRIGHTER: "brighter", DARKER: "darker"}
+        sources = [output_uri(path) for path in paths]
+        regions = changed_regions(found, brain, spacing)
+        kept = _save_map(out, regions, first, names, sources, f"change of {suffix} from {name}")
+        record.add(out, "change", name=suffix, pair=name, visit=second.session, names=kept)
         return change_scores(result, found), suffix
     return {}, ""
 
 
-def _image(midway: StepRecord, session: str, suffix: str) -> Any:
-    for item in midway.find("midway", visit=session):
-        if split_label(item["image"])[1] == suffix:
-            return load_volume(item["path"]).data
-    return None
+def _path(midway: StepRecord, session: str, suffix: str) -> str:
+    """Path of the first image of a contrast in the common space; empty where there is none."""
+    images = midway.find("midway", visit=session)
+    return next((item["path"] for item in images if split_label(item["image"])[1] == suffix), "")
 
 
 def _cell(value: Any) -> str:

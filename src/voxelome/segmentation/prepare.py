@@ -63,8 +63,9 @@ def prepare(
     shape = check_inputs(volumes, brain, spec)
     target = network_grid(shape, affine, spec.grid, brain)
     inside = None
-    if spec.grid.brain_only and brain is not None:
-        inside = to_network(brain.astype(np.float32), target) > 0.5
+    keep = brain if spec.grid.brain_only else None
+    if keep is not None:
+        inside = to_network(keep.astype(np.float32), target) > 0.5
     stack = np.zeros((spec.channels, *target.shape), dtype=np.float32)
     notes, first = [], 0
     for volume, item in zip(volumes, spec.inputs, strict=True):
@@ -74,7 +75,7 @@ def prepare(
             notes.append(f"There is no {item.label}; the network sees zeros in its place.")
             continue
         notes.append(far_outside(volume, brain, item))
-        _fill(channels, volume, affine, brain, item, target, conformed=spec.grid.kind == "conform")
+        _fill(channels, volume, affine, brain, item, target, conformed=spec.grid.kind == "conform", keep=keep)
         if inside is not None:
             channels *= inside
     return Prepared(stack, target, inside, [note for note in notes if note])
@@ -120,11 +121,14 @@ def _fill(
     target: NetworkGrid,
     *,
     conformed: bool,
+    keep: MaskArray | None,
 ) -> None:
-    """Write the channels of one image."""
+    """Write the channels of one image, of which only `keep` is shown where it is given."""
     if not conformed:
         for channel, scaled in zip(channels, scale(volume, brain, item), strict=True):
-            channel[:] = to_network(scaled, target)
+            # Cut before it is resampled: scalp beside the brain would shine into its edge, and images that
+            # come without a scalp would look otherwise.
+            channel[:] = to_network(scaled if keep is None else scaled * keep, target)
         return
     # The figures come from the whole conformed image, as bytes; it is cut afterwards.
     image, frame = conform(volume, affine)
