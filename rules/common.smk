@@ -10,7 +10,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from voxelome.bids.description import dataset_name
 from voxelome.bids.inventory import inventory_labels, load_subject
-from voxelome.bids.mounts import apptainer_binds, mounts
+from voxelome.bids.mounts import mounts, tell_apptainer
 from voxelome.bids.plan import LazyPlan, plan_subject
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
@@ -134,9 +134,7 @@ if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
         check_images(CONTAINERS, needed_images(config))
     # A folder that is absent when a container starts cannot be bound.
     OUT_DIR.mkdir(parents=True, exist_ok=True)
-    os.environ["APPTAINER_BIND"] = apptainer_binds(mounts(config, PLAN))
-    # Nothing of the user's environment (PYTHONPATH) may reach what is inside of the image.
-    os.environ.setdefault("APPTAINER_CLEANENV", "1")
+    tell_apptainer(mounts(config, PLAN))
     shell.prefix(f"export {WORKFLOW_VARIABLE}={shlex.quote(workflow_code())}; ")
 elif workflow.deployment_settings.deployment_method:
     shell.prefix(f'export PATH="$PATH":{shlex.quote(SCRIPTS)}; ')

@@ -107,3 +107,10 @@ def _checked(found: list[Mount]) -> list[Mount]:
 def apptainer_binds(found: Iterable[Mount]) -> str:
     """Folders in the form of Apptainer's variable APPTAINER_BIND."""
     return ",".join(f"{item.path}:{item.path}:{'rw' if item.writable else 'ro'}" for item in found)
+
+
+def tell_apptainer(found: Iterable[Mount]) -> None:
+    """Let every container that this process starts have these folders, and nothing of its environment."""
+    os.environ["APPTAINER_BIND"] = apptainer_binds(found)
+    # A PYTHONPATH of the user must not reach what is inside of the image.
+    os.environ.setdefault("APPTAINER_CLEANENV", "1")
