@@ -32,8 +32,6 @@ SETS = {
     "all four": CONTRASTS,
     "FLAIR, T1w": ("FLAIR", "T1w"),
     "FLAIR": ("FLAIR",),
-    "T2w": ("T2w",),
-    "enhanced T1w": ("ce-gadolinium_T1w",),
 }
 # Label of what enhances, of the network and of the phantom.
 ENHANCING, RIM = 2, 3
@@ -50,10 +48,10 @@ def glioma_labels(name: str) -> Any:
 def measure_glioma(table: Table, options: argparse.Namespace) -> None:
     """sub-du7294 by preprocess, register and the network; then with fewer contrasts."""
     table.head("lesion: sub-du7294, whole tumour", unit="Dice; peer: the fused result")
-    models_dir = models(options.work / "models", "deepbet", "lesion")
+    models_dir = models(options.work / "models", "deepbet", "synlesion")
     images = {label: REAL / f"{DU7294.format(contrast=label)}.nii.gz" for label in CONTRASTS}
     visit = prepare("sub-du7294", images, options.work / "glioma", models_dir)
-    found = run_network(visit, "lesion", models_dir)
+    found = run_network(visit, "synlesion", models_dir)
     fused = glioma_labels("fusion_mav")
     whole, truth = found.labels > 0, fused > 0
     result = score(whole, truth, found.affine)
@@ -68,7 +66,7 @@ def measure_glioma(table: Table, options: argparse.Namespace) -> None:
         "enhancing (ml)", *(float(mask.sum()) / 1000 for mask in (found.labels == ENHANCING, fused == 4))
     )
     print(f"    {found.network:.1f} s in the network, {found.seconds:.1f} s in the step, 2 threads")
-    network = Network("lesion", models_dir)
+    network = Network("synlesion", models_dir)
     inputs = visit.inputs(network.spec)
     masks = [(whole, RED), (truth, YELLOW)]
     draw(options.pictures, "glioma", inputs.volumes[0], found.affine, masks)
@@ -103,11 +101,11 @@ def _with_fewer(
 def measure_healthy(table: Table, options: argparse.Namespace) -> None:
     """sub-chris has a T1w alone, which shows too little: the network leaves the visit out, and says why."""
     table.head("lesion: sub-chris, T1w only", unit="")
-    models_dir = models(options.work / "models", "deepbet", "lesion")
+    models_dir = models(options.work / "models", "deepbet", "synlesion")
     images = {"T1w": REAL / f"{CHRIS}.nii.gz"}
     visit = prepare("sub-chris", images, options.work / "healthy", models_dir)
-    found = run_network(visit, "lesion", models_dir)
-    reasons = [item["why"] for item in found.record.skipped if item["what"] == "lesion"]
+    found = run_network(visit, "synlesion", models_dir)
+    reasons = [item["why"] for item in found.record.skipped if item["what"] == "synlesion"]
     left_out = found.labels is None and bool(reasons)
     table.row("left out, with a reason", float(left_out), bar="1", reached=left_out, digits=0)
     print(f"    {'; '.join(reasons)}")
@@ -116,10 +114,10 @@ def measure_healthy(table: Table, options: argparse.Namespace) -> None:
 def measure_phantom(table: Table, options: argparse.Namespace) -> None:
     """Tumours of another simulator, through the workflow's steps."""
     table.head(f"lesion: {options.heads} heads of the phantom, another simulator", unit="Dice")
-    models_dir = models(options.work / "models", "deepbet", "lesion")
+    models_dir = models(options.work / "models", "deepbet", "synlesion")
     root = options.work / "cohort"
     make_cohort(root, participants=options.heads, sites=SITES, spacing=2, seed=SEED)
-    spec = parse_spec(load_card(models_dir, "lesion"))
+    spec = parse_spec(load_card(models_dir, "synlesion"))
     whole: list[Score] = []
     rims = []
     for number in range(1, options.heads + 1):
@@ -127,7 +125,7 @@ def measure_phantom(table: Table, options: argparse.Namespace) -> None:
         folder = root / label / "anat"
         images = {name: folder / f"{label}_{name}.nii.gz" for name in CONTRASTS}
         visit = prepare(label, images, options.work / "phantom" / label, models_dir)
-        found = run_network(visit, "lesion", models_dir)
+        found = run_network(visit, "synlesion", models_dir)
         mask = root / "derivatives" / "masks" / label / "anat" / f"{label}_desc-lesion_dseg.nii.gz"
         truth = load_volume(mask, dtype=None).data
         whole.append(score(found.labels > 0, truth > 0, found.affine))
@@ -153,13 +151,13 @@ def measure_draws(table: Table, options: argparse.Namespace) -> None:
         f"lesion: {options.draws} new draws of the training's simulator",
         unit="Dice, median of those with lesions",
     )
-    models_dir = models(options.work / "models", "lesion")
+    models_dir = models(options.work / "models", "synlesion")
     folder = options.work / "draws"
     folder.mkdir(parents=True, exist_ok=True)
     program = [python, ROOT / "benchmarks" / "_segmentation_draws.py", folder, options.draws]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "2"}
     subprocess.run([str(word) for word in program], check=True, env=environment)
-    network = Network("lesion", models_dir)
+    network = Network("synlesion", models_dir)
     cases = [np.load(path) for path in sorted(folder.glob("*.npz"))[: options.draws]]
     for name, kept in SETS.items():
         used = [any(is_input(label, item) for label in kept) for item in network.spec.inputs]

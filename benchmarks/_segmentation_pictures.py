@@ -14,8 +14,9 @@ from voxelome.imageio import voxel_sizes
 from voxelome.segmentation.parts import box_of
 
 RED, GREEN, YELLOW, BLUE = (255, 60, 60), (60, 255, 60), (255, 220, 0), (80, 160, 255)
-_WIDTH = 300
+_WIDTH = 400
 _SLICES = 3
+_FINER = 4
 
 
 def draw(
@@ -45,9 +46,9 @@ def draw(
     gray = (np.clip((image - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
     rows = []
     for level in _levels(where):
-        plain = np.repeat(gray[:, :, level, None], 3, axis=2)
+        plain = np.repeat(_finer(gray[:, :, level])[:, :, None], 3, axis=2)
         drawn = plain.copy()
-        flat = [mask[box][:, :, level] for mask, _ in masks]
+        flat = [_finer(mask[box][:, :, level]) for mask, _ in masks]
         for mask, (_, colour) in list(zip(flat, masks, strict=True))[::-1]:
             drawn[mask & ~ndimage.binary_erosion(mask)] = colour
         panels = [plain, drawn]
@@ -60,10 +61,15 @@ def draw(
     folder.mkdir(parents=True, exist_ok=True)
     sizes = voxel_sizes(affine)
     shown = Picture.fromarray(np.concatenate(rows))
-    scale = _WIDTH / gray.shape[0]
+    scale = _WIDTH / gray.shape[0] / _FINER
     shown.resize((int(shown.width * scale), int(shown.height * scale * sizes[1] / sizes[0]))).save(
         folder / f"{name}.png"
     )
+
+
+def _finer(image: Any) -> Any:
+    """Slice with more pixels than voxels, so that outlines hide little."""
+    return np.kron(image, np.ones((_FINER, _FINER), dtype=image.dtype))
 
 
 def colours(count: int) -> list[tuple[int, int, int]]:

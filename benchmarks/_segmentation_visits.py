@@ -16,7 +16,7 @@ from _segmentation_steps import ROOT, Visit, models, prepare, run, run_network
 from voxelome.imageio import load_json, load_volume, sidecar_path
 from voxelome.segmentation.carry import carry_labels
 from voxelome.segmentation.change import GROWN, NEW, SHRUNK, VANISHED
-from voxelome.segmentation.intensity_change import BRIGHTER, changed_regions, score_change
+from voxelome.segmentation.intensity_change import BRIGHTER, score_change
 from voxelome.segmentation.parts import connected_parts
 from voxelome.step import StepRecord
 
@@ -31,14 +31,14 @@ CONFIRMED = 3.0
 def measure_visits(table: Table, options: argparse.Namespace) -> None:
     """sub-ms01 by preprocess, register, the network, the space of both visits, and their comparison."""
     table.head("lesion: sub-ms01, two visits, T1w and FLAIR", unit="")
-    models_dir = models(options.work / "models", "deepbet", "lesion")
+    models_dir = models(options.work / "models", "deepbet", "synlesion")
     root = options.work / "visits"
     visits, records = [], []
     for number, session in enumerate(SESSIONS, start=1):
         name = {label: MS01.format(visit=number, contrast=label) for label in ("T1w", "FLAIR")}
         images = {label: REAL / f"{file}.nii.gz" for label, file in name.items()}
         visits.append(prepare(f"sub-ms01_{session}", images, root / session, models_dir))
-        found = run_network(visits[-1], "lesion", models_dir)
+        found = run_network(visits[-1], "synlesion", models_dir)
         records.append(found.path)
         voxel = abs(float(np.linalg.det(found.affine[:3, :3]))) / 1000
         table.row(f"{session}: lesions (ml)", float((found.labels > 0).sum()) * voxel, digits=2)
@@ -66,7 +66,7 @@ def _compare(visits: list[Visit], records: list[Path], root: Path) -> tuple[Step
     run(
         [
             *(sys.executable, script / "compare_lesions.py", "--record", paths[1], *shared),
-            *("--midway", paths[0], "--name", "lesion", "--segmented", *records),
+            *("--midway", paths[0], "--name", "synlesion", "--segmented", *records),
         ],
         threads=2,
     )
@@ -77,8 +77,10 @@ def _against_truth(
     table: Table, options: argparse.Namespace, visits: list[Visit], midway: StepRecord, change: StepRecord
 ) -> None:
     """Change found against the given one, brought to the space of both visits."""
-    item = change.find("change")[0]
-    found = load_volume(item["path"], dtype=None)
+    found, by_image = (
+        load_volume(change.find("change", name=name)[0]["path"], dtype=None)
+        for name in ("synlesion", "FLAIR")
+    )
     ways = [_to_given(number, visit, midway) for number, visit in enumerate(visits, start=1)]
     truth, brain = (
         carry_labels(given.data.astype(np.int16), given.affine, found.data.shape, found.affine, ways[1]) > 0
@@ -96,12 +98,11 @@ def _against_truth(
     inside = (images[0] != 0) & (images[1] != 0)
     lesions = found.data > 0
     z = score_change(images[0], images[1], inside, found.spacing[:3], lesions)
-    by_image = changed_regions(z, inside, found.spacing[:3]) == BRIGHTER
     confirmed = _confirmed(gained, z.score)
     candidates = {
         "new and grown": gained,
         f"of them, z score >= {CONFIRMED:g}": confirmed,
-        "by the images alone": by_image,
+        "brighter, by FLAIR alone": by_image.data == BRIGHTER,
     }
     for name, mask in candidates.items():
         result = score(mask, truth, found.affine)

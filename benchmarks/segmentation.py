@@ -104,7 +104,7 @@ def _heads(options: argparse.Namespace) -> Iterator[tuple[str, Path]]:
 
 def _engine_case(options: argparse.Namespace, what: str) -> tuple[Visit, str, Path]:
     """Visit ready for a network, the network, and the models folder."""
-    model = "meshnet18" if what == "chris" else "lesion"
+    model = "meshnet18" if what == "chris" else "synlesion"
     models_dir = models(options.work / "models", model)
     folder = options.work / f"engine-{what}"
     name, contrasts = (CHRIS, {"T1w": "T1w"}) if what == "chris" else (DU7294, FOUR)
@@ -151,7 +151,7 @@ def measure_determinism(table: Table, options: argparse.Namespace) -> None:
     table.head(
         "determinism: the network step twice, and with 1 and 2 threads", unit="voxels, share of the image"
     )
-    for what, model in (("du7294", "lesion"), ("chris", "meshnet18")):
+    for what, model in (("du7294", "synlesion"), ("chris", "meshnet18")):
         first = _engine_run(options, what, 2).labels
         for name, other in (
             ("again", _engine_run(options, what, 2, 1)),

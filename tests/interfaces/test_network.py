@@ -219,8 +219,10 @@ def test_radiomics_says_that_a_region_in_which_nothing_was_found_has_no_voxel(vi
 
 
 def test_a_model_that_was_not_fetched_is_answered_with_the_command_that_fetches_it(visit):
-    with pytest.raises(InputError, match=r"the model is not there; run: voxelome-tools models fetch lesion "):
-        visit.run("lesion")
+    with pytest.raises(
+        InputError, match=r"the model is not there; run: voxelome-tools models fetch synlesion "
+    ):
+        visit.run("synlesion")
 
 
 def truncated(path):

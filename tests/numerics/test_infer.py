@@ -273,7 +273,7 @@ def test_two_runs_and_two_threads_give_the_same_bits(tmp_path: Path) -> None:
 
 
 MEASURE = """
-import json, resource, sys
+import json, sys
 import numpy as np
 from pathlib import Path
 from tests.numerics.small_networks import save_convolution
@@ -281,6 +281,7 @@ from voxelome.segmentation.engine import open_members
 from voxelome.segmentation.infer import segment
 from voxelome.segmentation.memory import activation_memory, memory_needed
 from voxelome.segmentation.spec import GridSpec, InputSpec, NetworkSpec
+from voxelome.step import peak_memory_mb
 folder, edge = Path(sys.argv[1]), int(sys.argv[2])
 labels = {n: str(n) for n in range(1, 18)}
 grid = GridSpec(patch=(128, 128, 128), overlap=0.0, brain_only=False)
@@ -293,7 +294,7 @@ found = segment([image], np.eye(4), None, spec, open_members(folder, spec, diges
 shape = (edge, edge, edge)
 activations = activation_memory(folder / "m.onnx", (1, 1, 128, 128, 128))
 estimate = memory_needed(spec, shape, shape, activations)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = peak_memory_mb() * 2**20
 print(json.dumps({"peak": peak, "estimate": estimate}))
 """
 
