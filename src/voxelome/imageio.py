@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from voxelome.claims import check_image_claim, check_json_claim
@@ -36,7 +37,7 @@ TEMPORARY = ".tmp-"
 # How a damaged image fails; the second row, by its header.
 _DAMAGE = (
     *(ImageFileError, EOFError, OSError, ValueError, zlib.error),
-    *(HeaderDataError, HeaderTypeError, OverflowError),
+    *(HeaderDataError, HeaderTypeError, WrapStructError, OverflowError),
 )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conftest import Study
-from tests.faults.runs import failures, little
+from tests.faults.runs import failures, little, only_whole
 
 # In the place of a step's first lines: what the kernel, or a limit, does to it.
 DIES = """
@@ -38,6 +38,7 @@ def ran(finished: Study, tmp_path_factory: pytest.TempPathFactory):
     return study, study.call("participant", "--stages", "preprocess", "report"), folder / "tries"
 
 
+@only_whole
 def test_it_is_tried_again_once_with_twice_the_memory(ran):
     study, done, tries = ran
     counts = {path.name: path.stat().st_size for path in tries.iterdir()}
@@ -51,6 +52,7 @@ def test_it_is_tried_again_once_with_twice_the_memory(ran):
     assert {"2500", "5000"} <= set(requests)
 
 
+@only_whole
 def test_what_still_dies_is_reported_with_its_reason_and_the_others_are_done(ran):
     study, done, _ = ran
     assert done.returncode == 1, done.stdout + done.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Study
+from tests.faults.runs import only_whole
 from voxelome.app.arguments import check_name
 from voxelome.bids.entities import name_fault, parse_entities
 from voxelome.bids.inventory import update_inventory
@@ -83,6 +84,7 @@ def evil(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
     return study
 
 
+@only_whole
 def test_steps_run_on_it_and_nothing_in_its_names_is_done(evil: Study):
     assert (evil.work / "prepared" / "sub-1+1_ses-2+3" / "brain_mask.nii.gz").is_file()
     assert not [path for path in evil.folder.rglob("pwned*") if path.name != EVIL]
@@ -90,6 +92,7 @@ def test_steps_run_on_it_and_nothing_in_its_names_is_done(evil: Study):
     assert "<script" not in (evil.out / "sub-1+1.html").read_text()
 
 
+@only_whole
 def test_no_command_of_any_step_has_a_name_outside_of_quotes(evil: Study):
     settings = evil.folder / "study.yaml"
     settings.write_text("radiomics: {perturbations: 2}\nanalyses: [{name: a, outcome: sex}]\n")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Study
-from tests.faults.runs import disk, failures, half_files, little
+from tests.faults.runs import disk, failures, half_files, little, only_whole
 from voxelome.errors import ExitCode, InputError, exit_code, storage_error
 from voxelome.imageio import save_json, save_volume
 
@@ -78,6 +78,7 @@ def test_memory_that_a_library_in_c_did_not_get_is_no_defect_either(capsys):
     assert "there is not enough memory ([ONNXRuntimeError]" in capsys.readouterr().err
 
 
+@only_whole
 def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(finished: Study, tmp_path: Path):
     study = little(finished, tmp_path / "study", "a", "b")
     with disk(study.out, "900k") as again:
@@ -104,6 +105,7 @@ def test_a_run_into_a_folder_that_became_read_only_is_refused_in_one_line(finish
         assert "its file system is read-only" in line
 
 
+@only_whole
 def test_a_read_only_dataset_of_links_is_worked_on_and_the_one_that_was_not_fetched_is_named(
     finished: Study, tmp_path: Path
 ):
