@@ -109,7 +109,7 @@ def _against_truth(
         _rows(table, name, result)
         draw(
             options.pictures,
-            f"visits_change_{name.split()[0]}",
+            f"visits_change_{name.split()[0].strip(',')}",
             images[1],
             found.affine,
             [(mask, RED), (truth, YELLOW)],

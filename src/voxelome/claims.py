@@ -12,6 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from voxelome.errors import InputError
 from voxelome.memory import memory_free
@@ -67,7 +68,7 @@ def _read_header(path: Path) -> nib.Nifti1Header | None:
         kind = nib.Nifti2Header if _NIFTI2 in _first_number(raw) else nib.Nifti1Header
         length = _NIFTI2 if kind is nib.Nifti2Header else _NIFTI1
         header = kind(raw[:length], check=False)
-    except (OSError, EOFError, ValueError, zlib.error):
+    except (OSError, EOFError, ValueError, WrapStructError, zlib.error):
         return None
     return header if 1 <= int(header["dim"][0]) <= 7 else None
 

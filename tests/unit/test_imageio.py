@@ -82,3 +82,11 @@ def test_a_file_that_is_not_json_is_an_input_error_with_its_line(tmp_path: Path)
 def test_not_a_number_does_not_go_into_json(tmp_path: Path):
     with pytest.raises(ValueError, match="Out of range"):
         save_json(tmp_path / "a.json", {"a": float("nan")})
+
+
+@pytest.mark.parametrize("size", [0, 16, 100, 348])
+def test_a_file_that_holds_less_or_other_than_a_header_is_bad_input(tmp_path: Path, size: int):
+    path = tmp_path / "image.nii.gz"
+    path.write_bytes(gzip.compress(b"x" * size))
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        load_volume(path)
