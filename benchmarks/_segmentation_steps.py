@@ -161,8 +161,9 @@ class Found:
     ----------
     labels : ndarray of int, or None where the step left the visit out
     affine : ndarray, shape (4, 4)
-    network, seconds : float
-        Time in the network, and of the step without the start of Python and its imports.
+    network, inference, seconds : float
+        Time in the network's forward passes, with resampling and windows, and of the step without the start
+        of Python.
     cost : Cost
         Of the whole process.
     record : StepRecord
@@ -173,6 +174,7 @@ class Found:
     labels: Any
     affine: Any
     network: float
+    inference: float
     seconds: float
     cost: Cost
     record: StepRecord
@@ -194,10 +196,12 @@ def run_network(visit: Visit, model: str, models_dir: Path, threads: int = 2, ru
     record = StepRecord.load(path)
     labels = record.path("labels", name=model)
     if labels is None:
-        return Found(None, None, 0.0, record.seconds, cost, record, path)
+        return Found(None, None, 0.0, 0.0, record.seconds, cost, record, path)
     volume = load_volume(labels, dtype=None)
     times = next(match for text in record.done if (match := _TIMES.search(text)))
-    return Found(volume.data, volume.affine, float(times[1]), record.seconds, cost, record, path)
+    return Found(
+        volume.data, volume.affine, float(times[1]), float(times[2]), record.seconds, cost, record, path
+    )
 
 
 class Network:

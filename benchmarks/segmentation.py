@@ -138,6 +138,7 @@ def measure_engine(table: Table, options: argparse.Namespace) -> None:
             share = (found.seconds - found.network) / found.network
             name = f"{what}, {threads} thread{'s' * (threads > 1)}"
             table.row(f"{name}: network", found.network, digits=1)
+            table.row(f"{name}: with resampling, windows", found.inference, digits=1)
             table.row(f"{name}: with start", found.cost.seconds, digits=1)
             barred = shown == "du7294"
             bar = f"<= {OVERHEAD}" if barred else ""
