@@ -29,7 +29,7 @@ def spec_of(**changes: object) -> NetworkSpec:
         "labels": {1: "core", 2: "rim"},
         "members": ("a.onnx", "b.onnx"),
     }
-    return NetworkSpec(**{**values, **changes})  # type: ignore[arg-type]
+    return NetworkSpec(**{**values, **changes})
 
 
 def random_batch(*shape: int) -> np.ndarray:

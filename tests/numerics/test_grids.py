@@ -118,7 +118,7 @@ def test_probabilities_come_back_to_their_place_with_their_volume(kind: str) -> 
     middle = (affine @ [31, 29, 12, 1])[:3]
     distance = np.linalg.norm(points - middle.reshape(3, 1, 1, 1), axis=0)
     ball = np.clip((15 - distance) / 3.2 + 0.5, 0, 1).astype(np.float32)
-    spec = GridSpec(kind, (1.2, 1.2, 1.2), patch=(60, 60, 60), **WHOLE)  # type: ignore[arg-type]
+    spec = GridSpec(kind, (1.2, 1.2, 1.2), patch=(60, 60, 60), **WHOLE)
     grid = network_grid(shape, affine, spec)
     there = to_network(ball, grid)
     true = world(grid.shape, grid.affine) - middle.reshape(3, 1, 1, 1)

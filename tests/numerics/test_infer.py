@@ -34,7 +34,7 @@ def spec_of(**changes: object) -> NetworkSpec:
         "labels": {1: "dark", 4: "bright"},
         "members": ("m.onnx",),
     }
-    return NetworkSpec(**{**values, **changes})  # type: ignore[arg-type]
+    return NetworkSpec(**{**values, **changes})
 
 
 def turned(spacing: tuple[float, ...] = (1.1, 1.0, 2.8)) -> np.ndarray:
@@ -72,7 +72,7 @@ def dice(one: np.ndarray, two: np.ndarray) -> float:
 def test_labels_come_back_on_the_images_own_grid(kind: str, tmp_path: Path) -> None:
     affine = turned()
     image, truth = two_balls(affine)
-    grid = GridSpec(kind, (1.0, 1.0, 1.0), "LIA", (64, 64, 64), brain_only=False)  # type: ignore[arg-type]
+    grid = GridSpec(kind, (1.0, 1.0, 1.0), "LIA", (64, 64, 64), brain_only=False)
     # Conforming makes bytes of the intensities: 0 to 255 for 0 to 2.
     rule = InputSpec("T1w", rule="percentile", region="image", low=0, high=100)
     spec = spec_of(grid=grid, inputs=(rule,))

@@ -39,7 +39,7 @@ def test_zscore_has_mean_zero_and_deviation_one_in_the_brain() -> None:
 )
 def test_percentiles_come_from_the_region(region: str, pick: np.ndarray) -> None:
     image = head()
-    spec = InputSpec("T2w", rule="percentile", region=region, low=2, high=90)  # type: ignore[arg-type]
+    spec = InputSpec("T2w", rule="percentile", region=region, low=2, high=90)
     scaled = scale(image, BRAIN, spec)[0]
     low, high = np.percentile(image[pick], [2, 90])
     assert scaled == pytest.approx((image - low) / (high - low), abs=1e-4)
@@ -79,7 +79,7 @@ def test_the_image_given_is_not_changed() -> None:
 @pytest.mark.parametrize("value", [0.0, 7.3, -1e6, 1e-3])
 @pytest.mark.parametrize("rule", ["zscore", "percentile"])
 def test_a_constant_image_is_refused(value: float, rule: str) -> None:
-    spec = InputSpec("FLAIR", rule=rule, region="image")  # type: ignore[arg-type]
+    spec = InputSpec("FLAIR", rule=rule, region="image")
     with pytest.raises(DataError, match="FLAIR has no contrast"):
         scale(np.full(SHAPE, value, np.float32), None, spec)
 

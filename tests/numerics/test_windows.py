@@ -19,7 +19,7 @@ def stack_of(*shape: int) -> np.ndarray:
 
 
 def grid_of(patch: tuple[int, int, int], **settings: object) -> GridSpec:
-    return GridSpec(patch=patch, **settings)  # type: ignore[arg-type]
+    return GridSpec(patch=patch, **settings)
 
 
 def three_classes(batch: np.ndarray) -> np.ndarray:
@@ -103,7 +103,7 @@ def test_windows_without_brain_are_left_out_and_are_background(activation: str, 
     inside[50:60] = True
     stack = stack_of(1, 64, 8, 8)
     grid = grid_of((16, 8, 8), overlap=0.0)
-    found = probabilities_of(stack, [spy], grid, 2, activation, inside)  # type: ignore[arg-type]
+    found = probabilities_of(stack, [spy], grid, 2, activation, inside)
     assert len(calls) == found.windows == 1
     left_out = found.probabilities[:, :48].reshape(2, -1)
     assert (left_out == np.array(outside)[:, np.newaxis]).all()

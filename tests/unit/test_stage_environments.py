@@ -62,3 +62,23 @@ def test_a_step_imports_only_what_its_stage_has_pinned(stage: str):
         if not pinned(stage) & {plain(name) for name in HOMES.get(package, [package])}
     }
     assert not missing
+
+
+# PyRadiomics comes as source alone: its images compile it, and the others take nothing that is to be compiled.
+COMPILING = (
+    "# PyRadiomics comes as source: it is compiled here, where the compiler stays.\n"
+    "RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev python3-dev\n"
+)
+
+
+@pytest.mark.parametrize("stage", STEPS)
+def test_the_recipes_of_the_stages_differ_by_their_names_and_the_compiler_alone(stage: str):
+    recipes = [(ROOT / "containers" / name / "Containerfile").read_text() for name in ("qsm", stage)]
+    first, other = (
+        re.sub(rf"\b{re.escape(name)}\b", "STAGE", text)
+        for name, text in zip(("qsm", stage), recipes, strict=True)
+    )
+    if stage.startswith("radiomics"):
+        assert COMPILING in other
+        other = other.replace(COMPILING, "").replace("--prefer-binary", "--only-binary :all:")
+    assert other == first

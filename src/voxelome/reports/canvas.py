@@ -17,7 +17,7 @@ _FIRST_TEXT = LEVELS
 _FIRST_COLOUR = LEVELS + _TEXT_LEVELS
 # Colours that people with colour-blindness tell apart, after Okabe and Ito (2008), the dark ones
 # lightened for a black background.
-_COLOURS = (
+COLOURS = (
     (86, 180, 233),
     (240, 228, 66),
     (230, 159, 0),
@@ -40,7 +40,7 @@ Levels = NDArray[np.uint8]
 
 def contour_colour(rank: int) -> int:
     """Palette entry of the outline of the n-th label, from 1; the colours repeat after eight."""
-    return _FIRST_COLOUR + (rank - 1) % len(_COLOURS)
+    return _FIRST_COLOUR + (rank - 1) % len(COLOURS)
 
 
 @cache
@@ -167,5 +167,5 @@ def _palette(diverging: bool) -> bytes:
     else:
         ramp = np.repeat(steps[:, None] * 255, 3, axis=1)
     text = np.repeat(np.linspace(0, 255, _TEXT_LEVELS)[:, None], 3, axis=1)
-    entries: Levels = np.rint(np.vstack([ramp, text, np.array(_COLOURS)])).astype(np.uint8)
+    entries: Levels = np.rint(np.vstack([ramp, text, np.array(COLOURS)])).astype(np.uint8)
     return entries.tobytes()

@@ -17,22 +17,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from voxelome.reports.canvas import COLOURS
 from voxelome.reports.model import Scene
 
 NIIVUE = "@niivue/niivue 0.69.0"
 NIIVUE_SHA256 = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
-
-# Colours of labels: those of the still pictures.
-COLOURS = (
-    (86, 180, 233),
-    (240, 228, 66),
-    (230, 159, 0),
-    (204, 121, 167),
-    (0, 190, 140),
-    (255, 110, 40),
-    (255, 255, 255),
-    (140, 150, 255),
-)
 
 
 @cache

@@ -29,7 +29,8 @@ TOLERANCE = 1e-3
 LARGE = 2**21
 SEED = 20
 
-_FAILURES = (RuntimeError, ValueError, TypeError, IndexError, AssertionError, NotImplementedError)
+# What torch and the networks of libraries raise where they cannot do what is asked.
+FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AssertionError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _forward(network: Any, batch: FloatBatch, form: Form, layout: Layout, source
     try:
         with torch.inference_mode():
             result = network(torch.from_numpy(batch))
-    except _FAILURES as error:
+    except FAILURES as error:
         reason = " ".join(str(error).split())[-200:]
         problem = f"fails on {form.channels} channels of {shape} voxels ({reason})"
         raise InputError(source, problem, "mend inputs and grid: patch in the network's entry") from error
@@ -165,7 +166,7 @@ def _traced(network: Any, batch: FloatBatch, source: Path) -> Any:
                     network, example, dynamo=True, dynamic_shapes=free_batch, verbose=False, **names
                 )
                 model = program.model_proto
-    except (torch.onnx.errors.OnnxExporterError, *_FAILURES) as error:
+    except (torch.onnx.errors.OnnxExporterError, *FAILURES) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             source, f"cannot be written as ONNX ({reason})", "export it to ONNX yourself"

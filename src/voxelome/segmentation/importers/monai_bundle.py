@@ -8,6 +8,7 @@ from typing import Any
 
 from voxelome.errors import InputError, listed
 from voxelome.imageio import load_json
+from voxelome.segmentation.importers.export import FAILURES
 
 Gain = tuple[float, float]
 
@@ -157,7 +158,7 @@ def build_network(path: Path, configuration: Mapping[str, Any]) -> Any:
         raise InputError(path, problem, "write plain values there")
     try:
         return made(**settings)
-    except (TypeError, ValueError, RuntimeError, LookupError, AssertionError, NotImplementedError) as error:
+    except FAILURES as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(path, f"describes no {name} ({reason})", "mend network_def") from error
 
