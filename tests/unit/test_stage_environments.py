@@ -64,7 +64,7 @@ def test_a_step_imports_only_what_its_stage_has_pinned(stage: str):
     assert not missing
 
 
-# PyRadiomics comes as source alone: its images compile it, and the others take nothing that is to be compiled.
+# PyRadiomics comes as source alone: its images compile it, and the others take nothing to compile.
 COMPILING = (
     "# PyRadiomics comes as source: it is compiled here, where the compiler stays.\n"
     "RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev python3-dev\n"
