@@ -117,6 +117,12 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     length = train.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="N", help="default: 20000; CPU: 3000")
     length.add_argument("--minutes", type=float, metavar="M", help="of training, preparation not counted")
+    train.add_argument(
+        "--initial",
+        type=Path,
+        metavar="STATE.pt",
+        help="training/state.pt of an earlier training to begin with, for fewer cases and steps",
+    )
     train.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
     train.add_argument("--seed", type=int, default=0, help="default: 0")
     train.add_argument(

@@ -140,7 +140,7 @@ def test_an_optional_input_that_is_absent_is_zeros_and_that_is_said(visit):
     save_model(visit.models, "tiny", pointwise([0, 0], [10, -10]), [0.0, -500.0], inputs=inputs)
     record = visit.run("tiny")
     assert labels_in(record).sum() == 64
-    assert "There is no FLAIR; the network sees zeros in its place." in record.done
+    assert "There is no FLAIR; tiny sees zeros in its place." in record.done
     assert record.warnings == []
     visit.add("FLAIR", visit.t1w)
     assert not labels_in(visit.run("tiny")).any()

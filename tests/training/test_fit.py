@@ -145,3 +145,19 @@ def test_a_process_that_fails_ends_the_training_and_does_not_hang_it(capfd):
     finally:
         pool.close()
     assert "no example" in capfd.readouterr().err
+
+
+def test_a_training_that_begins_with_another_ones_network_begins_with_its_loss(tmp_path):
+    state, told = tmp_path / "state.pt", []
+    train(Cubes(), 1, 1, settings(60), "cpu", told.append, FEATURES, checkpoint=state)
+    first, last = told[0]["loss"], told[-1]["loss"]
+    train(Cubes(), 1, 1, settings(1), "cpu", told.append, FEATURES, initial=state)
+    assert told[-1]["step"] == 1
+    assert abs(told[-1]["loss"] - last) < 0.3 * (first - last)
+
+
+def test_a_state_of_another_network_is_refused_by_name(tmp_path):
+    state = tmp_path / "state.pt"
+    train(Cubes(), 1, 1, settings(1), "cpu", lambda _: None, FEATURES, checkpoint=state)
+    with pytest.raises(InputError, match=r"state\.pt.*is no state of this training"):
+        train(Cubes(), 1, 2, settings(1), "cpu", lambda _: None, FEATURES, initial=state)

@@ -55,7 +55,7 @@ def _check_options(options: argparse.Namespace) -> None:
         raise InputError("train", "--labels and --derivatives go together", "give both, or neither")
     if options.label_maps and not options.synthetic:
         raise InputError("train", "--label-maps goes with --synthetic", "leave it out")
-    unused = ("spacing", "patch", "minutes", "entry", "workers")
+    unused = ("spacing", "patch", "minutes", "entry", "workers", "initial")
     given = [f"--{name}" for name in unused if getattr(options, name) is not None]
     if options.demo and given:
         raise InputError("train", f"{given[0]} does not go with --demo", "leave it out")
@@ -88,6 +88,7 @@ def _fit(options: argparse.Namespace, say: Say) -> None:
     from voxelome.app.train_entry import MODEL
     from voxelome.app.train_folder import claim, write
     from voxelome.app.train_plans import plan_labelled, plan_synthetic
+    from voxelome.segmentation.cards import file_sha256
     from voxelome.segmentation.engine import open_members
     from voxelome.training import fit
     from voxelome.training.card import card_text, complete_entry
@@ -100,6 +101,10 @@ def _fit(options: argparse.Namespace, say: Say) -> None:
     default_patch = 112 if gpu else 64
     make = plan_synthetic if options.synthetic else plan_labelled
     length = {"steps": steps, "minutes": options.minutes, "seed": options.seed}
+    if options.initial:
+        if not options.initial.is_file():
+            raise InputError(options.initial, "there is no such state", "check the name")
+        length["initial"] = file_sha256(options.initial)
     plan = make(options, default_patch, lambda about: claim(options.out, {**length, **about}), say)
     settings = fit.TrainingSettings(
         steps, 60 * options.minutes if options.minutes else math.inf, plan.spec.grid.patch,
@@ -112,7 +117,7 @@ def _fit(options: argparse.Namespace, say: Say) -> None:
     network, facts = fit.train(
         plan.source, plan.spec.channels, plan.spec.outputs, settings, device,
         lambda now: say(f"step {now['step']} ({now['share']:.0%}): loss {now['loss']:.3f}"),
-        checkpoint=state,
+        checkpoint=state, initial=options.initial,
     )  # fmt: skip
     export_onnx(network, plan.spec.channels, plan.spec.grid.patch, options.out / MODEL)
     say("testing it on what it has not seen")
@@ -120,4 +125,6 @@ def _fit(options: argparse.Namespace, say: Say) -> None:
     checksums = {file["path"]: file["sha256"] for file in entry["files"]}
     scores = plan.score(list(open_members(options.out, plan.spec, checksums, torch.get_num_threads())))
     facts = {key: value for key, value in facts.items() if value != math.inf}
+    if options.initial:
+        facts["initial"] = f"{options.initial.name}, sha256 {length['initial'][:16]}"
     write(options.out, options.name, entry, card_text(options.name, entry, {**plan.made, **facts}, scores))

@@ -116,7 +116,8 @@ def _compare(first: _Visit, second: _Visit, spec: Any, midway: StepRecord, recor
 
     result = compare_visits(first.lesions, second.lesions, first.grid.affine)
     pair, name = f"{first.session} to {second.session}", spec.name
-    scores, contrast = _confirmed(result, first, second, midway, Path(spec.out_dir), record)
+    out_dir, desc = Path(spec.out_dir), "".join(c for c in name if c.isalnum())
+    scores, contrast = _confirmed(result, first, second, midway, (out_dir, desc), record)
     rows = ["\t".join(_COLUMNS)]
     for group in result.groups:
         score = scores.get(group.number)
@@ -129,10 +130,9 @@ def _compare(first: _Visit, second: _Visit, spec: Any, midway: StepRecord, recor
             *group.centroid,
         ]
         rows.append("\t".join([*map(_cell, cells), "n/a" if score is None else f"{score:.2f}"]))
-    out_dir, desc = Path(spec.out_dir), f"{''.join(c for c in name if c.isalnum())}Change"
-    table = save_text(second.file(out_dir, "lesions", ".tsv", desc), "\n".join(rows) + "\n")
+    table = save_text(second.file(out_dir, "lesions", ".tsv", f"{desc}Change"), "\n".join(rows) + "\n")
     record.add(table, "changes", name=name, pair=pair)
-    out = second.file(out_dir, "dseg", ".nii.gz", desc)
+    out = second.file(out_dir, "dseg", ".nii.gz", f"{desc}Change")
     sources = [output_uri(visit.path) for visit in (first, second)]
     names = _save_map(out, result.map, first, MAP_NAMES, sources, f"change of {name} from {pair}")
     record.add(out, "change", name=name, pair=pair, visit=second.session, names=names)
@@ -175,11 +175,17 @@ def _save_map(
 
 
 def _confirmed(
-    result: Comparison, first: _Visit, second: _Visit, midway: StepRecord, out_dir: Path, record: StepRecord
+    result: Comparison,
+    first: _Visit,
+    second: _Visit,
+    midway: StepRecord,
+    where: tuple[Path, str],
+    record: StepRecord,
 ) -> tuple[dict[int, float], str]:
     """Score of each change in the images, and the contrast that told; none where no contrast is common.
 
-    What changed in the images whatever the masks say is saved beside: a lesion that both masks miss shows.
+    What changed in the images whatever the masks say is saved beside, under the folder and name `where`: a
+    lesion that both masks miss shows.
     """
     from voxelome.segmentation.intensity_change import (
         BRIGHTER,
@@ -189,6 +195,7 @@ def _confirmed(
         score_change,
     )
 
+    out_dir, desc = where
     for suffix in BRIGHT:
         paths = [_path(midway, visit.session, suffix) for visit in (first, second)]
         if not all(paths):
@@ -198,7 +205,7 @@ def _confirmed(
         spacing = first.grid.spacing[:3]
         found = score_change(one, other, brain, spacing, first.lesions | second.lesions)
         name = f"{first.session} to {second.session}"
-        out = second.file(out_dir, "dseg", ".nii.gz", f"{suffix}Change")
+        out = second.file(out_dir, "dseg", ".nii.gz", f"{desc}{suffix}Change")
         names = {BRIGHTER: "brighter", DARKER: "darker"}
         sources = [output_uri(path) for path in paths]
         regions = changed_regions(found, brain, spacing)

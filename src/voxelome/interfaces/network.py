@@ -14,15 +14,14 @@ from voxelome.interfaces.delivery import Delivery, LabelImage
 from voxelome.interfaces.network_inputs import (
     CT,
     NetworkInputs,
+    absences,
     choose,
     ct_inputs,
     lesser_choices,
-    missing,
     mri_inputs,
-    tell,
     usable_labels,
 )
-from voxelome.interfaces.prepared import prepared_grids, reference_of
+from voxelome.interfaces.prepared import load_prepared, reference_of
 from voxelome.segmentation.cards import load_card
 from voxelome.segmentation.spec import NetworkSpec, parse_spec
 from voxelome.step import StepRecord, recording, use_threads
@@ -95,17 +94,18 @@ class RunNetwork(SimpleInterface):
         if not isdefined(spec.prepared):
             record.skip(network.name, "there is no MRI of this visit")
             return None
-        prepared, registered = StepRecord.load(spec.prepared), StepRecord.load(spec.registered)
-        if not reference_of(prepared):
+        self.prepared, self.registered = StepRecord.load(spec.prepared), StepRecord.load(spec.registered)
+        if not reference_of(self.prepared):
             record.skip(network.name, "the visit has no usable reference image")
             return None
-        labels = usable_labels(prepared, registered)
+        labels = usable_labels(self.prepared, self.registered)
         chosen = choose(network, labels)
-        if lacking := missing(network, chosen):
+        if lacking := network.lacking([label is not None for label in chosen]):
             record.skip(network.name, f"it needs {lacking}, and there is {', '.join(labels) or 'nothing'}")
             return None
         record.warnings += lesser_choices(network, labels)
-        return mri_inputs(prepared, registered, chosen)
+        record.done += absences(network, chosen)
+        return mri_inputs(self.prepared, self.registered, chosen)
 
     def _segment(
         self,
@@ -127,7 +127,7 @@ class RunNetwork(SimpleInterface):
         labels, said = postprocess(
             found.labels, spacing, network.postprocess, network.labels, found.probabilities or None
         )
-        tell(found.notes, network, record)
+        record.warnings += [f"{network.name}: {note}" for note in found.notes]
         record.done += said
         sidecar = {"Sources": [source_uri(path) for path in inputs.sources], "Model": _identity(card)}
         image = LabelImage(network.name, labels, inputs.affine, network.labels, inputs.home, "", sidecar)
@@ -146,17 +146,14 @@ class RunNetwork(SimpleInterface):
 
     def _delivery(self, inputs: NetworkInputs) -> Delivery:
         """Where labels go: with CT, only the CT's own grid."""
-        from voxelome.imageio import Volume
-
         spec = self.inputs
-        out_dir = Path(spec.out_dir)
+        out_dir, grids = Path(spec.out_dir), {inputs.home: inputs.grid}
         if inputs.home == CT:
-            data = next(volume for volume in inputs.volumes if volume is not None)
-            grid = Volume(data, inputs.affine, 1.0, 0.0, data.dtype)
-            return Delivery(spec.unit, out_dir, {CT: grid}, CT, [], StepRecord("register", spec.unit))
-        prepared, registered = StepRecord.load(spec.prepared), StepRecord.load(spec.registered)
-        grids = prepared_grids(prepared, inputs.home)
-        return Delivery(spec.unit, out_dir, grids, inputs.home, spec.gradient_echoes, registered)
+            return Delivery(spec.unit, out_dir, grids, CT, [], StepRecord("register", spec.unit))
+        for label in spec.gradient_echoes:
+            if self.prepared.find("prepared", image=label):
+                grids[label] = load_prepared(self.prepared, label)
+        return Delivery(spec.unit, out_dir, grids, inputs.home, spec.gradient_echoes, self.registered)
 
 
 def _identity(card: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from voxelome.errors import blame
 from voxelome.imageio import save_json, save_text, save_volume
 from voxelome.interfaces.feature_tables import feature_table
 from voxelome.interfaces.measure import Row
-from voxelome.interfaces.network_inputs import NetworkInputs, tell
+from voxelome.interfaces.network_inputs import NetworkInputs
 from voxelome.radiomics.results import FeatureValue
 from voxelome.segmentation.spec import NetworkSpec
 from voxelome.step import StepRecord
@@ -55,7 +55,7 @@ def judge_case(
     text = f"fall of {changed} where a box is covered; positive where it speaks for it"
     save_volume(out, saliency.change, inputs.affine, {**sources, "Description": text})
     record.add(out, "saliency", name=network.name, space=key, source=str(inputs.sources[0]))
-    tell(found.notes, network, record)
+    record.warnings += [f"{network.name}: {note}" for note in found.notes]
     for row in rows:
         value = row.value.value
         if value is not None:

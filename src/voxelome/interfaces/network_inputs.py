@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from voxelome.bids.names import split_label
 from voxelome.errors import InputError
-from voxelome.imageio import Affine, Array, Form, MaskArray, load_volume
+from voxelome.imageio import Affine, Array, Form, MaskArray, Volume, load_volume
 from voxelome.interfaces.prepared import load_prepared, reference_of
 from voxelome.orientation import to_canonical
 from voxelome.segmentation.spec import InputSpec, NetworkSpec
@@ -32,6 +32,8 @@ class NetworkInputs:
     brain : ndarray of bool, shape (x, y, z), or None
     home : str
         Label of the image whose grid they are on.
+    grid : Volume
+        That image.
     sources : list of str
         Raw images that were used.
     """
@@ -41,6 +43,7 @@ class NetworkInputs:
     affine: Affine
     brain: MaskArray | None
     home: str
+    grid: Volume
     sources: list[str]
 
 
@@ -65,23 +68,11 @@ def lesser_choices(spec: NetworkSpec, labels: Sequence[str]) -> list[str]:
     return sentences
 
 
-def tell(notes: Sequence[str], spec: NetworkSpec, record: StepRecord) -> None:
-    """Note what is odd about the images as warnings; that an optional input is absent is none."""
-    absent = [note for note in notes if "zeros" in note]
-    record.done += absent
-    record.warnings += [f"{spec.name}: {note}" for note in notes if note not in absent]
-
-
-def missing(spec: NetworkSpec, chosen: Sequence[str | None]) -> str:
-    """What a network needs and does not get, such as ``FLAIR``; empty where it has all that it needs."""
-    pairs = list(zip(spec.inputs, chosen, strict=True))
-    lacking = [item.label for item, label in pairs if item.need == "required" and label is None]
-    either = [(item.label, label) for item, label in pairs if item.need == "one"]
-    if either and all(label is None for _, label in either):
-        lacking.append(" or ".join(name for name, _ in either))
-    if not lacking and all(label is None for label in chosen):
-        lacking = [item.label for item in spec.inputs]
-    return ", ".join(lacking)
+def absences(spec: NetworkSpec, chosen: Sequence[str | None]) -> list[str]:
+    """Sentences on inputs that the network does without."""
+    pairs = zip(spec.inputs, chosen, strict=True)
+    lacking = [item.label for item, label in pairs if label is None]
+    return [f"There is no {name}; {spec.name} sees zeros in its place." for name in lacking]
 
 
 def mri_inputs(prepared: StepRecord, registered: StepRecord, chosen: list[str | None]) -> NetworkInputs:
@@ -104,7 +95,7 @@ def mri_inputs(prepared: StepRecord, registered: StepRecord, chosen: list[str | 
     mask = prepared.path("brain")
     brain = None if mask is None else load_volume(mask, dtype=None).data > 0
     sources = [prepared.find("prepared", image=label)[0]["source"] for label in chosen if label is not None]
-    return NetworkInputs(chosen, volumes, grid.affine, brain, home, sources)
+    return NetworkInputs(chosen, volumes, grid.affine, brain, home, grid, sources)
 
 
 def usable_labels(prepared: StepRecord, registered: StepRecord) -> list[str]:
@@ -130,4 +121,5 @@ def ct_inputs(paths: Sequence[str], spec: NetworkSpec, form: Form = "auto") -> N
     label = Path(paths[0]).name.split(".")[0].rsplit("_", 1)[-1]
     chosen: list[str | None] = [label if item.contrast == CT else None for item in spec.inputs]
     volumes: list[Array | None] = [data if item else None for item in chosen]
-    return NetworkInputs(chosen, volumes, affine, None, CT, [str(paths[0])])
+    grid = replace(volume, data=data, affine=affine)
+    return NetworkInputs(chosen, volumes, affine, None, CT, grid, [str(paths[0])])

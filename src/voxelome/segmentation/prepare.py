@@ -72,7 +72,6 @@ def prepare(
         channels = stack[first : first + item.channels]
         first += item.channels
         if volume is None:
-            notes.append(f"There is no {item.label}; the network sees zeros in its place.")
             continue
         notes.append(far_outside(volume, brain, item))
         _fill(channels, volume, affine, brain, item, target, conformed=spec.grid.kind == "conform", keep=keep)
@@ -94,17 +93,9 @@ def check_inputs(
     if len(volumes) != len(spec.inputs):
         problem = f"{spec.name} takes {len(spec.inputs)} images, and {len(volumes)} were given"
         raise DataError(problem, "give one for each input, or none in its place")
-    pairs = list(zip(volumes, spec.inputs, strict=True))
-    missing = [item.label for volume, item in pairs if volume is None and item.need == "required"]
-    if missing:
-        raise DataError(f"{spec.name} needs {', '.join(missing)}", "acquire it, or choose another network")
-    choice = [(volume, item.label) for volume, item in pairs if item.need == "one"]
-    if choice and all(volume is None for volume, _ in choice):
-        names = " or ".join(label for _, label in choice)
-        raise DataError(f"{spec.name} needs {names}", "acquire one, or choose another network")
+    if lacking := spec.lacking([volume is not None for volume in volumes]):
+        raise DataError(f"{spec.name} needs {lacking}", "acquire it, or choose another network")
     given = [volume for volume in volumes if volume is not None]
-    if not given:
-        raise DataError(f"{spec.name} got no image at all", "give at least one of its inputs")
     shapes = {volume.shape for volume in given} | ({brain.shape} if brain is not None else set())
     if len(shapes) > 1 or given[0].ndim != 3:
         listed = ", ".join(str(shape) for shape in sorted(shapes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -156,6 +156,23 @@ class NetworkSpec:
             return 1
         background = self.task == "segmentation" and self.activation != "sigmoid"
         return len(self.labels) + int(background)
+
+    def lacking(self, present: Sequence[bool]) -> str:
+        """What it needs and does not get, such as ``FLAIR``; empty where it has all that it needs.
+
+        Parameters
+        ----------
+        present : sequence of bool
+            For each input whether there is an image.
+        """
+        pairs = list(zip(self.inputs, present, strict=True))
+        wanted = [item.label for item, there in pairs if item.need == "required" and not there]
+        either = [(item.label, there) for item, there in pairs if item.need == "one"]
+        if either and not any(there for _, there in either):
+            wanted.append(" or ".join(name for name, _ in either))
+        if not wanted and not any(present):
+            wanted = [" or ".join(item.label for item in self.inputs)]
+        return ", ".join(wanted)
 
 
 def parse_spec(card: Mapping[str, Any]) -> NetworkSpec:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -105,22 +106,39 @@ class _Progress:
         InputError
             The file is damaged, or of another network.
         """
-        import pickle
-
-        import torch
-
-        try:
-            state = torch.load(path, map_location=device, weights_only=True)
+        with _reading(path, "remove it to begin anew"):
+            state = _state(path, device)
             self.network.load_state_dict(state["network"])
             self.mean.load_state_dict(state["mean"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.rng.bit_generator.state = json.loads(state["rng"])
             vars(self).update(state["counts"])
-        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            reason = " ".join(str(error).split())[:120]
-            raise InputError(
-                path, f"is no state of this training ({reason})", "remove it to begin anew"
-            ) from error
+
+
+@contextmanager
+def _reading(path: Path, remedy: str) -> Iterator[None]:
+    """Name the state file where it cannot be used."""
+    import pickle
+
+    try:
+        yield
+    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(path, f"is no state of this training ({reason})", remedy) from error
+
+
+def _state(path: Path, device: str) -> dict[str, Any]:
+    """Content of a state file."""
+    import torch
+
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    return state
+
+
+def _begin_with(network: torch.nn.Module, path: Path, device: str) -> None:
+    """Give a network the weights that an earlier training came to."""
+    with _reading(path, "name the training/state.pt of a network with as many inputs and outputs"):
+        network.load_state_dict(_state(path, device)["mean"])
 
 
 def train(
@@ -132,6 +150,7 @@ def train(
     tell: Callable[[dict[str, Any]], None],
     features: tuple[int, ...] = FEATURES,
     checkpoint: Path | None = None,
+    initial: Path | None = None,
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
     """A trained network (the running mean of its weights), and how the training went.
 
@@ -153,6 +172,9 @@ def train(
     checkpoint : path, optional
         File of the state, written every few minutes and at the end. Where it is there already, training goes
         on from it; without workers, and on the CPU, to the very network that it would have come to in one go.
+    initial : path, optional
+        State of an earlier training, whose network this one begins with: with few cases of one's own, a
+        network that knows lesions already needs less of them.
 
     Raises
     ------
@@ -164,6 +186,8 @@ def train(
     torch.manual_seed(settings.seed)
     torch.backends.cudnn.benchmark = device == "cuda"
     network = unet(channels, regions, features).to(device, memory_format=torch.channels_last_3d)
+    if initial is not None:
+        _begin_with(network, initial, device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=1e-3)
     now = _Progress(network, deepcopy(network), optimiser, np.random.default_rng(settings.seed))
     if checkpoint is not None and checkpoint.is_file():

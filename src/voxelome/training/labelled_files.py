@@ -13,7 +13,7 @@ from voxelome.bids.names import contrast_label, space_label, split_label, unit_n
 from voxelome.bids.reference import REFERENCE_ORDER
 from voxelome.bids.scan import BidsFile, list_subject, open_dataset, scan_subject
 from voxelome.errors import InputError, listed, suggest
-from voxelome.interfaces.network_inputs import choose, missing
+from voxelome.interfaces.network_inputs import choose
 from voxelome.segmentation.spec import NetworkSpec
 
 # Share of the participants that are left out of the training.
@@ -170,7 +170,7 @@ def cases_for(visits: Sequence[Visit], spec: NetworkSpec) -> tuple[list[CaseFile
     cases, said = [], []
     for visit in visits:
         chosen = choose(spec, list(visit.images))
-        if lacking := missing(spec, chosen):
+        if lacking := spec.lacking([label is not None for label in chosen]):
             said.append(f"{visit.unit} is left out: it has no {lacking}")
             continue
         images = tuple(None if label is None else visit.images[label] for label in chosen)
