@@ -5,7 +5,8 @@ BIN := .venv/bin
 NPROCS ?= $(shell nproc)
 
 .PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation bench-scale bench-overhead lock
-.PHONY: format clean test-mirp test-faults test-training test-browser images sif test-containers test-slurm
+# docs is a folder, too.
+.PHONY: docs format clean test-mirp test-faults test-training test-browser images sif test-containers test-slurm
 
 demo: setup
 	$(BIN)/voxelome-tools demo demo --nprocs $(NPROCS)
@@ -62,6 +63,16 @@ test-mirp: .venv-mirp/.ready
 	$(PYTHON) -m venv --clear .venv-mirp
 	.venv-mirp/bin/pip install -q --disable-pip-version-check --no-deps -r envs/radiomics-ibsi.txt
 	.venv-mirp/bin/pip install -q --disable-pip-version-check "pytest>=8.3"
+	touch $@
+
+# The documentation as pages: docs/_build/html/index.html. A warning is an error.
+docs: setup .venv-docs/.ready
+	$(BIN)/python docs/reference.py docs/generated
+	.venv-docs/bin/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+.venv-docs/.ready: envs/docs.txt
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/pip install -q --disable-pip-version-check --no-deps -r envs/docs.txt
 	touch $@
 
 # Networks of other frameworks, and training: torch is in an environment of its own.
