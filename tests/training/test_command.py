@@ -7,13 +7,17 @@ import pytest
 import yaml
 
 from voxelome.app.models import registry
-from voxelome.imageio import load_volume
+from voxelome.app.train_plans import plan_labelled, plan_synthetic
+from voxelome.errors import InputError
+from voxelome.imageio import load_volume, save_volume
 from voxelome.segmentation.cards import load_card
 from voxelome.segmentation.engine import open_members
 from voxelome.segmentation.infer import segment
 from voxelome.segmentation.spec import parse_spec
-from voxelome.tools import main
+from voxelome.tools import build_parser, main
 from voxelome.training import cases
+from voxelome.training.anatomy import Anatomy
+from voxelome.training.label_maps import load_anatomy
 
 from .toys import save_label_map, save_run
 
@@ -78,6 +82,8 @@ def test_the_card_says_how_it_was_made_and_what_it_is_not_for(spotter):
     assert f"torch: {torch.__version__}" in card
     assert "It must not be used for diagnosis" in card
     entry = registry(spotter[0] / "entry.yaml")["spotter"]
+    # Not of the sixth, on whom it was tested.
+    assert entry["trained_on"].startswith("images of 5 visit(s) of 5 participant(s)")
     assert entry["files"][0]["size"] == (spotter[0] / "model.onnx").stat().st_size
 
 
@@ -159,6 +165,63 @@ def test_a_demonstration_can_be_fetched(tmp_path, monkeypatch):
     spec, _ = fetched("toyage", out, tmp_path / "models")
     assert (spec.task, spec.outcome, spec.unit) == ("regression", "age", "years")
     assert "mae of the mean" in (out / "README.md").read_text()
+
+
+def mirrored(folder, name, grid, arguments):
+    """How often boxes are mirrored in training, and the axes of mirrored passes of the entry."""
+    path = folder / "sides.yaml"
+    path.write_text(yaml.safe_dump({"net": {"grid": grid}}))
+    run = save_run(folder / "run", people=2, names={1: name})
+    options = build_parser().parse_args(
+        ["train", "net", "--out", str(folder), "--derivatives", str(run), "--entry", str(path), *arguments]
+    )
+    plan = plan_labelled(options, 16, lambda _: folder, lambda _: None)
+    return plan.mirror, plan.entry["grid"]["mirror"]
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "chances", "passes"),
+    [
+        ("lesion", {}, (0.5, 0.15, 0.15), [0]),
+        ("bright lesion", {"orientation": "SAR"}, (0.15, 0.15, 0.5), [2]),
+        ("lesion", {"mirror": []}, (0.0, 0.15, 0.15), []),
+        ("lesion", {"orientation": "SAR", "mirror": [0]}, (0.15, 0.15, 0.0), [0]),
+        ("ctx-lh-cuneus", {}, (0.0, 0.15, 0.15), []),
+        ("L_Hippocampus", {"orientation": "SAR"}, (0.15, 0.15, 0.0), []),
+    ],
+)
+def test_left_and_right_are_mirrored_where_labels_have_no_side(tmp_path, name, grid, chances, passes):
+    given = mirrored(tmp_path, name, grid, ["--labels", "spot", "--spacing", "3"])
+    assert given == (chances, passes)
+
+
+def test_passes_that_would_mix_the_sides_of_labels_are_refused(tmp_path):
+    with pytest.raises(InputError, match="its label Hippocampus-R has a side; leave that axis out"):
+        mirrored(tmp_path, "Hippocampus-R", {"mirror": [0]}, ["--labels", "spot"])
+
+
+def test_label_maps_of_one_file_name_are_not_taken_for_one_another(tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    one = save_label_map(folders[0])
+    two = save_label_map(folders[1])
+    volume = load_volume(two, dtype=None)
+    save_volume(two, volume.data[::-1], volume.affine)
+    asked = []
+    for paths in ([one, two], [two, one]):
+        options = ["train", "net", "--out", "x", "--synthetic", "--label-maps", *map(str, paths)]
+
+        def claimed(request):
+            asked.append(request)
+            return tmp_path
+
+        plan = plan_synthetic(build_parser().parse_args(options), 16, claimed, lambda _: None)
+        for kept, path in zip(plan.source.anatomies, paths, strict=True):
+            # Distances are kept to mm/2; the thalamus of the one lies where the other has none.
+            assert np.abs(Anatomy.load(kept).maps - load_anatomy(path).maps).max() < 0.3
+    assert len(asked[0]["label_maps"]) == 2
+    assert asked[0] != asked[1]
 
 
 @pytest.mark.parametrize(

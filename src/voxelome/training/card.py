@@ -44,7 +44,6 @@ def labelled_entry(
     name: str,
     contrasts: Sequence[tuple[str, bool, bool]],
     labels: Mapping[int, str],
-    people: int,
     grid: Mapping[str, Any],
 ) -> Entry:
     """Entry of a network for labels that somebody drew, before it is trained.
@@ -56,8 +55,6 @@ def labelled_entry(
     contrasts : sequence of (suffix, whether with contrast agent, whether every case has it)
     labels : mapping
         Name by value.
-    people : int
-        Participants who have them.
     grid : mapping
     """
     inputs = []
@@ -70,7 +67,6 @@ def labelled_entry(
         "inputs": inputs,
         "grid": dict(grid),
         "outputs": {"activation": "softmax", "labels": dict(labels)},
-        "trained_on": f"images of {people} participants, with the labels {name} of their dataset",
         "intended_use": "research, on images such as those that it learned from, looked at by a person",
         "limits": "how it does on scanners, protocols and diseases that are not in its dataset is not known",
     }

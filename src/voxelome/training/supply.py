@@ -16,13 +16,27 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from voxelome.imageio import Array
+from voxelome.segmentation.spec import NetworkSpec
+from voxelome.training.sides import left_right_axes
 
 if TYPE_CHECKING:
     import torch
 
 
-# How often a box is mirrored along each axis.
-MIRROR = (0.5, 0.15, 0.15)
+# How often a box is mirrored from left to right, and along each other axis.
+_SIDES, _OTHERS = 0.5, 0.15
+MIRROR = (_SIDES, _OTHERS, _OTHERS)
+
+
+def mirror_chances(spec: NetworkSpec) -> tuple[float, float, float]:
+    """How often a box is mirrored along each axis of a network's grid.
+
+    Never from left to right where the network is not to be used so: a label may have a side.
+    """
+    chances = [_OTHERS] * 3
+    for axis in left_right_axes(spec.grid.orientation):
+        chances[axis] = _SIDES if axis in spec.grid.mirror else 0.0
+    return chances[0], chances[1], chances[2]
 
 
 class Source(Protocol):
