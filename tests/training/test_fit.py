@@ -147,6 +147,22 @@ def test_a_process_that_fails_ends_the_training_and_does_not_hang_it(capfd):
     assert "no example" in capfd.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_example_that_cannot_be_kept_ends_the_training_and_does_not_hang_it(monkeypatch):
+    def full(pool, image, regions):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Pool, "_keep", full)
+    pool = Pool(Cubes(), 2, 1, "cpu", 0)
+    try:
+        with pytest.raises(RuntimeError, match="could not be received"):
+            pool.start(1)
+        with pytest.raises(RuntimeError, match="could not be received"):
+            pool.draw(1, (8, 8, 8), np.random.default_rng(0))
+    finally:
+        pool.close()
+
+
 def test_a_training_that_begins_with_another_ones_network_begins_with_its_loss(tmp_path):
     state, told = tmp_path / "state.pt", []
     train(Cubes(), 1, 1, settings(60), "cpu", told.append, FEATURES, checkpoint=state)

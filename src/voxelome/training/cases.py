@@ -255,12 +255,12 @@ def _forward(network: Any, stacks: Array, device: str) -> list[Array]:
     """Outputs of a network, in the state to infer, for many stacks."""
     import torch
 
-    place = next(network.parameters()).device if device == "cpu" else device
+    network = network.to(device)
     parts = []
     with torch.no_grad():
         for first in range(0, len(stacks), _BATCH):
-            batch = torch.from_numpy(stacks[first : first + _BATCH].astype(np.float32)).to(place)
-            given = network.to(place)(batch)
+            batch = torch.from_numpy(stacks[first : first + _BATCH].astype(np.float32)).to(device)
+            given = network(batch)
             parts.append([item.cpu().numpy() for item in (given if isinstance(given, tuple) else (given,))])
     return [np.concatenate(items) for items in zip(*parts, strict=True)]
 

@@ -101,7 +101,8 @@ class Pool:
         for process in self._processes:
             process.start()
         enough = threading.Event()
-        threading.Thread(target=self._receive, args=(queue, least, enough), daemon=True).start()
+        self._receiver = threading.Thread(target=self._receive, args=(queue, least, enough), daemon=True)
+        self._receiver.start()
         while not enough.wait(1.0):
             self._check_workers()
 
@@ -111,10 +112,12 @@ class Pool:
             self._keep(*self._make(self.seed + self.made))
 
     def _check_workers(self) -> None:
-        """Fail where a worker has ended: its own message is on standard error."""
+        """Fail where a worker, or what receives its examples, has ended: standard error says why."""
         ended = [process.exitcode for process in self._processes if process.exitcode is not None]
         if ended:
             raise RuntimeError(f"a process that makes examples ended with code {ended[0]}")
+        if not self._receiver.is_alive():
+            raise RuntimeError("examples of the processes that make them could not be received")
 
     def _receive(self, queue: Any, least: int, enough: threading.Event) -> None:
         while not self._stop:
