@@ -1,6 +1,7 @@
 """`voxelome-tools train`: what it writes can be fetched and run, and what cannot be trained is said."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -87,6 +88,15 @@ def test_the_card_says_how_it_was_made_and_what_it_is_not_for(spotter):
     assert entry["files"][0]["size"] == (spotter[0] / "model.onnx").stat().st_size
 
 
+def test_a_training_that_is_stopped_goes_on_from_what_is_kept(spotter, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("voxelome.training.fit.train", stop)
+    assert main(spotter[1]) == 130
+    assert "the same command goes on from the last state" in capsys.readouterr().out
+
+
 def test_the_same_command_goes_on_and_another_one_is_refused(spotter, capsys):
     out, arguments = spotter
     before = (out / "entry.yaml").read_text()
@@ -156,7 +166,8 @@ def test_an_entry_says_inputs_and_terms_and_is_refused_where_images_cannot_be_so
     assert not (folder / "none").exists()
 
 
-def test_a_demonstration_can_be_fetched(tmp_path, monkeypatch):
+def test_a_demonstration_needs_no_monai_and_can_be_fetched(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "monai", None)
     few = cases.age_bank(8, 0)
     monkeypatch.setattr(cases, "age_bank", lambda count, *more: few)
     out = tmp_path / "age"
@@ -164,7 +175,38 @@ def test_a_demonstration_can_be_fetched(tmp_path, monkeypatch):
     assert main(arguments) == 0
     spec, _ = fetched("toyage", out, tmp_path / "models")
     assert (spec.task, spec.outcome, spec.unit) == ("regression", "age", "years")
-    assert "mae of the mean" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "mae of the mean" in card
+    assert f"torch: {torch.__version__}" in card
+    assert "monai" not in card
+
+
+def test_without_a_package_that_a_training_takes_it_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "monai", None)
+    assert main(["train", "net", "--out", str(tmp_path / "out"), "--synthetic"]) == 3
+    assert "needs the package monai" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", [["--demo", "age"], ["--synthetic", *QUICK, "--label-maps", "head"]])
+def test_a_training_that_is_stopped_before_anything_is_kept_does_not_say_that_it_goes_on(
+    tmp_path, monkeypatch, capsys, what
+):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cases, "train_age", stop)
+    monkeypatch.setattr("voxelome.training.fit.train", stop)
+    head = str(save_label_map(tmp_path))
+    what = [head if word == "head" else word for word in what]
+    assert main(["train", "net", "--out", str(tmp_path / "out"), *what]) == 130
+    assert "begins anew" in capsys.readouterr().out
+
+
+def test_a_state_to_begin_with_that_is_not_there_is_refused(run, tmp_path, capsys):
+    arguments = ["train", "spotter", "--out", str(tmp_path / "out"), "--derivatives", str(run)]
+    assert main([*arguments, "--labels", "spot", "--initial", str(tmp_path / "state.pt")]) == 3
+    assert "state.pt: there is no such state; check the name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def mirrored(folder, name, grid, arguments):

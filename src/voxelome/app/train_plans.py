@@ -18,6 +18,7 @@ from voxelome.app.train_entry import (
     synthetic_channels,
 )
 from voxelome.app.train_folder import claim, write
+from voxelome.app.train_packages import versions
 from voxelome.errors import InputError, listed
 from voxelome.segmentation.cards import digest, file_sha256
 from voxelome.segmentation.engine import Forward
@@ -175,10 +176,8 @@ def demonstrate(options: argparse.Namespace, device: str, say: Say) -> None:
             ("unseen", "acquired otherwise"),
         )
     }
-    made = {key: value for key, value in facts.items() if not isinstance(value, dict)}
-    write(
-        options.out, options.name, entry, card_text(options.name, entry, {**made, "device": device}, scores)
-    )
+    made = {key: value for key, value in facts.items() if not isinstance(value, dict)} | {"device": device}
+    write(options.out, options.name, entry, card_text(options.name, entry, made, scores, versions(options)))
 
 
 def _digest(entry: Mapping[str, Any]) -> str:
