@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,17 +96,17 @@ def plan_synthetic(options: argparse.Namespace, patch: int, claim_folder: Claim,
     return Plan(entry, spec, source, MIRROR, made, score)
 
 
-def _anatomies(maps: Sequence[tuple[Path, str]], folder: Path) -> tuple[Path, ...]:
+def _anatomies(maps: Sequence[tuple[Path | None, str]], folder: Path) -> tuple[Path, ...]:
     """Files of the anatomies of label maps (with their checksums), or of the template's; made once."""
     from voxelome.training.anatomy import template_anatomy
     from voxelome.training.label_maps import load_anatomy
 
-    makers = {sha256[:16]: partial(load_anatomy, path) for path, sha256 in maps} or {"mni": template_anatomy}
-    files = {key: folder / f"anatomy-{key}.npz" for key in makers}
-    for key, make in makers.items():
-        if not files[key].is_file():
-            make().save(files[key])
-    return tuple(files[sha256[:16]] for _, sha256 in maps) or tuple(files.values())
+    files = []
+    for path, sha256 in maps or [(None, "template")]:
+        files.append(folder / f"anatomy-{sha256[:16]}.npz")
+        if not files[-1].is_file():
+            (template_anatomy() if path is None else load_anatomy(path)).save(files[-1])
+    return tuple(files)
 
 
 def plan_labelled(options: argparse.Namespace, patch: int, claim_folder: Claim, say: Say) -> Plan:
