@@ -6,12 +6,12 @@ import pytest
 
 from voxelome.training.case_networks import (
     attention_loss,
-    export_case_network,
     slice_attention_net,
     small_volume_net,
     train_case_network,
 )
 from voxelome.training.cases import Bank, classified, regressed
+from voxelome.training.export import export_onnx
 
 torch = pytest.importorskip("torch", reason="training needs torch, which is in an environment of its own")
 functional = torch.nn.functional
@@ -62,7 +62,7 @@ def test_the_same_seed_trains_the_same_network():
 def test_the_exported_network_gives_what_torch_gives_for_any_number_of_cases(make, tmp_path):
     network = make(2, 3, width=4).eval()
     names = ("numbers", "attention") if make is slice_attention_net else ("numbers",)
-    export_case_network(network, tmp_path / "model.onnx", (2, 8, 16, 16), names)
+    export_onnx(network, (2, 8, 16, 16), tmp_path / "model.onnx", names)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     for count in (1, 5):
         images = np.random.default_rng(count).normal(size=(count, 2, 8, 16, 16)).astype(np.float32)

@@ -6,6 +6,7 @@ import pytest
 from voxelome.errors import InputError
 from voxelome.imageio import load_volume, save_volume
 from voxelome.interfaces import CarryMasks
+from voxelome.interfaces.label_table import read_label_table
 from voxelome.interfaces.masks import matrix_between
 from voxelome.interfaces.segment import label_names
 from voxelome.step import StepRecord
@@ -30,6 +31,31 @@ def test_names_come_from_the_table_and_a_label_without_one_is_refused(tmp_path):
     assert label_names("a", "tumor", str(table), np.array([0, 2])) == {2: "edema"}
     with pytest.raises(InputError, match="label 4"):
         label_names("a", "tumor", str(table), np.array([0, 4]))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("index\tlabel\n1\tcore\n", "has no columns index and name"),
+        ("", "has no columns index and name"),
+        ("index\tname\n1\tcore\n2\n", "has no name for label 2"),
+        ("index\tname\n1\t\n", "has no name for label 1"),
+        ("index\tname\none\tcore\n", "has the index 'one', which is no whole number"),
+        ("index\tname\n1\tcore\n1\tedema\n", "names label 1 both core and edema"),
+    ],
+)
+def test_a_table_that_does_not_name_its_labels_is_refused_with_its_name(tmp_path, text, says):
+    table = tmp_path / "dseg.tsv"
+    table.write_text(text)
+    with pytest.raises(InputError, match=says) as raised:
+        read_label_table(table)
+    assert raised.value.source == str(table)
+
+
+def test_a_table_may_have_more_columns_a_background_and_names_that_look_like_none(tmp_path):
+    table = tmp_path / "dseg.tsv"
+    table.write_text("name\tcolor\tindex\n\t#000\t0\nNA\t#fff\t2\n\n", encoding="utf-8-sig")
+    assert read_label_table(table) == {2: "NA"}
 
 
 def test_the_way_between_two_images_goes_through_the_reference():

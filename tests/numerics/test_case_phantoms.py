@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from voxelome.training import age_phantom, ct_phantom
 from voxelome.training.age_phantom import simulate_brain, widened
 from voxelome.training.bleeds import KINDS
 from voxelome.training.ct_phantom import simulate_head_ct
 
-QUIET = ct_phantom.Scanner(thickness=(0.01, 0.01), noise=(1e-3, 1e-3), streaks=(0, 0))
+# Voxels of 3.5 x 3.5 x 5 mm.
+QUIET = ct_phantom.Scanner(
+    (64, 64, 32), (224, 224), (160, 160), thickness=(0.01, 0.01), noise=(1e-3, 1e-3), streaks=(0, 0)
+)
 
 
 def rng(seed=0):
@@ -21,9 +25,19 @@ def test_a_haemorrhage_is_denser_than_brain_and_as_large_as_is_said(kind):
     full = head.blood > 0.9 * head.blood.max()
     assert head.kind == kind
     assert 42 < np.median(head.image[full]) < 95
-    voxel = abs(np.linalg.det(head.affine)) / 1000
-    assert head.millilitres == pytest.approx(head.blood.sum() * voxel)
+    assert head.millilitres == pytest.approx(head.blood.sum() * 3.5 * 3.5 * 5 / 1000)
     assert 1 <= head.millilitres < 160
+
+
+def test_a_block_of_20_by_30_by_40_mm_of_blood_is_24_ml_however_it_is_turned():
+    blood = np.zeros((16, 16, 16), np.float32)
+    blood[2:12, 1:7, 3:11] = 1
+    turn = Rotation.from_euler("xyz", (10, 20, 30), degrees=True).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag([2.0, 5.0, 5.0])
+    assert ct_phantom.HeadCT(blood, affine, blood, "subdural").millilitres == pytest.approx(24)
+    # Half of what is in every voxel is half of the volume.
+    assert ct_phantom.HeadCT(blood, affine, blood / 2, "subdural").millilitres == pytest.approx(12)
 
 
 def test_the_same_person_without_haemorrhage_has_brain_of_20_to_50_hu_and_air_of_minus_1000():

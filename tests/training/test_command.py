@@ -1,19 +1,24 @@
 """`voxelome-tools train`: what it writes can be fetched and run, and what cannot be trained is said."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
 import yaml
 
 from voxelome.app.models import registry
-from voxelome.imageio import load_volume
+from voxelome.app.train_plans import plan_labelled, plan_synthetic
+from voxelome.errors import InputError
+from voxelome.imageio import load_volume, save_volume
 from voxelome.segmentation.cards import load_card
 from voxelome.segmentation.engine import open_members
 from voxelome.segmentation.infer import segment
 from voxelome.segmentation.spec import parse_spec
-from voxelome.tools import main
+from voxelome.tools import build_parser, main
 from voxelome.training import cases
+from voxelome.training.anatomy import Anatomy
+from voxelome.training.label_maps import load_anatomy
 
 from .toys import save_label_map, save_run
 
@@ -78,7 +83,18 @@ def test_the_card_says_how_it_was_made_and_what_it_is_not_for(spotter):
     assert f"torch: {torch.__version__}" in card
     assert "It must not be used for diagnosis" in card
     entry = registry(spotter[0] / "entry.yaml")["spotter"]
+    # Not of the sixth, on whom it was tested.
+    assert entry["trained_on"].startswith("images of 5 visit(s) of 5 participant(s)")
     assert entry["files"][0]["size"] == (spotter[0] / "model.onnx").stat().st_size
+
+
+def test_a_training_that_is_stopped_goes_on_from_what_is_kept(spotter, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("voxelome.training.fit.train", stop)
+    assert main(spotter[1]) == 130
+    assert "the same command goes on from the last state" in capsys.readouterr().out
 
 
 def test_the_same_command_goes_on_and_another_one_is_refused(spotter, capsys):
@@ -150,7 +166,8 @@ def test_an_entry_says_inputs_and_terms_and_is_refused_where_images_cannot_be_so
     assert not (folder / "none").exists()
 
 
-def test_a_demonstration_can_be_fetched(tmp_path, monkeypatch):
+def test_a_demonstration_needs_no_monai_and_can_be_fetched(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "monai", None)
     few = cases.age_bank(8, 0)
     monkeypatch.setattr(cases, "age_bank", lambda count, *more: few)
     out = tmp_path / "age"
@@ -158,7 +175,95 @@ def test_a_demonstration_can_be_fetched(tmp_path, monkeypatch):
     assert main(arguments) == 0
     spec, _ = fetched("toyage", out, tmp_path / "models")
     assert (spec.task, spec.outcome, spec.unit) == ("regression", "age", "years")
-    assert "mae of the mean" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "mae of the mean" in card
+    assert f"torch: {torch.__version__}" in card
+    assert "monai" not in card
+
+
+def test_without_a_package_that_a_training_takes_it_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "monai", None)
+    assert main(["train", "net", "--out", str(tmp_path / "out"), "--synthetic"]) == 3
+    assert "needs the package monai" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", [["--demo", "age"], ["--synthetic", *QUICK, "--label-maps", "head"]])
+def test_a_training_that_is_stopped_before_anything_is_kept_does_not_say_that_it_goes_on(
+    tmp_path, monkeypatch, capsys, what
+):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cases, "train_age", stop)
+    monkeypatch.setattr("voxelome.training.fit.train", stop)
+    head = str(save_label_map(tmp_path))
+    what = [head if word == "head" else word for word in what]
+    assert main(["train", "net", "--out", str(tmp_path / "out"), *what]) == 130
+    assert "begins anew" in capsys.readouterr().out
+
+
+def test_a_state_to_begin_with_that_is_not_there_is_refused(run, tmp_path, capsys):
+    arguments = ["train", "spotter", "--out", str(tmp_path / "out"), "--derivatives", str(run)]
+    assert main([*arguments, "--labels", "spot", "--initial", str(tmp_path / "state.pt")]) == 3
+    assert "state.pt: there is no such state; check the name" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def mirrored(folder, name, grid, arguments):
+    """How often boxes are mirrored in training, and the axes of mirrored passes of the entry."""
+    path = folder / "sides.yaml"
+    path.write_text(yaml.safe_dump({"net": {"grid": grid}}))
+    run = save_run(folder / "run", people=2, names={1: name})
+    options = build_parser().parse_args(
+        ["train", "net", "--out", str(folder), "--derivatives", str(run), "--entry", str(path), *arguments]
+    )
+    plan = plan_labelled(options, 16, lambda _: folder, lambda _: None)
+    return plan.mirror, plan.entry["grid"]["mirror"]
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "chances", "passes"),
+    [
+        ("lesion", {}, (0.5, 0.15, 0.15), [0]),
+        ("bright lesion", {"orientation": "SAR"}, (0.15, 0.15, 0.5), [2]),
+        ("lesion", {"mirror": []}, (0.0, 0.15, 0.15), []),
+        ("lesion", {"orientation": "SAR", "mirror": [0]}, (0.15, 0.15, 0.0), [0]),
+        ("ctx-lh-cuneus", {}, (0.0, 0.15, 0.15), []),
+        ("L_Hippocampus", {"orientation": "SAR"}, (0.15, 0.15, 0.0), []),
+    ],
+)
+def test_left_and_right_are_mirrored_where_labels_have_no_side(tmp_path, name, grid, chances, passes):
+    given = mirrored(tmp_path, name, grid, ["--labels", "spot", "--spacing", "3"])
+    assert given == (chances, passes)
+
+
+def test_passes_that_would_mix_the_sides_of_labels_are_refused(tmp_path):
+    with pytest.raises(InputError, match="its label Hippocampus-R has a side; leave that axis out"):
+        mirrored(tmp_path, "Hippocampus-R", {"mirror": [0]}, ["--labels", "spot"])
+
+
+def test_label_maps_of_one_file_name_are_not_taken_for_one_another(tmp_path):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    one = save_label_map(folders[0])
+    two = save_label_map(folders[1])
+    volume = load_volume(two, dtype=None)
+    save_volume(two, volume.data[::-1], volume.affine)
+    asked = []
+    for paths in ([one, two], [two, one]):
+        options = ["train", "net", "--out", "x", "--synthetic", "--label-maps", *map(str, paths)]
+
+        def claimed(request):
+            asked.append(request)
+            return tmp_path
+
+        plan = plan_synthetic(build_parser().parse_args(options), 16, claimed, lambda _: None)
+        for kept, path in zip(plan.source.anatomies, paths, strict=True):
+            # Distances are kept to mm/2; the thalamus of the one lies where the other has none.
+            assert np.abs(Anatomy.load(kept).maps - load_anatomy(path).maps).max() < 0.3
+    assert len(asked[0]["label_maps"]) == 2
+    assert asked[0] != asked[1]
 
 
 @pytest.mark.parametrize(

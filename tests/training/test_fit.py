@@ -7,8 +7,9 @@ import onnxruntime
 import pytest
 
 from voxelome.errors import InputError
+from voxelome.training.export import export_onnx
 from voxelome.training.fit import TrainingSettings, _loss, train
-from voxelome.training.network import export_onnx, unet
+from voxelome.training.network import unet
 from voxelome.training.supply import Pool
 
 torch = pytest.importorskip("torch", reason="training needs torch, which is in an environment of its own")
@@ -59,7 +60,7 @@ def test_the_exported_network_gives_what_torch_gives_at_any_size(tmp_path):
     network = unet(2, 3, FEATURES)
     network(torch.randn(2, 2, 32, 32, 32))  # so that its normalisation has figures of its own
     network = network.eval()
-    export_onnx(network, 2, (32, 32, 32), tmp_path / "model.onnx")
+    export_onnx(network, (2, 32, 32, 32), tmp_path / "model.onnx", any_size=True, half=True)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     for shape in ((64, 64, 64), (32, 48, 64)):
         image = np.random.default_rng(1).normal(size=(1, 2, *shape)).astype(np.float32)
@@ -145,6 +146,22 @@ def test_a_process_that_fails_ends_the_training_and_does_not_hang_it(capfd):
     finally:
         pool.close()
     assert "no example" in capfd.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_example_that_cannot_be_kept_ends_the_training_and_does_not_hang_it(monkeypatch):
+    def full(pool, image, regions):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Pool, "_keep", full)
+    pool = Pool(Cubes(), 2, 1, "cpu", 0)
+    try:
+        with pytest.raises(RuntimeError, match="could not be received"):
+            pool.start(1)
+        with pytest.raises(RuntimeError, match="could not be received"):
+            pool.draw(1, (8, 8, 8), np.random.default_rng(0))
+    finally:
+        pool.close()
 
 
 def test_a_training_that_begins_with_another_ones_network_begins_with_its_loss(tmp_path):

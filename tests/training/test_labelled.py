@@ -147,6 +147,12 @@ def test_tables_that_contradict_each_other_are_refused(tmp_path):
         names_of(find_visits(folder, "spot"), "x")
 
 
+def test_a_table_without_a_name_is_refused(tmp_path):
+    folder = save_run(tmp_path / "out", people=1, names={1: ""})
+    with pytest.raises(InputError, match=r"dseg\.tsv: has no name for label 1"):
+        names_of(find_visits(folder, "spot"), "x")
+
+
 def test_changed_images_keep_mean_and_spread_within_bounds_and_zeros_outside():
     rng = np.random.default_rng(0)
     inside = np.zeros((24, 24, 24), bool)

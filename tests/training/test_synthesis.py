@@ -61,6 +61,8 @@ def test_distances_of_a_label_map_are_those_of_its_spheres(head):
         ("Right-Inf-Lat-Vent", "ventricle"),
         ("3rd-Ventricle", "ventricle"),
         ("ctx-lh-parsorbitalis", "gm"),
+        ("ctx_rh_G_cuneus", "gm"),
+        ("Lateral_Vent_L", "ventricle"),
         ("Cerebellum-Cortex", "gm"),
         ("VentralDC", "gm"),
         ("Brain-Stem", "wm"),

@@ -13,6 +13,7 @@ from voxelome.tools import main
         ("my-net", ["--synthetic"], "'my-net' cannot name a model"),
         ("net", ["--synthetic", "--labels", "x"], "--labels and --derivatives go together"),
         ("net", ["--demo", "age", "--patch", "64"], "--patch does not go with --demo"),
+        ("net", ["--demo", "age", "--initial", "state.pt"], "--initial does not go with --demo"),
         ("net", ["--synthetic", "--seed", "-1"], "--seed or --workers is below 0"),
         ("net", ["--synthetic", "--minutes", "0"], "--minutes is 0"),
     ],

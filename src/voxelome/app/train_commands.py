@@ -6,14 +6,12 @@ import argparse
 import math
 import shlex
 from collections.abc import Callable
-from importlib.util import find_spec
+from pathlib import Path
 
 from rich.console import Console
 
 from voxelome.errors import ExitCode, InputError
 
-# What the extra "train" brings; one that is missing would show only after the images are read.
-_PACKAGES = ("torch", "monai", "onnx", "onnxscript", "onnxruntime", "nilearn")
 STOPPED = 130
 Say = Callable[[str], None]
 
@@ -39,7 +37,9 @@ def train(options: argparse.Namespace, console: Console) -> int:
         else:
             _fit(options, say)
     except KeyboardInterrupt:
-        say("stopped; the same command goes on from the last state")
+        kept = _state(options).is_file()
+        again = "goes on from the last state" if kept else "begins anew, as nothing was kept"
+        say(f"stopped; the same command {again}")
         return STOPPED
     fetch = ["voxelome-tools", "models", "fetch", options.name, "--registry", f"{options.out}/entry.yaml"]
     say(f"done, see {options.out}/README.md; to use it, run: {shlex.join(fetch)}")
@@ -49,6 +49,7 @@ def train(options: argparse.Namespace, console: Console) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     """Refuse what cannot be trained before anything is read."""
     from voxelome.app.train_entry import check_name
+    from voxelome.app.train_packages import check_packages
 
     check_name(options.name)
     if bool(options.labels) != bool(options.derivatives):
@@ -65,10 +66,7 @@ def _check_options(options: argparse.Namespace) -> None:
             raise InputError("train", f"--{name} is {value:g}", "give a number above 0")
     if options.seed < 0 or (options.workers or 0) < 0:
         raise InputError("train", "--seed or --workers is below 0", "give 0 or more")
-    for package in _PACKAGES:
-        if find_spec(package) is None:
-            problem = f"needs the package {package}, which is not installed"
-            raise InputError("train", problem, 'run: pip install "voxelome[train]"')
+    check_packages(options)
 
 
 def _device(options: argparse.Namespace) -> str:
@@ -87,12 +85,13 @@ def _fit(options: argparse.Namespace, say: Say) -> None:
 
     from voxelome.app.train_entry import MODEL
     from voxelome.app.train_folder import claim, write
+    from voxelome.app.train_packages import versions
     from voxelome.app.train_plans import plan_labelled, plan_synthetic
     from voxelome.segmentation.cards import file_sha256
     from voxelome.segmentation.engine import open_members
     from voxelome.training import fit
     from voxelome.training.card import card_text, complete_entry
-    from voxelome.training.network import export_onnx
+    from voxelome.training.export import export_onnx
 
     device = _device(options)
     gpu = device == "cuda"
@@ -111,7 +110,7 @@ def _fit(options: argparse.Namespace, say: Say) -> None:
         batch=4 if gpu else 2, pool=200 if gpu else 40, workers=workers, mirror=plan.mirror,
         softmax=plan.spec.activation == "softmax", seed=options.seed,
     )  # fmt: skip
-    state = options.out / "training" / "state.pt"
+    state = _state(options)
     if state.is_file():
         say("going on from the last state")
     network, facts = fit.train(
@@ -119,7 +118,8 @@ def _fit(options: argparse.Namespace, say: Say) -> None:
         lambda now: say(f"step {now['step']} ({now['share']:.0%}): loss {now['loss']:.3f}"),
         checkpoint=state, initial=options.initial,
     )  # fmt: skip
-    export_onnx(network, plan.spec.channels, plan.spec.grid.patch, options.out / MODEL)
+    shape = (plan.spec.channels, *plan.spec.grid.patch)
+    export_onnx(network, shape, options.out / MODEL, any_size=True, half=True)
     say("testing it on what it has not seen")
     entry = complete_entry(plan.entry, options.out / MODEL)
     checksums = {file["path"]: file["sha256"] for file in entry["files"]}
@@ -127,4 +127,10 @@ def _fit(options: argparse.Namespace, say: Say) -> None:
     facts = {key: value for key, value in facts.items() if value != math.inf}
     if options.initial:
         facts["initial"] = f"{options.initial.name}, sha256 {length['initial'][:16]}"
-    write(options.out, options.name, entry, card_text(options.name, entry, {**plan.made, **facts}, scores))
+    made = {**plan.made, **facts}
+    write(options.out, options.name, entry, card_text(options.name, entry, made, scores, versions(options)))
+
+
+def _state(options: argparse.Namespace) -> Path:
+    """File of the state of a training; a demonstration has none."""
+    return Path(options.out) / "training" / "state.pt"

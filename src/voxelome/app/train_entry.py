@@ -12,6 +12,7 @@ from voxelome.errors import InputError, suggest
 from voxelome.imageio import load_yaml
 from voxelome.segmentation.spec import NetworkSpec, parse_spec
 from voxelome.training.card import Entry, channels_of
+from voxelome.training.sides import left_right_axes, names_side
 
 MODEL = "model.onnx"
 # The network halves its grid four times.
@@ -50,17 +51,19 @@ def entry_of_file(path: Path | None, name: str) -> Entry:
     return {key: value for key, value in entries[name].items() if key not in _OWN}
 
 
-def grid_fields(spacing: float | None, patch: int | None, default_patch: int, mirror: bool) -> Entry:
+def grid_fields(spacing: float | None, patch: int | None, default_patch: int) -> Entry:
     """Grid by the command line: isotropic voxels, cubic patch."""
     size = [patch or default_patch] * 3
     fields = {"kind": "spacing", "spacing": [spacing or 1.0] * 3, "orientation": "RAS", "patch": size}
-    return {**fields, "overlap": 0.5, "mirror": [0] if mirror else []}
+    return {**fields, "overlap": 0.5}
 
 
 def chosen_entry(
     default: Entry, own: Entry, spacing: float | None, patch: int | None, source: Path | str
 ) -> Entry:
     """The default with the user's fields over it, and over these the options of the command line.
+
+    Where the user does not say otherwise, it is mirrored from left to right if no label has a side.
 
     Raises
     ------
@@ -74,11 +77,19 @@ def chosen_entry(
         entry["grid"]["spacing"] = [spacing] * 3
     if patch is not None:
         entry["grid"]["patch"] = [patch] * 3
+    if "mirror" not in own.get("grid", {}):
+        orientation = str(entry["grid"]["orientation"])
+        entry["grid"]["mirror"] = [] if sided_labels(entry) else left_right_axes(orientation)
     unknown = [size for size in entry["grid"]["patch"] if int(size) % _STEP]
     if unknown:
         problem = f"a patch of {unknown[0]} voxels cannot be trained"
         raise InputError(source, problem, f"take a multiple of {_STEP}, such as 64 or 112")
     return entry
+
+
+def sided_labels(entry: Mapping[str, Any]) -> list[str]:
+    """Labels of an entry whose names say a side."""
+    return [str(label) for label in entry["outputs"]["labels"].values() if names_side(str(label))]
 
 
 def spec_of(entry: Mapping[str, Any], name: str, source: Path | str) -> NetworkSpec:
@@ -107,6 +118,9 @@ def spec_of(entry: Mapping[str, Any], name: str, source: Path | str) -> NetworkS
         raise InputError(
             source, problem, "take a grid of the kind spacing, brain_only, and rules of the brain"
         )
+    if (sided := sided_labels(entry)) and set(spec.grid.mirror) & set(left_right_axes(spec.grid.orientation)):
+        problem = f"{name} is to be mirrored from left to right, and its label {sided[0]} has a side"
+        raise InputError(source, problem, "leave that axis out of grid.mirror")
     return spec
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from voxelome.app.train_entry import (
     synthetic_channels,
 )
 from voxelome.app.train_folder import claim, write
+from voxelome.app.train_packages import versions
 from voxelome.errors import InputError, listed
 from voxelome.segmentation.cards import digest, file_sha256
 from voxelome.segmentation.engine import Forward
 from voxelome.segmentation.spec import NetworkSpec
 from voxelome.training.card import card_text, complete_entry, labelled_entry, synthetic_entry
 from voxelome.training.evaluate import CASES, Row, case_scores, synthetic_scores
-from voxelome.training.supply import MIRROR, Source
+from voxelome.training.supply import MIRROR, Source, mirror_chances
 
 # Room around a patch in a synthetic example, so that it is not always at the same place.
 _ROOM = 8
@@ -60,12 +61,10 @@ class Plan:
 
 def plan_synthetic(options: argparse.Namespace, patch: int, claim_folder: Claim, say: Say) -> Plan:
     """Training on synthetic images of the brains of label maps, or of the template."""
-    from voxelome.training.anatomy import template_anatomy
-    from voxelome.training.label_maps import load_anatomy
     from voxelome.training.synthesis import Synthetic
 
     about = options.entry or "train"
-    default = synthetic_entry(grid_fields(options.spacing, options.patch, patch, mirror=True))
+    default = synthetic_entry(grid_fields(options.spacing, options.patch, patch))
     own = entry_of_file(options.entry, options.name)
     if "inputs" in own and not any(item.get("enhanced") for item in own["inputs"]):
         default["outputs"]["labels"] = {1: "lesion"}
@@ -75,17 +74,14 @@ def plan_synthetic(options: argparse.Namespace, patch: int, claim_folder: Claim,
     absent = [path for path in options.label_maps if not path.is_file()]
     if absent:
         raise InputError(absent[0], "there is no such image", "check the name")
-    maps = {path.name: file_sha256(path) for path in options.label_maps}
-    folder = claim_folder({"images": "synthetic", "label_maps": maps, "entry": _digest(entry)})
-    anatomies = []
-    for index, path in enumerate(options.label_maps or [None]):
-        kept = folder / f"anatomy-{index}.npz"
-        if not kept.is_file():
-            (template_anatomy() if path is None else load_anatomy(path)).save(kept)
-        anatomies.append(kept)
+    maps = [(path, file_sha256(path)) for path in options.label_maps]
+    # Label maps of several people often have one name.
+    named = [[path.name, sha256] for path, sha256 in maps]
+    folder = claim_folder({"images": "synthetic", "label_maps": named, "entry": _digest(entry)})
+    anatomies = _anatomies(maps, folder)
     sizes = [edge + edge // _ROOM for edge in spec.grid.patch]
     source = Synthetic(
-        tuple(anatomies), (sizes[0], sizes[1], sizes[2]), spec.grid.spacing[0], channels, len(spec.labels)
+        anatomies, (sizes[0], sizes[1], sizes[2]), spec.grid.spacing[0], channels, len(spec.labels)
     )
 
     def score(members: list[Forward]) -> dict[str, list[Row]]:
@@ -94,8 +90,23 @@ def plan_synthetic(options: argparse.Namespace, patch: int, claim_folder: Claim,
         boxes = replace(source, shape=spec.grid.patch)
         return {heading: synthetic_scores(boxes, spec, members, options.seed, CASES)}
 
-    made = {"images": "synthetic", "label_maps": list(maps) or "the MNI template that nilearn brings"}
+    names = [path.name for path, _ in maps]
+    made = {"images": "synthetic", "label_maps": names or "the MNI template that nilearn brings"}
+    # A synthetic head has no sides: each is mirrored, or not, when it is made.
     return Plan(entry, spec, source, MIRROR, made, score)
+
+
+def _anatomies(maps: Sequence[tuple[Path | None, str]], folder: Path) -> tuple[Path, ...]:
+    """Files of the anatomies of label maps (with their checksums), or of the template's; made once."""
+    from voxelome.training.anatomy import template_anatomy
+    from voxelome.training.label_maps import load_anatomy
+
+    files = []
+    for path, sha256 in maps or [(None, "template")]:
+        files.append(folder / f"anatomy-{sha256[:16]}.npz")
+        if not files[-1].is_file():
+            (template_anatomy() if path is None else load_anatomy(path)).save(files[-1])
+    return tuple(files)
 
 
 def plan_labelled(options: argparse.Namespace, patch: int, claim_folder: Claim, say: Say) -> Plan:
@@ -106,10 +117,8 @@ def plan_labelled(options: argparse.Namespace, patch: int, claim_folder: Claim, 
     about = options.entry or "train"
     visits = find_visits(options.derivatives.resolve(), options.labels)
     names = names_of(visits, options.labels)
-    people = len({visit.participant for visit in visits})
-    sided = any("left" in name.lower() or "right" in name.lower() for name in names.values())
-    grid = grid_fields(options.spacing, options.patch, patch, mirror=not sided)
-    default = labelled_entry(options.labels, contrasts_of(visits), names, people, grid)
+    grid = grid_fields(options.spacing, options.patch, patch)
+    default = labelled_entry(options.labels, contrasts_of(visits), names, grid)
     own = entry_of_file(options.entry, options.name)
     entry = chosen_entry(default, own, options.spacing, options.patch, about)
     spec = spec_of(entry, options.name, about)
@@ -128,13 +137,14 @@ def plan_labelled(options: argparse.Namespace, patch: int, claim_folder: Claim, 
         }
 
     left_out = sorted({case.participant for case in testing})
-    people = len({case.participant for case in cases})
+    shown = f"{len(training)} visit(s) of {len({case.participant for case in training})} participant(s)"
+    entry.setdefault("trained_on", f"images of {shown}, with the labels {options.labels} of their dataset")
     made = {
-        "images": f"{len(training)} visit(s) of {people - len(left_out)} participant(s)",
+        "images": shown,
         "labels": options.labels,
         "left_out_to_test_on": listed(left_out, most=40),
     }
-    return Plan(entry, spec, source, (0.0 if sided else MIRROR[0], *MIRROR[1:]), made, score)
+    return Plan(entry, spec, source, mirror_chances(spec), made, score)
 
 
 def demonstrate(options: argparse.Namespace, device: str, say: Say) -> None:
@@ -165,10 +175,8 @@ def demonstrate(options: argparse.Namespace, device: str, say: Say) -> None:
             ("unseen", "acquired otherwise"),
         )
     }
-    made = {key: value for key, value in facts.items() if not isinstance(value, dict)}
-    write(
-        options.out, options.name, entry, card_text(options.name, entry, {**made, "device": device}, scores)
-    )
+    made = {key: value for key, value in facts.items() if not isinstance(value, dict)} | {"device": device}
+    write(options.out, options.name, entry, card_text(options.name, entry, made, scores, versions(options)))
 
 
 def _digest(entry: Mapping[str, Any]) -> str:

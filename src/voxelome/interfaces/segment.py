@@ -12,6 +12,7 @@ from voxelome.errors import InputError, blame
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.interfaces.carried_map import carry_map
 from voxelome.interfaces.delivery import Delivery, LabelImage
+from voxelome.interfaces.label_table import read_label_table
 from voxelome.interfaces.masks import home_of, load_labels
 from voxelome.interfaces.prepared import prepared_grids, reference_of
 from voxelome.step import StepRecord, recording, use_threads
@@ -105,12 +106,7 @@ def label_names(path: Path, name: str, table: str, labels: Any) -> dict[int, str
     present = [int(value) for value in np.unique(labels) if value != 0]
     if table == "n/a":
         return {present[0]: name} if len(present) == 1 else {value: f"{name}{value}" for value in present}
-    import pandas as pd
-
-    rows = pd.read_csv(table, sep="\t", dtype=str)
-    if not {"index", "name"} <= set(rows.columns):
-        raise InputError(table, "has no columns index and name", "add them, tab separated")
-    known = {int(index): str(label) for index, label in zip(rows["index"], rows["name"], strict=True)}
+    known = read_label_table(table)
     unknown = [value for value in present if value not in known]
     if unknown:
         raise InputError(

@@ -62,11 +62,11 @@ def imperfect_mask(depth: torch.Tensor, dice: Dice) -> torch.Tensor:
     return ((depth + wander + dice.uniform(-1.5, 2.0)) > 0).float()
 
 
-def rind(depth: torch.Tensor, dice: Dice) -> torch.Tensor:
+def rind(outside: torch.Tensor, dice: Dice) -> torch.Tensor:
     """Brightness (white matter being 1) of what is left of meninges, fat and sinuses outside of the brain."""
-    shape = tuple(depth.shape)
+    shape = tuple(outside.shape)
     patches = (dice.smooth(shape, 9.0)[0] > dice.uniform(0.2, 1.8)).float()
-    return (depth <= 0.5).float() * (dice.uniform(0.0, 0.6) + patches * dice.uniform(0.0, 2.5))
+    return outside * (dice.uniform(0.0, 0.6) + patches * dice.uniform(0.0, 2.5))
 
 
 def vessel_map(tissue: dict[str, torch.Tensor], dice: Dice) -> torch.Tensor:

@@ -46,7 +46,9 @@ class Scanner:
     exponent: tuple[float, float] = (0.85, 1.15)
 
 
-# Nothing of this was seen in training: finer voxels, thicker slices, more noise and bias.
+# Beyond every brain of the training: the size of voxels within a slice, how much longer they are across it,
+# the noise and the bias. Partly beyond: the distance of slices (3.6 to 5.5 mm; 2.3 to 5.0 there) and the
+# contrast (a quarter of the exponents). Not new: what kinds of brains there are, and the signs of age.
 UNSEEN = Scanner((2.0, 2.5), (1.8, 2.2), (0.07, 0.1), (0.16, 0.2), (0.8, 1.2))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from voxelome.errors import DataError
-from voxelome.imageio import Affine, Array, FloatArray, MaskArray
+from voxelome.imageio import Affine, Array, FloatArray, MaskArray, replacing
 from voxelome.segmentation.grids import network_grid, to_network
 from voxelome.segmentation.spec import GridSpec
 
@@ -46,10 +46,11 @@ class Anatomy:
     name: str
 
     def save(self, path: Path) -> None:
-        """Write it as .npz, distances rounded to mm/4 and fractions to 1/250."""
+        """Write it as .npz, distances rounded to mm/2 and fractions to 1/250."""
         fractions = np.rint(self.maps[:5].astype(np.float32) * 250).astype(np.uint8)
         distances = np.rint(self.maps[5:].astype(np.float32) * 2).astype(np.int8)
-        np.savez_compressed(path, fractions=fractions, distances=distances, name=self.name)
+        with replacing(path) as temporary:
+            np.savez_compressed(temporary, fractions=fractions, distances=distances, name=self.name)
 
     @classmethod
     def load(cls, path: Path) -> Anatomy:
@@ -169,27 +170,3 @@ def template_anatomy() -> Anatomy:
         for load in (load_mni152_gm_template, load_mni152_wm_template, load_mni152_brain_mask)
     )
     return anatomy_from_fractions(gm, wm, mask > 0.5, "MNI152NLin2009aSym")
-
-
-def classify_tissue(image: Array, brain: MaskArray, sharpness: float = 6.0) -> tuple[FloatArray, FloatArray]:
-    """Fractions of gray and white matter of a T1-weighted image without bias, by its three peaks.
-
-    A Gaussian mixture of three classes in the brain (Ashburner and Friston, NeuroImage 26, 2005, without its
-    priors); the posterior between two neighbouring means is taken as linear mixing, as partial volume is.
-    """
-    values = image[brain].astype(np.float64)
-    means = np.quantile(values, [0.1, 0.45, 0.85])
-    for _ in range(40):
-        edges = (means[:-1] + means[1:]) / 2
-        which = np.digitize(values, edges)
-        means = np.array([np.median(values[which == k]) for k in range(3)])
-    csf, gray, white = means
-    low = np.clip((image - csf) / (gray - csf), 0, 1)
-    high = np.clip((image - gray) / (white - gray), 0, 1)
-
-    def steep(mixed: FloatArray) -> FloatArray:
-        # Noise around a pure class must not look like a mixture.
-        return np.asarray(1 / (1 + np.exp(-sharpness * (mixed - 0.5) * 2)))
-
-    wm = steep(high) * brain
-    return np.asarray(steep(low) * brain * (1 - wm)), np.asarray(wm)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxelome.imageio import Array, FloatArray
+from voxelome.imageio import FloatArray
 from voxelome.phantom.anatomy import Tissues, ellipsoid_distance, soft
 
 _CENTRE = np.array([0.0, -18.0, 10.0], dtype=np.float32)
@@ -146,8 +146,3 @@ def _calcified(rng: np.random.Generator, place: Place, image: FloatArray) -> Flo
             share = soft(distance, place.width) * place.soft_tissue
             image = image * (1 - share) + share * np.float32(rng.uniform(90, 400))
     return image
-
-
-def slices_with(share: Array, voxel: float, least: float = 0.15) -> Array:
-    """Whether each slice (along the third axis) holds at least `least` ml of blood."""
-    return np.asarray(share.sum(axis=(0, 1)) * voxel >= least)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import voxelome
 from voxelome.segmentation.cards import file_sha256
 from voxelome.training.contrasts import CHANNELS
 
 Entry = dict[str, Any]
 _NOT_FOR = "diagnosis, and any decision about a patient"
 _LICENCE = "not decided; say here under which terms the weights may be used"
-_PACKAGES = ("torch", "monai", "numpy", "onnx", "onnxruntime", "nilearn")
 
 
 def synthetic_entry(grid: Mapping[str, Any]) -> Entry:
@@ -44,7 +40,6 @@ def labelled_entry(
     name: str,
     contrasts: Sequence[tuple[str, bool, bool]],
     labels: Mapping[int, str],
-    people: int,
     grid: Mapping[str, Any],
 ) -> Entry:
     """Entry of a network for labels that somebody drew, before it is trained.
@@ -56,8 +51,6 @@ def labelled_entry(
     contrasts : sequence of (suffix, whether with contrast agent, whether every case has it)
     labels : mapping
         Name by value.
-    people : int
-        Participants who have them.
     grid : mapping
     """
     inputs = []
@@ -70,7 +63,6 @@ def labelled_entry(
         "inputs": inputs,
         "grid": dict(grid),
         "outputs": {"activation": "softmax", "labels": dict(labels)},
-        "trained_on": f"images of {people} participants, with the labels {name} of their dataset",
         "intended_use": "research, on images such as those that it learned from, looked at by a person",
         "limits": "how it does on scanners, protocols and diseases that are not in its dataset is not known",
     }
@@ -94,22 +86,12 @@ def complete_entry(entry: Mapping[str, Any], model: Path) -> Entry:
     return {key: whole[key] for key in [*order, *(key for key in whole if key not in order)]}
 
 
-def versions() -> dict[str, str]:
-    """Versions of what took part."""
-    found = {"voxelome": voxelome.__version__, "Python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def card_text(
     name: str,
     entry: Mapping[str, Any],
     made: Mapping[str, Any],
     scores: Mapping[str, Sequence[Mapping[str, Any]]],
+    versions: Mapping[str, str],
 ) -> str:
     """Model card in Markdown.
 
@@ -123,6 +105,8 @@ def card_text(
         How it was made.
     scores : mapping
         Tables of how it does on what it has not seen, by their headings.
+    versions : mapping
+        Of what took part.
     """
     parts = [f"# {name}", f"{entry['title']}.", "## How it was made", _facts(made)]
     parts += ["## How it does on what it has not seen"]
@@ -133,7 +117,7 @@ def card_text(
     if entry.get("limits"):
         parts += ["## Limits", f"Known: {entry['limits']}."]
     parts += ["## Terms", f"Licence: {entry['licence']}. Citation: {entry['citation']}."]
-    parts += ["## Versions", _facts(versions())]
+    parts += ["## Versions", _facts(versions)]
     return "\n\n".join(parts) + "\n"
 
 

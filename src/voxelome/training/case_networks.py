@@ -1,18 +1,15 @@
-"""Small networks that give a number or probabilities for a whole image: built, trained and exported."""
+"""Small networks that give a number or probabilities for a whole image: built and trained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from voxelome.imageio import FloatArray, replacing
+from voxelome.imageio import FloatArray
 
 Batch = tuple[FloatArray, ...]
-# What ONNX Runtime of the oldest version that the project allows reads.
-_OPSET = 17
 
 
 def small_volume_net(
@@ -174,22 +171,3 @@ def train_case_network(
                 validate(network, step + 1)
             network.train()
     return network.eval().cpu()
-
-
-def export_case_network(network: Any, path: Path, shape: Sequence[int], outputs: Sequence[str]) -> None:
-    """Write a network as ONNX for any number of images of `shape` (C, X, Y, Z), its outputs named."""
-    import torch
-
-    example = torch.zeros((1, *shape))
-    axes = {name: {0: "n"} for name in ("image", *outputs)}
-    with replacing(path) as temporary:
-        torch.onnx.export(
-            network,
-            (example,),
-            str(temporary),
-            input_names=["image"],
-            output_names=list(outputs),
-            dynamic_axes=axes,
-            opset_version=_OPSET,
-            dynamo=False,
-        )

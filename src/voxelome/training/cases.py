@@ -19,11 +19,11 @@ from voxelome.segmentation.spec import parse_spec
 from voxelome.training import age_phantom, ct_phantom
 from voxelome.training.case_networks import (
     attention_loss,
-    export_case_network,
     slice_attention_net,
     small_volume_net,
     train_case_network,
 )
+from voxelome.training.export import export_onnx
 
 BLEED: dict[str, Any] = {
     "name": "hctbleed",
@@ -154,7 +154,7 @@ def train_bleed(
     trained, seconds = _trained(
         network, make_batch, attention_loss, lambda net: judge(net, familiar), steps, device, tell
     )
-    export_case_network(trained, out / "model.onnx", bank.stacks.shape[1:], ("logits", "attention"))
+    export_onnx(trained, bank.stacks.shape[1:], out / "model.onnx", ("logits", "attention"))
     measured = {"familiar": judge(trained, familiar), "unseen": judge(trained, unseen)}
     return _told(out, seed, steps, cases, seconds, measured)
 
@@ -191,7 +191,7 @@ def train_age(
     trained, seconds = _trained(
         network, make_batch, loss, lambda net: judge(net, familiar), steps, device, tell
     )
-    export_case_network(trained, out / "model.onnx", bank.stacks.shape[1:], ("value",))
+    export_onnx(trained, bank.stacks.shape[1:], out / "model.onnx", ("value",))
     measured = {"familiar": judge(trained, familiar), "unseen": judge(trained, unseen)}
     return _told(out, seed, steps, cases, seconds, measured)
 
@@ -255,12 +255,12 @@ def _forward(network: Any, stacks: Array, device: str) -> list[Array]:
     """Outputs of a network, in the state to infer, for many stacks."""
     import torch
 
-    place = next(network.parameters()).device if device == "cpu" else device
+    network = network.to(device)
     parts = []
     with torch.no_grad():
         for first in range(0, len(stacks), _BATCH):
-            batch = torch.from_numpy(stacks[first : first + _BATCH].astype(np.float32)).to(place)
-            given = network.to(place)(batch)
+            batch = torch.from_numpy(stacks[first : first + _BATCH].astype(np.float32)).to(device)
+            given = network(batch)
             parts.append([item.cpu().numpy() for item in (given if isinstance(given, tuple) else (given,))])
     return [np.concatenate(items) for items in zip(*parts, strict=True)]
 

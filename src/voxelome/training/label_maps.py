@@ -12,6 +12,7 @@ from voxelome.errors import DataError, blame, listed
 from voxelome.interfaces.masks import load_labels
 from voxelome.interfaces.segment import label_names
 from voxelome.training.anatomy import Anatomy, Tissue, anatomy_from_labels
+from voxelome.training.sides import without_side
 
 # Tissue by what a name holds, the first that fits; None is no part of the brain. The names are those of
 # FreeSurfer, SynthSeg and MeshNet, in lower case and without sides, digits and punctuation.
@@ -72,7 +73,7 @@ def tissue_of(name: str) -> Tissue | None:
     >>> tissue_of("Left-Cerebral-White-Matter"), tissue_of("3rd-Ventricle"), tissue_of("ctx-lh-cuneus")
     ('wm', 'ventricle', 'gm')
     """
-    plain = re.sub("[^a-z]", "", re.sub("left|right|[-_](lh|rh)[-_]", "", name.lower()))
+    plain = re.sub("[^a-z]", "", without_side(name))
     for words, tissue in _WORDS:
         if re.search(words, plain):
             return tissue

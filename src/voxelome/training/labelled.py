@@ -122,16 +122,13 @@ class Labelled:
 
 
 class _Stored:
-    """A case on the network's grid, on the disk."""
+    """A case on the network's grid, on the disk; each process reads the boxes that it needs."""
 
     def __init__(self, path: Path, spec: NetworkSpec) -> None:
         self._image = np.load(f"{path}_image.npy", mmap_mode="r")
         self._regions = np.load(f"{path}_regions.npy", mmap_mode="r")
-        self.background = int(spec.activation != "sigmoid")
-        labels = self._regions[self.background : -1].any(axis=0)
-        # The same voxels whoever opens it: boxes must depend on their seeds alone.
-        where = np.argwhere(labels)
-        self._places = where[:: len(where) // _PLACES + 1]
+        self._places = np.load(f"{path}_places.npy")
+        self.background = _background(spec)
 
     def box(self, shape: Shape, dice: Dice) -> tuple[Array, MaskArray, MaskArray]:
         """Channels, brain and regions of a box; what lies beyond the case is 0, and background."""
@@ -152,6 +149,11 @@ class _Stored:
         return image, inside, found
 
 
+def _background(spec: NetworkSpec) -> int:
+    """How many of the first regions are background."""
+    return int(spec.activation != "sigmoid")
+
+
 def _cut(stack: Array, low: Sequence[int], shape: Shape) -> Array:
     """Copy of a box of (C, x, y, z), filled up with zeros beyond its borders."""
     result = np.zeros((len(stack), *shape), dtype=stack.dtype)
@@ -169,13 +171,14 @@ def store_cases(
 ) -> tuple[Path, ...]:
     """Cases on the network's grid, written once for every process to read; those that are there stay.
 
-    The last of the regions is the brain.
+    The last of the regions is the brain. The places are voxels of labels, by which boxes are chosen: the same
+    whoever opens a case, as boxes must depend on their seeds alone.
     """
     paths = []
     for item in files:
         what = {"files": item.digest, "spec": repr(spec)}
         path = folder / f"{item.unit}-{digest(what)[:12]}"
-        if not Path(f"{path}_regions.npy").is_file():
+        if not Path(f"{path}_places.npy").is_file():
             tell(f"preparing {item.unit}")
             with blame(item.labels):
                 ready, regions = on_network_grid(load_case(item, spec), spec)
@@ -184,5 +187,8 @@ def store_cases(
                 np.save(temporary, ready.stack.astype(np.float16))
             with replacing(Path(f"{path}_regions.npy")) as temporary:
                 np.save(temporary, np.concatenate([regions, inside[np.newaxis]]))
+            places = np.argwhere(regions[_background(spec) :].any(axis=0))
+            with replacing(Path(f"{path}_places.npy")) as temporary:
+                np.save(temporary, places[:: len(places) // _PLACES + 1])
         paths.append(path)
     return tuple(paths)

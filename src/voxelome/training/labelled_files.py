@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from voxelome.bids.names import contrast_label, space_label, split_label, unit_n
 from voxelome.bids.reference import REFERENCE_ORDER
 from voxelome.bids.scan import BidsFile, list_subject, open_dataset, scan_subject
 from voxelome.errors import InputError, listed, suggest
+from voxelome.interfaces.label_table import read_label_table
 from voxelome.interfaces.network_inputs import choose
 from voxelome.segmentation.spec import NetworkSpec
 
@@ -210,18 +210,8 @@ def names_of(visits: Sequence[Visit], name: str) -> dict[int, str]:
     for visit in visits:
         if visit.table is None:
             continue
-        for value, label in _rows(visit.table):
+        for value, label in read_label_table(visit.table).items():
             if found.setdefault(value, label) != label:
                 problem = f"names label {value} {label}, and others {found[value]}"
                 raise InputError(visit.table, problem, "give every visit the same table")
     return found or {1: name}
-
-
-def _rows(table: Path) -> list[tuple[int, str]]:
-    """Index and name of each label of a table, the background left out."""
-    with table.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    try:
-        return [(int(row["index"]), row["name"]) for row in rows if int(row["index"]) != 0]
-    except (KeyError, ValueError) as error:
-        raise InputError(table, "has no columns index and name", "add them, tab separated") from error

@@ -16,13 +16,27 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from voxelome.imageio import Array
+from voxelome.segmentation.spec import NetworkSpec
+from voxelome.training.sides import left_right_axes
 
 if TYPE_CHECKING:
     import torch
 
 
-# How often a box is mirrored along each axis.
-MIRROR = (0.5, 0.15, 0.15)
+# How often a box is mirrored from left to right, and along each other axis.
+_SIDES, _OTHERS = 0.5, 0.15
+MIRROR = (_SIDES, _OTHERS, _OTHERS)
+
+
+def mirror_chances(spec: NetworkSpec) -> tuple[float, float, float]:
+    """How often a box is mirrored along each axis of a network's grid.
+
+    Never from left to right where the network is not to be used so: a label may have a side.
+    """
+    chances = [_OTHERS] * 3
+    for axis in left_right_axes(spec.grid.orientation):
+        chances[axis] = _SIDES if axis in spec.grid.mirror else 0.0
+    return chances[0], chances[1], chances[2]
 
 
 class Source(Protocol):
@@ -87,7 +101,8 @@ class Pool:
         for process in self._processes:
             process.start()
         enough = threading.Event()
-        threading.Thread(target=self._receive, args=(queue, least, enough), daemon=True).start()
+        self._receiver = threading.Thread(target=self._receive, args=(queue, least, enough), daemon=True)
+        self._receiver.start()
         while not enough.wait(1.0):
             self._check_workers()
 
@@ -97,10 +112,12 @@ class Pool:
             self._keep(*self._make(self.seed + self.made))
 
     def _check_workers(self) -> None:
-        """Fail where a worker has ended: its own message is on standard error."""
+        """Fail where a worker, or what receives its examples, has ended: standard error says why."""
         ended = [process.exitcode for process in self._processes if process.exitcode is not None]
         if ended:
             raise RuntimeError(f"a process that makes examples ended with code {ended[0]}")
+        if not self._receiver.is_alive():
+            raise RuntimeError("examples of the processes that make them could not be received")
 
     def _receive(self, queue: Any, least: int, enough: threading.Event) -> None:
         while not self._stop:

@@ -187,7 +187,7 @@ def _channel(
 ) -> torch.Tensor:
     """One contrast, acquired and scaled."""
     image = paint(random_levels(name, dice), tissue, planted, vessels, dice)
-    image = image * (1 - outside) + rind(tissue["depth"], dice)
+    image = image * (1 - outside) + rind(outside, dice)
     if dice.chance(0.3):  # contrasts are never registered perfectly
         image = _shifted(image, dice)
     image = acquire(image, brain, dice)
