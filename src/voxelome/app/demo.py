@@ -41,11 +41,8 @@ def run_demo(
     cohort = Cohort(folder / "bids", folder / "out", folder / "out" / ".voxelome")
     _make(cohort.bids_dir, cohort_settings, nprocs, console)
     save_text(folder / "study.yaml", STUDY)
-    masks = f"masks={cohort.bids_dir / 'derivatives' / 'masks'}"
-    places = [str(cohort.bids_dir), str(cohort.out_dir)]
-    shared = ["--nprocs", str(nprocs), "--config-file", str(folder / "study.yaml"), "--derivatives", masks]
-    for level in ("participant", "group"):
-        code = run([*places, level, *shared])
+    for arguments in both_levels(folder):
+        code = run([*arguments, "--nprocs", str(nprocs)])
         if code != ExitCode.DONE:
             return code
     rows = recover(cohort)
@@ -55,6 +52,14 @@ def run_demo(
     console.print(f"open in a browser:   {cohort.out_dir / 'group.html'}", markup=False, soft_wrap=True)
     console.print(f"the demonstration took {duration(time.monotonic() - begun)}")
     return ExitCode.DONE if all(row.reached for row in rows) else ExitCode.SOME_FAILED
+
+
+def both_levels(folder: Path) -> list[list[str]]:
+    """Arguments of voxelome for the two levels, as the tutorial has them."""
+    bids = folder / "bids"
+    shared = ["--config-file", f"{folder / 'study.yaml'}"]
+    shared += ["--derivatives", f"masks={bids / 'derivatives' / 'masks'}"]
+    return [[str(bids), str(folder / "out"), level, *shared] for level in ("participant", "group")]
 
 
 def _make(bids_dir: Path, settings: dict[str, Any], nprocs: int, console: Console) -> None:
