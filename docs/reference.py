@@ -37,7 +37,7 @@ def settings_page() -> str:
     return "\n\n".join(
         (
             "# Every setting",
-            "`config/config.yaml` with its comments. A study's own file (`--config-file`) holds what differs.",
+            "`config/config.yaml` with comments. A study's own file (`--config-file`) holds what differs.",
             f"```yaml\n{text}```",
             "## What each may be",
             _table(("setting", "may be", "default"), _rows(schema["properties"], defaults)),
