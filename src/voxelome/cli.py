@@ -125,7 +125,8 @@ class _Run:
         save_text(self.folder / "command.txt", f"voxelome {shlex.join(self.given)}\n")
         save_text(self.folder / "config.yaml", study.configfile.read_text(encoding="utf-8"))
         if not options.skip_bids_validation and (study.update.changed or study.update.added):
-            self.say(validate(study.bids_dir, len(study.inventories), self.folder / "bids-validation.json"))
+            for line in validate(study.bids_dir, self.folder):
+                self.say(line)
         if options.level == "participant":
             chosen = {s: study.inventories[s].problems for s in study.subjects}
             self.failures += problem_failures(study.plan, chosen)
