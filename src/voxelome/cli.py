@@ -18,6 +18,7 @@ from rich.text import Text
 import voxelome
 from voxelome.app.aftermath import write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
+from voxelome.app.crate import write_crate
 from voxelome.app.deployment import cluster_resources, find_profile, profile_options, uses_images
 from voxelome.app.events import GROUP_RULES, Job, RunState
 from voxelome.app.failures import (
@@ -325,6 +326,7 @@ class _Run:
                 lines = write_group_report(study, steps)
             for line in lines:
                 self.say(line)
+        write_crate(study.out_dir, study.bids_dir)
         if self.failures:
             self._show_failures()
         name = "group.html" if self.options.level == "group" else "sub-*.html"

@@ -12,6 +12,7 @@ BIDS_VERSION = "1.10.0"
 
 # What BIDS has no name for.
 BIDSIGNORE = """\
+ro-crate-metadata.json
 *.html
 /group
 /logs
