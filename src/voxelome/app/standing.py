@@ -1,8 +1,8 @@
 """Which subjects a run has to plan.
 
 Snakemake takes milliseconds a job to find that nothing is to be done. A subject that was found complete
-leaves a stamp in the work folder: what it was made with, and the times of its folders and records. As long
-as those hold, the subject need not enter the graph. Everything in a stamp errs on the side of planning
+leaves a stamp in the work folder: what it was made with, the times of its folders and records, and what they
+say for the table of failures. As long as those hold, the subject need not enter the graph. Everything in a stamp errs on the side of planning
 again: Snakemake then decides, as it does without stamps.
 """
 
@@ -13,12 +13,13 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from voxelome.app.events import Job
+from voxelome.app.events import Job, RunState
+from voxelome.app.failures import Failure, rejected_files
 from voxelome.app.study import Study
 from voxelome.bids.description import dataset_name
 from voxelome.bids.names import unit_entities
@@ -51,11 +52,14 @@ class Standing:
         Whatever else has results.
     new : list of str
         Without any result.
+    rejected : list of Failure
+        Images of the finished ones that could not be used, as their stamps have them.
     """
 
     finished: list[str]
     begun: list[str]
     new: list[str]
+    rejected: list[Failure] = field(default_factory=list)
 
     @property
     def planned(self) -> list[str]:
@@ -75,6 +79,7 @@ def find_standing(study: Study, settings: str) -> Standing:
         traces = [f"sub-{label}", *(unit.name for unit in units)]
         if stamp and stamp["made"] == settings and stamp["state"] == _state(study, label, stamp["paths"]):
             standing.finished.append(label)
+            standing.rejected.extend(Failure(*row) for row in stamp["rejected"])
         elif steps.isdisjoint(traces) and f"sub-{label}.html" not in results:
             standing.new.append(label)
         else:
@@ -109,10 +114,23 @@ def stamp_finished(study: Study, settings: str, labels: Iterable[str], others: I
         young = time.time_ns() - _TICK_NS
         state = _state(study, label, paths)
         if state and all(_changed(study.work_dir / path) < young for path in paths):
-            stamps[label] = {"made": settings, "state": state, "paths": paths}
+            rejected = [astuple(row) for row in rejected_files(units, study.work_dir)]
+            stamps[label] = {"made": settings, "state": state, "paths": paths, "rejected": rejected}
     if stamps != before:
         lines = ",\n".join(f"{json.dumps(label)}: {json.dumps(stamps[label])}" for label in sorted(stamps))
         save_text(study.work_dir / STAMPS, f"{{{lines}}}\n")
+
+
+def completed(state: RunState, planned: Iterable[str]) -> list[str]:
+    """Of the subjects that were given to Snakemake those that are complete, although it did not end well.
+
+    A report is made last, and by every subject that has anything to do. Where none of the reports to come is
+    that of a subject that was never begun, all others were up to date.
+    """
+    begun = {subject_of(job) for job in state.jobs.values()}
+    done = {subject_of(job) for job in state.of("done") if job.rule == "report_subject"}
+    all_begun = len(begun) == state.planned["report_subject"]
+    return [label for label in planned if label in done or (all_begun and label not in begun)]
 
 
 def settings_digest(study: Study) -> str:
