@@ -136,7 +136,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--random-seed", type=_natural, metavar="N", help="seed of everything random (default: 0)"
     )
-    group.add_argument("--dry-run", action="store_true", help="say what would run, and run nothing")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would run, and run nothing; with --reuse, results are put into OUT_DIR all the same",
+    )
     group.add_argument(
         "--reports-only", action="store_true", help="write the reports anew from what there is"
     )
