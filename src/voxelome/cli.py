@@ -46,7 +46,7 @@ from voxelome.app.standing import (
     stamp_finished,
     subject_of,
 )
-from voxelome.app.study import Study, available_cores, open_study, use_home
+from voxelome.app.study import Study, available_cores, ct_records, open_study, use_home
 from voxelome.app.validate import validate
 from voxelome.bids.description import write_description
 from voxelome.bids.mounts import mounts
@@ -101,6 +101,8 @@ class _Run:
         self.cores = options.nprocs or available_cores()
         self.folder = options.out_dir / "logs" / time.strftime("%Y%m%d-%H%M%S")
         self.failures: list[Failure] = []
+        # Asked now: at the end of a run the models might be gone.
+        self.of_ct = ct_records(self.study.config)
         if options.reuse and options.level == "participant" and not options.unlock:
             taken = take_over(self.study, options.reuse)
             self.say(f"{taken} step(s) found in {options.reuse}; those run again that would differ")
@@ -309,7 +311,7 @@ class _Run:
     def _finish(self) -> None:
         """Write what a run leaves even when it failed."""
         study = self.study
-        void_results(self.failures, study.work_dir)
+        void_results(self.failures, study.work_dir, self.of_ct)
         self._stamp()
         if self.options.level == "participant":
             self.failures += self._rejected()

@@ -12,7 +12,7 @@ from voxelome.app.study import Study
 from voxelome.bids.inventory import load_inventory, update_inventory
 from voxelome.bids.plan import load_plan
 from voxelome.imageio import save_json, save_text
-from voxelome.step import StepRecord, files_made, recording
+from voxelome.step import files_made, recording
 
 UNIT = "sub-01"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.model_folders import edit_card
 from voxelome import cli
 from voxelome.app.config import default_config, merge
 from voxelome.app.events import Job, RunState
@@ -41,6 +42,7 @@ def open_again(bids: Path, **settings: object) -> Study:
     out = bids.parent / "out"
     work = out / ".voxelome"
     own = {"bids_dir": str(bids), "out_dir": str(out), "work_dir": str(work)}
+    own["models_dir"] = str(bids.parent / "models")
     config = merge(default_config(), own, settings)
     update = update_inventory(bids, work / "inventory")
     inventories = load_inventory(work / "inventory")
@@ -67,6 +69,7 @@ def standing(study: Study) -> Standing:
 def bids(tmp_path: Path) -> Path:
     """Dataset of three subjects; 01 and 02 are finished, and 02 has a stamp."""
     root = tmp_path / "bids"
+    save_json(tmp_path / "models" / "deepbet" / "card.json", {"name": "deepbet", "task": "brain extraction"})
     for name in ("sub-01_ses-1_T1w", "sub-02_ses-1_T1w", "sub-03_ses-a_T1w"):
         add_image(root, name)
     (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
@@ -100,6 +103,21 @@ def test_a_setting_that_concerns_a_subject_voids_all_stamps(bids: Path, settings
 )
 def test_a_setting_that_concerns_no_subject_keeps_the_stamps(bids: Path, settings: dict[str, object]):
     assert standing(open_again(bids, **settings)).finished == ["02"]
+
+
+def test_models_and_images_may_lie_elsewhere(bids: Path, tmp_path: Path):
+    (tmp_path / "models").rename(tmp_path / "moved")
+    study = open_again(bids, models_dir=str(tmp_path / "moved"), images_dir=str(tmp_path))
+    assert standing(study).finished == ["02"]
+
+
+def test_another_model_of_the_brain_voids_all_stamps_where_it_is_used(bids: Path):
+    given = {"preprocess": {"brain_extraction": "given"}}
+    before = [settings_digest(open_again(bids, **settings)) for settings in ({}, given)]
+    edit_card(bids.parent / "models", "deepbet", sha256={"model.onnx": "another"})
+    assert standing(open_again(bids)).finished == []
+    after = [settings_digest(open_again(bids, **settings)) for settings in ({}, given)]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]
 
 
 def delete_result(study: Study) -> None:
@@ -170,7 +188,6 @@ def test_of_a_run_that_began_every_subject_with_work_those_without_are_complete_
 
 def test_a_subject_that_a_run_did_not_come_to_is_planned_again(bids: Path, tmp_path: Path, monkeypatch):
     """Snakemake, of which only its end is made up, stops at the first failure of three subjects."""
-    save_json(tmp_path / "models" / "deepbet" / "card.json", {"name": "deepbet", "task": "brain extraction"})
     call = [str(bids), str(tmp_path / "out"), "participant", "--skip-bids-validation"]
     call += ["--models-dir", str(tmp_path / "models"), "--stages", "preprocess", "report"]
     stamps = tmp_path / "out" / ".voxelome" / "finished.json"

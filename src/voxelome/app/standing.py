@@ -2,8 +2,8 @@
 
 Snakemake takes milliseconds a job to find that nothing is to be done. A subject that was found complete
 leaves a stamp in the work folder: what it was made with, the times of its folders and records, and what they
-say for the table of failures. As long as those hold, the subject need not enter the graph. Everything in a stamp errs on the side of planning
-again: Snakemake then decides, as it does without stamps.
+say for the table of failures. As long as those hold, the subject need not enter the graph. Everything in a
+stamp errs on the side of planning again: Snakemake then decides, as it does without stamps.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from voxelome.bids.description import dataset_name
 from voxelome.bids.names import unit_entities
 from voxelome.bids.plan import Unit, visits_by_subject
 from voxelome.bids.spaces import parse_spaces
-from voxelome.bids.targets import participant_targets, wanted_stages
+from voxelome.bids.targets import models_needed, participant_targets, wanted_stages
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, save_text
 from voxelome.provenance import PACKAGE, file_digest, workflow_root
@@ -33,8 +33,11 @@ from voxelome.segmentation.cards import card_digest
 from voxelome.step import StepRecord
 
 STAMPS = "finished.json"
-# What tells which subjects are worked on, or how fast, and not what any of them gets.
-_NOT_OF_A_SUBJECT = ("participants", "left_out", "analyses", "omp_nthreads", "planned")
+# What tells which subjects are worked on, or how fast, or where models lie, and not what any of them gets.
+_NOT_OF_A_SUBJECT = (
+    *("participants", "left_out", "analyses", "omp_nthreads", "planned"),
+    *("models_dir", "images_dir"),
+)
 # What changes again within the file system's clock tick keeps its time: a path this young gets no stamp.
 _TICK_NS = 20_000_000
 _WORKFLOW = ("Snakefile", "rules", "config", "envs", "scripts")
@@ -134,7 +137,7 @@ def completed(state: RunState, planned: Iterable[str]) -> list[str]:
 
 
 def settings_digest(study: Study) -> str:
-    """Digest of all that every subject's results depend on: settings, code, environments, templates.
+    """Digest of all that every subject's results depend on: settings, code, environments, templates, models.
 
     Of the code it takes every byte, where a step's own digest leaves out comments: it has to be quick, and
     at worst Snakemake looks at everybody once more.
@@ -143,13 +146,13 @@ def settings_digest(study: Study) -> str:
     files = [path for space in parse_spaces(config["register"]["output_spaces"]) for path in space.files]
     if config["radiomics"]["parameters"]:
         files.append(config["radiomics"]["parameters"])
-    models = Path(config["models_dir"])
+    models = Path(study.config["models_dir"])
     parts = [
         json.dumps(config, sort_keys=True, default=str),
         dataset_name(study.bids_dir),
         _code(),
         *(f"{path}={file_digest(Path(path))}" for path in files),
-        *(f"{name}={card_digest(models, name)}" for name in config["segment"]["models"]),
+        *(f"{name}={card_digest(models, name)}" for name in models_needed(config, study.plan.values())),
     ]
     return _digest("\n".join(parts))
 
