@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.settings.types import DeploymentMethod
@@ -14,6 +15,7 @@ from voxelome.bids.mounts import mounts, tell_apptainer
 from voxelome.bids.plan import LazyPlan, plan_subject
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
+    BRAIN_MODEL,
     analysis_pages,
     describe_visits,
     fold_records,
@@ -21,6 +23,7 @@ from voxelome.bids.targets import (
     jobs_of,
     midway_visits,
     model_records,
+    needs_brain_model,
     participant_targets,
     records_of,
     segmentation_record,
@@ -30,6 +33,7 @@ from voxelome.bids.targets import (
     wanted_stages,
 )
 from voxelome.images import (
+    STEPS,
     WORKFLOW_VARIABLE,
     check_images,
     default_images_dir,
@@ -38,7 +42,7 @@ from voxelome.images import (
     workflow_code,
 )
 from voxelome.provenance import code_digest, file_digest, sessions_digest
-from voxelome.segmentation.cards import card_digest
+from voxelome.segmentation.cards import card_digest, load_card, works_on_ct
 
 BIDS_DIR = Path(config["bids_dir"])
 OUT_DIR = Path(config["out_dir"])
@@ -105,43 +109,31 @@ MEASURED = shlex.join(
 )
 RADIOMICS_FILES = [Path(path) for path in [config["radiomics"]["parameters"]] if path]
 
+# Of each module of voxelome.interfaces, in the environment that it runs in; that of radiomics follows the engine.
 CODE = {
-    stage: code_digest(f"voxelome.interfaces.{stage}", stage)
-    for stage in (
-        "preprocess",
-        "register",
-        "qsm",
-        "segment",
-        "model",
-        "report",
-    )
+    step: code_digest(f"voxelome.interfaces.{step}", stage)
+    for stage, steps in STEPS.items()
+    for step in steps
 }
 RADIOMICS = "radiomics-ibsi" if config["radiomics"]["engine"] == "mirp" else "radiomics"
 CODE["radiomics"] = code_digest("voxelome.interfaces.radiomics", RADIOMICS)
-CODE["robustness"] = code_digest("voxelome.interfaces.robustness", "radiomics")
-CODE["reliability"] = code_digest("voxelome.interfaces.reliability", "model")
-CODE["features"] = code_digest("voxelome.interfaces.features", "model")
-CODE["fold"] = code_digest("voxelome.interfaces.fold", "model")
-CODE["network"] = code_digest("voxelome.interfaces.network", "segment")
-CODE["fusion"] = code_digest("voxelome.interfaces.fuse", "segment")
-CODE["change"] = code_digest("voxelome.interfaces.change", "segment")
-CODE["midway"] = code_digest("voxelome.interfaces.midway", "register")
 
 # The steps' scripts are found by their names: an image holds them. Without images or conda environments they run with
-# the Python that runs Snakemake. A prefix, and no parameter: where things are installed must rerun nothing.
+# the Python that runs Snakemake. A prefix, and no parameter: where things and models lie must rerun nothing.
+WHERE = f"export VOXELOME_MODELS_DIR={shlex.quote(str(MODELS_DIR))}; "
 if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
     if workflow.is_main_process:
         check_images(CONTAINERS, needed_images(config))
     # A folder that is absent when a container starts cannot be bound.
     OUT_DIR.mkdir(parents=True, exist_ok=True)
     tell_apptainer(mounts(config, PLAN))
-    shell.prefix(f"export {WORKFLOW_VARIABLE}={shlex.quote(workflow_code())}; ")
+    WHERE += f"export {WORKFLOW_VARIABLE}={shlex.quote(workflow_code())}; "
 elif workflow.deployment_settings.deployment_method:
-    shell.prefix(f'export PATH="$PATH":{shlex.quote(SCRIPTS)}; ')
+    WHERE += f'export PATH="$PATH":{shlex.quote(SCRIPTS)}; '
 else:
-    shell.prefix(
-        f'export PATH={shlex.quote(SCRIPTS)}:{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
-    )
+    WHERE += f'export PATH={shlex.quote(SCRIPTS)}:{shlex.quote(str(Path(sys.executable).parent))}:"$PATH"; '
+# Braces are Snakemake's own.
+shell.prefix(WHERE.replace("{", "{{").replace("}", "}}"))
 
 
 wildcard_constraints:
@@ -180,11 +172,37 @@ def lesions_of(wildcards):
     return unit_of(wildcards).lesions(config["register"]["lesion_masks"])
 
 
+@cache
+def model_digest(name):
+    """Give the digest of a model, whose card is read once for all visits."""
+    return card_digest(MODELS_DIR, name)
+
+
+@cache
+def of_ct(model):
+    """Say whether a network works on CT."""
+    return works_on_ct(load_card(MODELS_DIR, model))
+
+
+def network_records(wildcards, stage):
+    """Give the records of a stage that a network reads: none where it works on CT."""
+    stages = [] if of_ct(wildcards.model) else [stage]
+    return unit_records(unit_of(wildcards), stages)
+
+
+def network_cts(wildcards):
+    """Give the CT that a network reads: none where it works on MRI."""
+    return unit_of(wildcards).cts if of_ct(wildcards.model) else ()
+
+
 def fused_records(wildcards):
     """Give the records that hold what a fusion is made of."""
     names = FUSIONS[wildcards.fusion]["of"]
     return sorted(
-        {segmentation_record(unit_of(wildcards), name, WANTED) for name in names}
+        {
+            segmentation_record(unit_of(wildcards), name, MEASURED_STAGES)
+            for name in names
+        }
     )
 
 

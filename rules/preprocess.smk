@@ -27,7 +27,11 @@ rule preprocess:
         labels=lambda wildcards: unit_of(wildcards).image_labels,
         complex_labels=lambda wildcards: unit_of(wildcards).complex_labels,
         references=lambda wildcards: unit_of(wildcards).references,
-        models=config["models_dir"],
+        network=lambda wildcards: (
+            model_digest(BRAIN_MODEL)
+            if needs_brain_model(config, unit_of(wildcards))
+            else ""
+        ),
         brain=config["preprocess"]["brain_extraction"],
         affine=config["affine"],
         flags=[
@@ -39,5 +43,5 @@ rule preprocess:
         "preprocess_session.py --unit {wildcards.unit} --images {input.images:q}"
         " --labels {params.labels:q} --complex-labels {params.complex_labels:q}"
         " --imaginary {input.imaginary:q} --references {params.references:q} --brain-masks {input.brain_masks:q}"
-        " --models-dir {params.models:q} --brain-extraction {params.brain} --affine {params.affine} {params.flags}"
+        ' --models-dir "$VOXELOME_MODELS_DIR" --brain-extraction {params.brain} --affine {params.affine} {params.flags}'
         " --out-dir {params.out_dir} --record {output.record} --num-threads {threads} > {log} 2>&1"

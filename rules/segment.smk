@@ -43,9 +43,9 @@ rule segment:
 
 rule network:
     input:
-        prepared=lambda wildcards: unit_records(unit_of(wildcards), ["preprocess"]),
-        registered=lambda wildcards: unit_records(unit_of(wildcards), ["register"]),
-        cts=ancient(lambda wildcards: [item.path for item in unit_of(wildcards).cts]),
+        prepared=lambda wildcards: network_records(wildcards, "preprocess"),
+        registered=lambda wildcards: network_records(wildcards, "register"),
+        cts=ancient(lambda wildcards: [item.path for item in network_cts(wildcards)]),
     output:
         record="steps/{unit}/network-{model}.json",
     log:
@@ -62,9 +62,8 @@ rule network:
         runtime=120,
     params:
         code=CODE["network"],
-        content=lambda wildcards: unit_of(wildcards).digest(unit_of(wildcards).cts),
-        network=lambda wildcards: card_digest(MODELS_DIR, wildcards.model),
-        models_dir=MODELS_DIR,
+        content=lambda wildcards: unit_of(wildcards).digest(network_cts(wildcards)),
+        network=lambda wildcards: model_digest(wildcards.model),
         records=lambda wildcards, input: [
             f"--{name}={path}"
             for name, paths in (
@@ -73,7 +72,9 @@ rule network:
             )
             for path in paths
         ],
-        gradient_echoes=lambda wildcards: unit_of(wildcards).magnitude_labels,
+        gradient_echoes=lambda wildcards: (
+            [] if of_ct(wildcards.model) else unit_of(wildcards).magnitude_labels
+        ),
         probabilities=(
             "--probabilities"
             if config["segment"]["probabilities"]
@@ -83,7 +84,7 @@ rule network:
         affine=config["affine"],
         out_dir=anat_of,
     shell:
-        "run_network.py --unit {wildcards.unit} --model {wildcards.model} --models-dir {params.models_dir:q}"
+        'run_network.py --unit {wildcards.unit} --model {wildcards.model} --models-dir "$VOXELOME_MODELS_DIR"'
         " {params.records:q} --cts {input.cts:q} --gradient-echoes {params.gradient_echoes:q}"
         " {params.probabilities} --device {params.device} --affine {params.affine} --out-dir {params.out_dir:q}"
         " --record {output.record} --num-threads {threads} > {log} 2>&1"
@@ -109,7 +110,7 @@ rule fusion:
         mem_mb=memory(2500),
         runtime=60,
     params:
-        code=CODE["fusion"],
+        code=CODE["fuse"],
         of=lambda wildcards: FUSIONS[wildcards.fusion]["of"],
         method=lambda wildcards: FUSIONS[wildcards.fusion].get("method", "majority"),
         gradient_echoes=lambda wildcards: unit_of(wildcards).magnitude_labels,

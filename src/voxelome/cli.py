@@ -40,13 +40,14 @@ from voxelome.app.snakemake import RETRIES, RunSettings, run, snakemake_command,
 from voxelome.app.standing import (
     Standing,
     alike,
+    completed,
     find_standing,
     mirrored,
     settings_digest,
     stamp_finished,
     subject_of,
 )
-from voxelome.app.study import Study, available_cores, open_study, use_home
+from voxelome.app.study import Study, available_cores, ct_records, open_study, use_home
 from voxelome.app.validate import validate
 from voxelome.bids.description import write_description
 from voxelome.bids.mounts import mounts
@@ -101,12 +102,15 @@ class _Run:
         self.cores = options.nprocs or available_cores()
         self.folder = options.out_dir / "logs" / time.strftime("%Y%m%d-%H%M%S")
         self.failures: list[Failure] = []
+        # Asked now: at the end of a run the models might be gone.
+        self.of_ct = ct_records(self.study.config)
         if options.reuse and options.level == "participant" and not options.unlock:
             taken = take_over(self.study, options.reuse)
             self.say(f"{taken} step(s) found in {options.reuse}; those run again that would differ")
         self.made_with = settings_digest(self.study)
-        self.complete = False
         self.standing: Standing = find_standing(self.study, self.made_with)
+        # Subjects of which every step that was planned is done.
+        self.completed: list[str] = []
 
     def say(self, text: str) -> None:
         """Print one plain line."""
@@ -234,7 +238,8 @@ class _Run:
             self.say(settings.log.read_text(encoding="utf-8"))
         if returned and not state.of("failed"):
             return self._explain_refusal(settings.log)
-        self.complete = not returned or bool(state.of("failed"))
+        planned = self.standing.planned
+        self.completed = completed(state, planned) if returned else planned
         if not state.total and not returned:
             self.say(NOTHING)
         else:
@@ -308,10 +313,10 @@ class _Run:
     def _finish(self) -> None:
         """Write what a run leaves even when it failed."""
         study = self.study
-        void_results(self.failures, study.work_dir)
+        void_results(self.failures, study.work_dir, self.of_ct)
         self._stamp()
         if self.options.level == "participant":
-            self.failures += rejected_files(study.plan, study.work_dir)
+            self.failures += self._rejected()
         write_description(
             study.out_dir, study.bids_dir, {k: Path(v) for k, v in study.config["derivatives"].items()}
         )
@@ -335,11 +340,19 @@ class _Run:
 
     def _stamp(self) -> None:
         """Note which subjects are finished, so that the next run need not plan them."""
-        if not self.complete or self.whole or self.options.level == "group":
+        if self.whole or self.options.level == "group":
             return
         failed = {f.participant_id.removeprefix("sub-") for f in self.failures if not f.of_a_file}
-        done = [label for label in self.standing.planned if label not in failed]
+        done = [label for label in self.completed if label not in failed]
         stamp_finished(self.study, self.made_with, done, failed)
+
+    def _rejected(self) -> list[Failure]:
+        """Images that could not be used; of finished subjects the stamps tell, so that nothing is read."""
+        study, standing = self.study, self.standing
+        if self.whole:
+            return rejected_files(study.plan, study.work_dir)
+        units = {unit.name: unit for subject in standing.planned for unit in study.visits(subject)}
+        return [*standing.rejected, *rejected_files(units, study.work_dir)]
 
     def _stages(self) -> list[str]:
         """Stages whose methods this run rests on."""

@@ -135,11 +135,14 @@ def recording(step: str, unit: str, path: Path | str) -> Iterator[StepRecord]:
     for gone in before - {Path(item["path"]) for item in record.outputs}:
         for leftover in (gone, sidecar_path(gone)):
             leftover.unlink(missing_ok=True)
-    # Beside the record, which Snakemake removes before the step runs again.
-    made = "".join(
-        f"{os.path.relpath(item['path'], Path(path).resolve().parent)}\n" for item in record.outputs
-    )
-    save_text(list_of_made(Path(path)), made)
+    note_made(Path(path), record)
+
+
+def note_made(path: Path, record: StepRecord) -> None:
+    """Write the list of made files beside a record, which Snakemake removes before its step runs again."""
+    folder = path.resolve().parent
+    made = "".join(f"{os.path.relpath(item['path'], folder)}\n" for item in record.outputs)
+    save_text(list_of_made(path), made)
 
 
 def list_of_made(record: Path) -> Path:

@@ -1,10 +1,12 @@
 """Profiles, images and the folders that steps in images see."""
 
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+import voxelome.interfaces
 from tests.conftest import ROOT
 from voxelome.app.deployment import cluster_resources, find_profile, uses_images
 from voxelome.bids.mounts import Mount, apptainer_binds, mounts
@@ -206,10 +208,26 @@ def test_there_is_a_recipe_of_every_image_and_they_differ_in_the_name_alone():
     assert set(load_yaml(ROOT / "config" / "containers.yaml")["images"]) == {*STEPS, APP}
 
 
-def test_every_interface_that_a_rule_calls_is_in_an_image():
-    scripts = {path.name: path.read_text() for path in (ROOT / "scripts").glob("*.py")}
-    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    assert scripts
-    assert all(name in text for name in scripts)
-    codes = {step for steps in STEPS.values() for step in steps}
-    assert {"preprocess", "midway", "network", "change", "fold", "report"} < codes
+def modules_of_scripts() -> dict[str, str]:
+    """Module of voxelome.interfaces that each script runs."""
+    found = {}
+    for path in (ROOT / "scripts").glob("*.py"):
+        (name,) = re.findall(r"^from voxelome.interfaces import (\w+)$", path.read_text(), re.MULTILINE)
+        found[path.name] = getattr(voxelome.interfaces, name).__module__.rsplit(".", 1)[1]
+    return found
+
+
+def test_the_interface_of_every_script_is_in_an_image_and_no_other():
+    assert set(modules_of_scripts().values()) == {step for steps in STEPS.values() for step in steps}
+
+
+def test_every_script_is_called_by_a_rule_with_the_digest_of_its_code_and_in_an_image_that_holds_it():
+    modules, called = modules_of_scripts(), set()
+    rules = [rule for path in (ROOT / "rules").glob("*.smk") for rule in path.read_text().split("\nrule ")]
+    for rule in rules:
+        for script in re.findall(r"\b(\w+\.py) --", rule):
+            called.add(script)
+            (image,) = re.findall(r'CONTAINERS\["?(\w+)"?\]', rule)
+            assert f'code=CODE["{modules[script]}"]' in rule
+            assert modules[script] in STEPS["radiomics" if image == "RADIOMICS" else image]
+    assert called == set(modules)

@@ -66,6 +66,14 @@ def test_what_depends_on_a_failed_step_is_void_and_nothing_else(tmp_path, step, 
     assert found | {path.parent.name for path in tmp_path.glob("steps/sub-02/*.json")} == left
 
 
+def test_a_network_that_works_on_ct_depends_on_no_step_and_keeps_its_record(tmp_path):
+    folder = tmp_path / "steps" / "sub-01"
+    for name in ("network-lesion", "network-bleed", "radiomics"):
+        StepRecord(name.split("-")[0], "sub-01").save(folder / f"{name}.json")
+    void_results([Failure("sub-01", "n/a", "register", "", "")], tmp_path, ["network-bleed"])
+    assert [path.stem for path in folder.glob("*.json")] == ["network-bleed"]
+
+
 def test_a_record_whose_files_are_gone_is_dropped_and_named(tmp_path):
     kept, gone = tmp_path / "kept.nii.gz", tmp_path / "gone.nii.gz"
     for name, path in (("register", kept), ("qsm", gone)):

@@ -8,14 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.model_folders import edit_card
+from voxelome import cli
 from voxelome.app.config import default_config, merge
-from voxelome.app.events import Job
-from voxelome.app.standing import Standing, alike, find_standing, mirrored, settings_digest, stamp_finished
+from voxelome.app.events import Job, RunState
+from voxelome.app.standing import (
+    Standing,
+    alike,
+    completed,
+    find_standing,
+    mirrored,
+    settings_digest,
+    stamp_finished,
+)
 from voxelome.app.study import Study
 from voxelome.bids.inventory import load_inventory, load_subject, update_inventory
 from voxelome.bids.plan import LazyPlan, load_plan, plan_subject
 from voxelome.bids.targets import subject_records, wanted_stages
-from voxelome.imageio import save_text
+from voxelome.errors import InputError
+from voxelome.imageio import load_json, save_json, save_text
 from voxelome.step import StepRecord
 
 
@@ -31,6 +42,7 @@ def open_again(bids: Path, **settings: object) -> Study:
     out = bids.parent / "out"
     work = out / ".voxelome"
     own = {"bids_dir": str(bids), "out_dir": str(out), "work_dir": str(work)}
+    own["models_dir"] = str(bids.parent / "models")
     config = merge(default_config(), own, settings)
     update = update_inventory(bids, work / "inventory")
     inventories = load_inventory(work / "inventory")
@@ -57,6 +69,7 @@ def standing(study: Study) -> Standing:
 def bids(tmp_path: Path) -> Path:
     """Dataset of three subjects; 01 and 02 are finished, and 02 has a stamp."""
     root = tmp_path / "bids"
+    save_json(tmp_path / "models" / "deepbet" / "card.json", {"name": "deepbet", "task": "brain extraction"})
     for name in ("sub-01_ses-1_T1w", "sub-02_ses-1_T1w", "sub-03_ses-a_T1w"):
         add_image(root, name)
     (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
@@ -90,6 +103,21 @@ def test_a_setting_that_concerns_a_subject_voids_all_stamps(bids: Path, settings
 )
 def test_a_setting_that_concerns_no_subject_keeps_the_stamps(bids: Path, settings: dict[str, object]):
     assert standing(open_again(bids, **settings)).finished == ["02"]
+
+
+def test_models_and_images_may_lie_elsewhere(bids: Path, tmp_path: Path):
+    (tmp_path / "models").rename(tmp_path / "moved")
+    study = open_again(bids, models_dir=str(tmp_path / "moved"), images_dir=str(tmp_path))
+    assert standing(study).finished == ["02"]
+
+
+def test_another_model_of_the_brain_voids_all_stamps_where_it_is_used(bids: Path):
+    given = {"preprocess": {"brain_extraction": "given"}}
+    before = [settings_digest(open_again(bids, **settings)) for settings in ({}, given)]
+    edit_card(bids.parent / "models", "deepbet", sha256={"model.onnx": "another"})
+    assert standing(open_again(bids)).finished == []
+    after = [settings_digest(open_again(bids, **settings)) for settings in ({}, given)]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [False, True]
 
 
 def delete_result(study: Study) -> None:
@@ -136,6 +164,64 @@ def test_a_stamp_goes_where_a_step_failed(bids: Path):
     study = open_again(bids)
     stamp_finished(study, settings_digest(study), ["01"], ["02"])
     assert standing(study).finished == ["01"]
+
+
+def state_of(reports: int, *jobs: tuple[str, str, str]) -> RunState:
+    """State of a run that was to make so many reports, after these jobs: rule, subject, state."""
+    state = RunState()
+    state.planned["report_subject"] = reports
+    for number, (rule, label, how) in enumerate(jobs):
+        wildcards = {"subject": label} if rule == "report_subject" else {"unit": f"sub-{label}_ses-1"}
+        state.jobs[number] = Job(rule, wildcards, f"logs/{rule}.log", state=how)
+    return state
+
+
+def test_of_a_run_that_stopped_the_subjects_with_a_new_report_are_complete():
+    jobs = [("report_subject", "01", "done"), ("preprocess", "02", "failed"), ("preprocess", "03", "done")]
+    assert completed(state_of(4, *jobs), ["01", "02", "03", "04"]) == ["01"]
+
+
+def test_of_a_run_that_began_every_subject_with_work_those_without_are_complete_too():
+    jobs = [("report_subject", "01", "done"), ("preprocess", "02", "failed"), ("preprocess", "03", "done")]
+    assert completed(state_of(3, *jobs), ["01", "02", "03", "04"]) == ["01", "04"]
+
+
+def test_a_subject_that_a_run_did_not_come_to_is_planned_again(bids: Path, tmp_path: Path, monkeypatch):
+    """Snakemake, of which only its end is made up, stops at the first failure of three subjects."""
+    call = [str(bids), str(tmp_path / "out"), "participant", "--skip-bids-validation"]
+    call += ["--models-dir", str(tmp_path / "models"), "--stages", "preprocess", "report"]
+    stamps = tmp_path / "out" / ".voxelome" / "finished.json"
+
+    def stop(settings, targets, state, changed, refresh):
+        made_up = state_of(3, ("report_subject", "01", "done"), ("preprocess", "02", "failed"))
+        state.planned, state.jobs = made_up.planned, made_up.jobs
+        settings.log.touch()
+        return 1
+
+    monkeypatch.setattr(cli, "run", lambda *_: 0)
+    finish(open_again(bids), "03")
+    assert cli.main(call) == 0
+    assert set(load_json(stamps)) == {"01", "02", "03"}
+    before = load_json(stamps)["03"]
+    monkeypatch.setattr(cli, "run", stop)
+    assert cli.main([*call, "--random-seed", "1", "--stop-on-first-crash"]) == 1
+    after = load_json(stamps)
+    assert set(after) == {"01", "03"}
+    assert after["01"]["made"] != before["made"] == after["03"]["made"]
+
+
+def test_the_stamp_of_a_subject_tells_which_of_its_images_could_not_be_used(bids: Path):
+    study = open_again(bids)
+    path = study.work_dir / "steps" / "sub-01_ses-1" / "preprocess.json"
+    record = StepRecord.load(path)
+    record.reject(InputError("sub-01_ses-1_T2w.nii.gz", "is constant", "export it again"))
+    record.save(path)
+    time.sleep(0.05)
+    stamp_finished(study, settings_digest(study), ["01"], [])
+    found = standing(study)
+    assert found.finished == ["01", "02"]
+    assert [(row.unit, row.step) for row in found.rejected] == [("sub-01_ses-1", "image check")]
+    assert found.rejected[0].reason == "sub-01_ses-1_T2w.nii.gz: is constant; export it again"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])

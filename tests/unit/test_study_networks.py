@@ -1,6 +1,7 @@
 """A study with networks is checked before anything runs: its models are there, its names mean something."""
 
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ import yaml
 
 from tests.model_folders import above, save_case_model, save_model
 from voxelome.app.arguments import check_folders, parse
+from voxelome.app.standing import settings_digest
 from voxelome.app.study import open_study
 from voxelome.errors import InputError
 from voxelome.imageio import save_json, save_volume
+from voxelome.images import default_images_dir
+from voxelome.step import StepRecord
 
 CT = [{"contrast": "ct", "rule": "window", "region": "image", "windows": [[40.0, 80.0]]}]
 
@@ -32,13 +36,26 @@ class Clinic:
             name = f"sub-{subject}/anat/sub-{subject}_desc-{rater}_dseg.nii.gz"
             save_volume(self.masks / name, data, np.eye(4))
 
-    def open(self, *more, stages=("preprocess", "segment"), **segment):
+    def open(self, *more, stages=("preprocess", "segment"), brain_extraction="deepbet", **segment):
         """Open a study with these settings of segment."""
         path = self.folder / "study.yaml"
-        path.write_text(yaml.safe_dump({"stages": list(stages), "segment": segment}))
-        given = [self.raw, self.folder / "out", "participant", "--models-dir", self.models]
-        given += ["--config-file", path, "--derivatives", f"masks={self.masks}", *more]
-        options, _ = parse([str(item) for item in given])
+        preprocess = {"brain_extraction": brain_extraction}
+        content = {"stages": list(stages), "preprocess": preprocess, "segment": segment}
+        path.write_text(yaml.safe_dump(content))
+        more = [
+            "--models-dir",
+            self.models,
+            "--config-file",
+            path,
+            "--derivatives",
+            f"masks={self.masks}",
+            *more,
+        ]
+        return self.call("participant", *more)
+
+    def call(self, level, *more):
+        """Open a study with the command line's own settings."""
+        options, _ = parse([str(item) for item in (self.raw, self.folder / "out", level, *more)])
         check_folders(options)
         return open_study(options)
 
@@ -80,8 +97,36 @@ def test_a_model_that_is_damaged_is_refused_with_the_command_that_fetches_it_aga
     assert "remove the folder, then run: voxelome-tools models fetch tiny" in refused.value.remedy
 
 
-def test_models_are_not_asked_for_where_nothing_is_segmented(clinic):
-    clinic.open(models=["mine"], fusions=[{"name": "x", "of": ["a", "b"]}], stages=["preprocess"])
+def test_models_are_not_asked_for_where_nothing_is_segmented_or_measured(clinic):
+    study = clinic.open(models=["mine"], fusions=[{"name": "x", "of": ["a", "b"]}], stages=["preprocess"])
+    assert settings_digest(study)
+
+
+def test_what_radiomics_measures_is_checked_where_segment_is_not_asked_for(clinic):
+    with pytest.raises(InputError, match="mine: the model is not there"):
+        clinic.open(models=["mine"], stages=["radiomics"])
+    with pytest.raises(InputError, match="there is no mask or network 'tow'"):
+        clinic.open(stages=["radiomics"], **fusion("one", "tow"))
+
+
+def test_where_brain_masks_are_given_no_model_of_brain_extraction_is_needed(clinic):
+    (clinic.models / "deepbet" / "card.json").unlink()
+    with pytest.raises(InputError, match="deepbet: the model is not there"):
+        clinic.open()
+    assert settings_digest(clinic.open(brain_extraction="given"))
+
+
+def test_the_group_finds_models_and_images_where_the_participant_level_had_them(clinic):
+    images = clinic.folder / "images"
+    images.mkdir()
+    clinic.open("--images-dir", images)
+    StepRecord("segment", "sub-01").save(clinic.folder / "out/.voxelome/steps/sub-01/segment.json")
+    StepRecord("preprocess", "sub-01").save(clinic.folder / "out/.voxelome/steps/sub-01/preprocess.json")
+    stages = ("--stages", "preprocess", "segment")
+    config = clinic.call("group", *stages).config
+    assert (config["models_dir"], config["images_dir"]) == (str(clinic.models), str(images))
+    shutil.move(images, clinic.folder / "moved")
+    assert clinic.call("group", *stages).config["images_dir"] == str(default_images_dir())
 
 
 def test_a_network_that_finds_brains_is_not_one_that_segment_runs(clinic):

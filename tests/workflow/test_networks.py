@@ -14,12 +14,12 @@ import yaml
 
 from tests.conftest import Study
 from tests.model_folders import above, edit_card, save_model
-from voxelome.app.arguments import default_models_dir
 from voxelome.imageio import load_json, load_volume
 from voxelome.phantom.cohort import make_cohort
 from voxelome.step import StepRecord
 
 VISITS = ("sub-01_ses-1", "sub-01_ses-2")
+CT = [{"contrast": "ct", "rule": "window", "region": "image", "windows": [[40.0, 80.0]]}]
 # In standard deviations above the mean of the brain.
 INPUTS = [{"contrast": "FLAIR", "rule": "zscore", "region": "brain"}]
 GRID = {"spacing": [4.0, 4.0, 4.0], "patch": [32, 32, 32], "overlap": 0.0}
@@ -29,7 +29,7 @@ SETTINGS = {
     "register": {"output_spaces": []},
     "radiomics": {"images": ["FLAIR"], "histogram": {"wanted": False}, "parameters": "features.yaml"},
     "segment": {
-        "models": ["bright", "brighter", "absent"],
+        "models": ["bright", "brighter", "absent", "bleed"],
         "fusions": [{"name": "fused", "of": ["bright", "brighter"]}],
         "compare": ["fused"],
     },
@@ -49,9 +49,9 @@ class NetworkStudy(Study):
         own = ("--config-file", str(self.settings), "--models-dir", str(self.models))
         return super().call(level, *own, *more)
 
-    def jobs(self, level: str) -> set[str]:
+    def jobs(self, level: str, *more: str) -> set[str]:
         """Rule and wildcards of the jobs that a call would run."""
-        planned = self.planned(level)
+        planned = self.planned(level, *more)
         lines = (self.work / "dry-run.jsonl").read_text().splitlines() if planned else []
         events = [event for event in map(json.loads, lines) if event["event"] == "job_info"]
         jobs = {" ".join([item["rule"], *map(str, item["wildcards"].values())]) for item in events}
@@ -62,10 +62,17 @@ class NetworkStudy(Study):
         labels = {"outputs": {"labels": {"1": "lesion"}}}
         save_model(self.models, name, weight, bias, **({"inputs": INPUTS, "grid": GRID} | labels | changes))
 
-    def set(self, **segment) -> None:
-        """Change settings of segment."""
-        content = {**SETTINGS, "segment": {**SETTINGS["segment"], **segment}}
+    def set(self, *, denoising: bool = False, **segment) -> None:
+        """Change settings of segment, or one of preprocess."""
+        preprocess = {**SETTINGS["preprocess"], "denoising": denoising}
+        content = {**SETTINGS, "preprocess": preprocess, "segment": {**SETTINGS["segment"], **segment}}
         self.settings.write_text(yaml.safe_dump(content))
+
+    def add_ct(self, session: str) -> None:
+        """Add a CT to a visit, on which the network of CT finds something."""
+        anat = self.bids / "sub-01" / f"ses-{session}" / "anat"
+        (mri,) = anat.glob("*_FLAIR.nii.gz")
+        shutil.copy(mri, anat / f"sub-01_ses-{session}_ct.nii.gz")
 
     def record(self, unit: str, name: str) -> StepRecord:
         return StepRecord.load(self.work / "steps" / unit / f"{name}.json")
@@ -92,11 +99,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> NetworkStudy:
             for path in (study.bids / "sub-01" / "anat").glob(f"sub-01_{contrast}.*"):
                 copy(path, raw, session)
         copy(brain, masks / f"ses-{session}" / "anat", session)
+    study.add_ct("1")
     shutil.rmtree(study.bids / "sub-01" / "anat")
-    shutil.copytree(default_models_dir() / "deepbet", study.models / "deepbet")
     study.add_model("bright", 2.5, lesions=True)
     study.add_model("brighter", 3.0)
     study.add_model("absent", 1.0, inputs=[{"contrast": "PDw"}])
+    study.add_model("bleed", 0.5, inputs=CT, grid={**GRID, "brain_only": False})
     for level in ("participant", "group"):
         done = study.call(level)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -176,10 +184,37 @@ def test_another_network_under_a_name_runs_it_again_and_what_rests_on_it(ran, tm
 
 def test_a_model_added_runs_itself_and_what_measures_its_labels(ran):
     ran.add_model("another", 2.0)
-    ran.set(models=["bright", "brighter", "absent", "another"])
+    ran.set(models=[*SETTINGS["segment"]["models"], "another"])
     jobs = ran.jobs("participant")
     ran.set()
     assert jobs == {*each("network", "another"), *each("radiomics"), "report_subject 01"}
+
+
+def test_models_that_moved_run_nothing_and_the_group_finds_them(ran):
+    ran.models = ran.models.rename(ran.folder / "moved")
+    # With an option for Snakemake everybody is planned, whatever stamps say.
+    jobs = ran.jobs("participant", "--", "--nocolor"), ran.jobs("group", "--", "--nocolor")
+    group = Study.call(ran, "group", "--dry-run", "--config-file", str(ran.settings))
+    ran.models = ran.models.rename(ran.folder / "models")
+    assert jobs == (set(), set())
+    assert group.returncode == 0, group.stderr
+    assert "Nothing to do" in group.stdout
+
+
+def test_measuring_alone_takes_the_labels_that_are_there(ran):
+    assert ran.jobs("participant", "--stages", "radiomics") == set()
+
+
+def test_a_ct_that_is_added_runs_the_network_of_ct_and_a_setting_of_preprocess_all_others(ran):
+    ran.add_ct("2")
+    assert {job for job in ran.jobs("participant") if job.startswith("network")} == {
+        f"network {VISITS[1]} bleed"
+    }
+    (ran.bids / "sub-01" / "ses-2" / "anat" / "sub-01_ses-2_ct.nii.gz").unlink()
+    ran.set(denoising=True)
+    jobs = {job for job in ran.jobs("participant") if job.startswith("network")}
+    ran.set()
+    assert jobs == {*each("network", "bright"), *each("network", "brighter"), *each("network", "absent")}
 
 
 def test_a_network_that_fails_is_named_and_makes_the_results_of_others_no_worse(ran):
@@ -196,7 +231,10 @@ def test_a_network_that_fails_is_named_and_makes_the_results_of_others_no_worse(
     }
     assert all("gives 3 channels, and its entry says 2" in row["reason"] for row in rows)
     left = {path.stem for path in (ran.work / "steps" / VISITS[0]).glob("*.json")}
-    assert left == {"preprocess", "register", "segment", "network-bright", "network-absent"}
+    assert left == {
+        *("preprocess", "register", "segment"),
+        *(f"network-{name}" for name in ("bright", "absent", "bleed")),
+    }
     together = {path.stem for path in (ran.work / "steps" / "sub-01").glob("*.json")}
     assert together == {"midway"}
     assert "network brighter" in (ran.out / "sub-01.html").read_text()

@@ -136,7 +136,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--random-seed", type=_natural, metavar="N", help="seed of everything random (default: 0)"
     )
-    group.add_argument("--dry-run", action="store_true", help="say what would run, and run nothing")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would run, and run nothing; with --reuse, results are put into OUT_DIR all the same",
+    )
     group.add_argument(
         "--reports-only", action="store_true", help="write the reports anew from what there is"
     )
@@ -187,8 +191,9 @@ def check_folders(options: argparse.Namespace) -> None:
     options.bids_dir = options.bids_dir.expanduser().resolve()
     options.out_dir = options.out_dir.expanduser().resolve()
     options.work_dir = (options.work_dir or options.out_dir / ".voxelome").expanduser().resolve()
-    options.models_dir = (options.models_dir or default_models_dir()).expanduser().resolve()
-    options.images_dir = (options.images_dir or default_images_dir()).expanduser().resolve()
+    for name in ("models_dir", "images_dir"):
+        if given := getattr(options, name):
+            setattr(options, name, given.expanduser().resolve())
     if not options.bids_dir.is_dir():
         raise InputError(options.bids_dir, "there is no such folder", "give the root of the BIDS dataset")
     for folder in (options.bids_dir, options.out_dir, options.work_dir):

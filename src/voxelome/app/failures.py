@@ -169,15 +169,19 @@ def write_failures(path: Path, failures: Iterable[Failure]) -> None:
     save_text(path, text.getvalue())
 
 
-def void_results(failures: Iterable[Failure], work_dir: Path) -> None:
-    """Remove the records of steps that depend on a failed one: they tell of data that is no longer so."""
+def void_results(failures: Iterable[Failure], work_dir: Path, kept: Collection[str] = ()) -> None:
+    """Remove the records of steps that depend on a failed one: they tell of data that is no longer so.
+
+    Those of these names are kept: they depend on no step.
+    """
     for failure in failures:
         # Of a subject without sessions both folders are one.
         for unit in {failure.unit, failure.participant_id}:
             folder = work_dir / "steps" / unit
             for stage in _LATER.get(failure.step.split(" ")[0], ()):
                 for record in [*folder.glob(f"{stage}.json"), *folder.glob(f"{stage}-*.json")]:
-                    record.unlink()
+                    if record.stem not in kept:
+                        record.unlink()
 
 
 def drop_incomplete_records(work_dir: Path, finished: Collection[str] = ()) -> list[str]:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from voxelome.app.study import Study
+from voxelome.bids.targets import STAGES, segmentations, subject_records, wanted_stages
 from voxelome.errors import InputError
-from voxelome.imageio import load_json, load_yaml, save_json, sidecar_path
-from voxelome.step import StepRecord
+from voxelome.imageio import load_json, load_yaml, replacing, save_json, sidecar_path
+from voxelome.step import StepRecord, note_made
 
 METADATA = ".snakemake/metadata"
 
@@ -34,7 +36,7 @@ def take_over(study: Study, folder: Path) -> int:
     """Link the results of another output folder into this run's; return how many steps were taken over.
 
     Files are hard links, as no step writes into a file that is there; where the folders lie on different
-    file systems they are copies. What this run has already stays as it is. Reports are written anew.
+    file systems they are copies. What this run has a record of stays as it is. Reports are written anew.
 
     Parameters
     ----------
@@ -50,13 +52,21 @@ def take_over(study: Study, folder: Path) -> int:
     """
     source = _find_source(study, folder)
     count = 0
+    stages = _stages(study.config)
     for label in study.subjects:
-        for name in [f"sub-{label}", *(unit.name for unit in study.visits(label))]:
-            records = (source.work_dir / "steps" / name).glob("*.json")
-            # In the order in which they were made: a step's record is younger than those that it read.
-            for record in sorted(records, key=lambda path: path.stat().st_mtime_ns):
-                count += _take_record(study, source, record.relative_to(source.work_dir))
+        paths = [Path(name) for name in subject_records(study.visits(label), stages)]
+        own = [study.work_dir / path for path in paths if (study.work_dir / path).is_file()]
+        claimed = {item["path"] for record in own for item in StepRecord.load(record).outputs}
+        there = [path for path in paths if (source.work_dir / path).is_file()]
+        # In the order in which they were made: a step's record is younger than those that it read.
+        for path in sorted(there, key=lambda path: (source.work_dir / path).stat().st_mtime_ns):
+            count += _take_record(study, source, path, claimed)
     return count
+
+
+def _stages(config: Mapping[str, Any]) -> list[str]:
+    """Stages of a study, asked for or not: those that are asked for rest on others."""
+    return list(dict.fromkeys([*STAGES, *wanted_stages(config), *segmentations(config)]))
 
 
 def _find_source(study: Study, folder: Path) -> _Source:
@@ -72,7 +82,7 @@ def _find_source(study: Study, folder: Path) -> _Source:
     return _Source(Path(config["out_dir"]), work_dir)
 
 
-def _take_record(study: Study, source: _Source, path: Path) -> bool:
+def _take_record(study: Study, source: _Source, path: Path, claimed: Collection[str]) -> bool:
     """Take over one step, if it is whole; return whether it was taken."""
     note = Path(METADATA, base64.urlsafe_b64encode(str(path).encode()).decode())
     target = study.work_dir / path
@@ -87,12 +97,14 @@ def _take_record(study: Study, source: _Source, path: Path) -> bool:
     pairs = [(old, new) for old, new in zip(files, moved, strict=True) if new is not None]
     for output, (_, new) in zip(record.outputs, pairs, strict=True):
         output["path"] = str(new)
-    _link([*pairs, *((sidecar_path(old), sidecar_path(new)) for old, new in pairs)])
+    free = [(old, new) for old, new in pairs if str(new) not in claimed]
+    _link([*free, *((sidecar_path(old), sidecar_path(new)) for old, new in free)])
     noted["params"] = [_renamed(text, study, source) for text in noted["params"]]
     (study.work_dir / note).parent.mkdir(parents=True, exist_ok=True)
     save_json(study.work_dir / note, noted)
     target.parent.mkdir(parents=True, exist_ok=True)
     record.save(target)
+    note_made(target, record)
     status = (source.work_dir / path).stat()
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
     return True
@@ -113,11 +125,12 @@ def _renamed(text: str, study: Study, source: _Source) -> str:
 
 
 def _link(pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Put files in the place of those that are there: no record of this run tells of them any more."""
     for old, new in pairs:
-        if not old.is_file() or new.exists():
+        if not old.is_file() or (new.exists() and new.samefile(old)):
             continue
-        new.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            new.hardlink_to(old)
-        except OSError:
-            shutil.copy2(old, new)
+        with replacing(new) as temporary:
+            try:
+                temporary.hardlink_to(old)
+            except OSError:
+                shutil.copy2(old, temporary)

@@ -1,9 +1,9 @@
 """Which subjects a run has to plan.
 
 Snakemake takes milliseconds a job to find that nothing is to be done. A subject that was found complete
-leaves a stamp in the work folder: what it was made with, and the times of its folders and records. As long
-as those hold, the subject need not enter the graph. Everything in a stamp errs on the side of planning
-again: Snakemake then decides, as it does without stamps.
+leaves a stamp in the work folder: what it was made with, the times of its folders and records, and what they
+say for the table of failures. As long as those hold, the subject need not enter the graph. Everything in a
+stamp errs on the side of planning again: Snakemake then decides, as it does without stamps.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from voxelome.app.events import Job
+from voxelome.app.events import Job, RunState
+from voxelome.app.failures import Failure, rejected_files
 from voxelome.app.study import Study
 from voxelome.bids.description import dataset_name
 from voxelome.bids.names import unit_entities
 from voxelome.bids.plan import Unit, visits_by_subject
 from voxelome.bids.spaces import parse_spaces
-from voxelome.bids.targets import participant_targets, wanted_stages
+from voxelome.bids.targets import models_needed, participant_targets, wanted_stages
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, save_text
 from voxelome.provenance import PACKAGE, file_digest, workflow_root
@@ -32,8 +33,11 @@ from voxelome.segmentation.cards import card_digest
 from voxelome.step import StepRecord
 
 STAMPS = "finished.json"
-# What tells which subjects are worked on, or how fast, and not what any of them gets.
-_NOT_OF_A_SUBJECT = ("participants", "left_out", "analyses", "omp_nthreads", "planned")
+# What tells which subjects are worked on, or how fast, or where models lie, and not what any of them gets.
+_NOT_OF_A_SUBJECT = (
+    *("participants", "left_out", "analyses", "omp_nthreads", "planned"),
+    *("models_dir", "images_dir"),
+)
 # What changes again within the file system's clock tick keeps its time: a path this young gets no stamp.
 _TICK_NS = 20_000_000
 _WORKFLOW = ("Snakefile", "rules", "config", "envs", "scripts")
@@ -51,11 +55,14 @@ class Standing:
         Whatever else has results.
     new : list of str
         Without any result.
+    rejected : list of Failure
+        Images of the finished ones that could not be used, as their stamps have them.
     """
 
     finished: list[str]
     begun: list[str]
     new: list[str]
+    rejected: list[Failure] = field(default_factory=list)
 
     @property
     def planned(self) -> list[str]:
@@ -75,6 +82,7 @@ def find_standing(study: Study, settings: str) -> Standing:
         traces = [f"sub-{label}", *(unit.name for unit in units)]
         if stamp and stamp["made"] == settings and stamp["state"] == _state(study, label, stamp["paths"]):
             standing.finished.append(label)
+            standing.rejected.extend(Failure(*row) for row in stamp["rejected"])
         elif steps.isdisjoint(traces) and f"sub-{label}.html" not in results:
             standing.new.append(label)
         else:
@@ -109,14 +117,27 @@ def stamp_finished(study: Study, settings: str, labels: Iterable[str], others: I
         young = time.time_ns() - _TICK_NS
         state = _state(study, label, paths)
         if state and all(_changed(study.work_dir / path) < young for path in paths):
-            stamps[label] = {"made": settings, "state": state, "paths": paths}
+            rejected = [astuple(row) for row in rejected_files(units, study.work_dir)]
+            stamps[label] = {"made": settings, "state": state, "paths": paths, "rejected": rejected}
     if stamps != before:
         lines = ",\n".join(f"{json.dumps(label)}: {json.dumps(stamps[label])}" for label in sorted(stamps))
         save_text(study.work_dir / STAMPS, f"{{{lines}}}\n")
 
 
+def completed(state: RunState, planned: Iterable[str]) -> list[str]:
+    """Of the subjects that were given to Snakemake those that are complete, although it did not end well.
+
+    A report is made last, and by every subject that has anything to do. Where none of the reports to come is
+    that of a subject that was never begun, all others were up to date.
+    """
+    begun = {subject_of(job) for job in state.jobs.values()}
+    done = {subject_of(job) for job in state.of("done") if job.rule == "report_subject"}
+    all_begun = len(begun) == state.planned["report_subject"]
+    return [label for label in planned if label in done or (all_begun and label not in begun)]
+
+
 def settings_digest(study: Study) -> str:
-    """Digest of all that every subject's results depend on: settings, code, environments, templates.
+    """Digest of all that every subject's results depend on: settings, code, environments, templates, models.
 
     Of the code it takes every byte, where a step's own digest leaves out comments: it has to be quick, and
     at worst Snakemake looks at everybody once more.
@@ -125,13 +146,13 @@ def settings_digest(study: Study) -> str:
     files = [path for space in parse_spaces(config["register"]["output_spaces"]) for path in space.files]
     if config["radiomics"]["parameters"]:
         files.append(config["radiomics"]["parameters"])
-    models = Path(config["models_dir"])
+    models = Path(study.config["models_dir"])
     parts = [
         json.dumps(config, sort_keys=True, default=str),
         dataset_name(study.bids_dir),
         _code(),
         *(f"{path}={file_digest(Path(path))}" for path in files),
-        *(f"{name}={card_digest(models, name)}" for name in config["segment"]["models"]),
+        *(f"{name}={card_digest(models, name)}" for name in models_needed(config, study.plan.values())),
     ]
     return _digest("\n".join(parts))
 

@@ -11,17 +11,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from voxelome.app.arguments import match_labels, parse_derivatives
+from voxelome.app.arguments import default_models_dir, match_labels, parse_derivatives
 from voxelome.app.config import check_config, default_config, merge, save_config
 from voxelome.app.exclusions import excluded_visits
 from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
-from voxelome.bids.plan import CT, Unit, load_plan, visits_by_subject
+from voxelome.bids.plan import Unit, load_plan, visits_by_subject
 from voxelome.bids.spaces import absolute_space, parse_spaces
-from voxelome.bids.targets import jobs_of, unit_records, wanted_stages
+from voxelome.bids.targets import (
+    NETWORK,
+    jobs_of,
+    models_needed,
+    networks_needed,
+    unit_records,
+    uses_segmentations,
+    wanted_stages,
+)
 from voxelome.errors import DataError, InputError, blame, suggest
 from voxelome.imageio import load_json, load_yaml
-from voxelome.segmentation.cards import damaged_files, fetch_command, load_card
+from voxelome.images import default_images_dir
+from voxelome.segmentation.cards import damaged_files, fetch_command, load_card, works_on_ct
 
 
 @dataclass(frozen=True)
@@ -106,9 +115,13 @@ def open_study(options: argparse.Namespace) -> Study:
         config["left_out"] = merge(_unfinished(plan, config, options.work_dir), config["left_out"])
         _check_group(config, options.bids_dir, plan)
     _check_models(config, plan)
-    # What is named need not be there in those visits that this run is about.
-    everyone = load_plan(inventories, options.bids_dir, derivatives, maps=config["maps"])
-    _check_segmentations(config, everyone)
+    if uses_segmentations(config) and any(config["segment"][key] for key in _NAMING):
+        # What is named need not be there in those visits that this run is about.
+        some = config["participants"] or config["sessions"]
+        everyone = (
+            load_plan(inventories, options.bids_dir, derivatives, maps=config["maps"]) if some else plan
+        )
+        _check_segmentations(config, everyone)
     study = Study(options.bids_dir, options.out_dir, options.work_dir, config, inventories, update, plan)
     save_config(study.configfile, config)
     return study
@@ -116,7 +129,8 @@ def open_study(options: argparse.Namespace) -> Study:
 
 def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> dict[str, Any]:
     """Defaults, then the study's file, then the command line."""
-    config = merge(default_config(), _remembered(options), {"omp_nthreads": None})
+    remembered = _remembered(options)
+    config = merge(default_config(), remembered, {"omp_nthreads": None})
     if options.config_file:
         config = merge(config, load_yaml(options.config_file))
         check_config({**config, "omp_nthreads": config["omp_nthreads"] or 1}, options.config_file)
@@ -133,8 +147,8 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
         "bids_dir": str(options.bids_dir),
         "out_dir": str(options.out_dir),
         "work_dir": str(options.work_dir),
-        "models_dir": str(options.models_dir),
-        "images_dir": str(options.images_dir),
+        "models_dir": _folder(options.models_dir, remembered.get("models_dir"), default_models_dir()),
+        "images_dir": _folder(options.images_dir, remembered.get("images_dir"), default_images_dir()),
         "participants": options.participant_label or config["participants"],
         "sessions": options.session_label or config["sessions"],
         "stages": options.stages or config["stages"],
@@ -152,6 +166,8 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
 
 # What the participant level was told and the group level need not be told again.
 REMEMBERED = (
+    "models_dir",
+    "images_dir",
     "derivatives",
     "filters",
     "random_seed",
@@ -174,6 +190,12 @@ def _remembered(options: argparse.Namespace) -> dict[str, Any]:
     if options.level != "group" or not path.is_file():
         return {}
     return {key: value for key, value in load_yaml(path).items() if key in REMEMBERED}
+
+
+def _folder(given: Path | None, before: str | None, default: Path) -> str:
+    """Folder of models or images: as given, as before if that one is still there, or by default."""
+    there = Path(before) if before and Path(before).is_dir() else default.expanduser().resolve()
+    return str(given or there)
 
 
 def _unfinished(plan: Mapping[str, Unit], config: Mapping[str, Any], work_dir: Path) -> dict[str, str]:
@@ -259,22 +281,22 @@ def _check_engine(engine: str) -> None:
 def _check_models(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:
     """Refuse to start when a network that will be needed has not been fetched."""
     folder = Path(config["models_dir"])
-    brains = ["deepbet"] if any(unit.reference for unit in plan.values()) else []
-    chosen = config["segment"]["models"] if "segment" in config["stages"] else []
-    for name in dict.fromkeys([*brains, *chosen]):
+    for name in models_needed(config, plan.values()):
         card = load_card(folder, name)
         if damaged := damaged_files(folder, name):
             problem = f"{', '.join(damaged)} is missing or is not what card.json says"
             again = fetch_command(folder, name)
             raise InputError(folder / name, problem, f"remove the folder, then run: {again}")
-        if name in chosen and card["task"] == "brain extraction":
+        if name in networks_needed(config) and card["task"] == "brain extraction":
             raise InputError(name, "finds brains, which preprocess does", "take it out of segment: models")
+
+
+# Settings of segment that name something.
+_NAMING = ("models", "fusions", "compare")
 
 
 def _check_segmentations(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> None:
     """Refuse names that are taken, and fusions and comparisons of what no visit has."""
-    if "segment" not in config["stages"]:
-        return
     segment = config["segment"]
     fusions = [item["name"] for item in segment["fusions"]]
     masks = list(dict.fromkeys(mask.name for unit in plan.values() for mask in unit.masks))
@@ -298,9 +320,15 @@ def _unfit(card: Mapping[str, Any]) -> str:
     """Why what a network gives cannot be fused or compared; empty where it can."""
     if card["task"] != "segmentation":
         return "gives no labels"
-    if all(item["contrast"] == CT for item in card["inputs"]):
+    if works_on_ct(card):
         return "works on CT, which no other image or visit is brought to"
     return ""
+
+
+def ct_records(config: Mapping[str, Any]) -> list[str]:
+    """Names of the records of those networks that depend on no other step, as they work on CT."""
+    folder = Path(config["models_dir"])
+    return [NETWORK + name for name in networks_needed(config) if works_on_ct(load_card(folder, name))]
 
 
 def use_home(work_dir: Path) -> None:

@@ -18,6 +18,9 @@ STAGES = (*_VISIT_STAGES, "model", "report")
 UNIT_STAGES = (*_VISIT_STAGES, "robustness")
 # What a visit with nothing but CT does not have.
 _MRI_STAGES = ("preprocess", "register", "qsm", "segment", "radiomics", "robustness")
+# Stages that make, or measure, what a study names under segment; the group's table is made of measurements.
+_SEGMENTING = {"segment", "radiomics", "model"}
+BRAIN_MODEL = "deepbet"
 # Parts of segment that a study names: each is a record of its own, called after its kind and its name.
 NETWORK, FUSION, CHANGE = "network-", "fusion-", "change-"
 
@@ -42,6 +45,27 @@ def segmentations(config: Mapping[str, Any]) -> list[str]:
     segment = config["segment"]
     fusions = [FUSION + item["name"] for item in segment["fusions"]]
     return [*(NETWORK + name for name in segment["models"]), *fusions]
+
+
+def uses_segmentations(config: Mapping[str, Any]) -> bool:
+    """Whether a run makes, or measures, what a study names under segment."""
+    return not _SEGMENTING.isdisjoint(config["stages"])
+
+
+def networks_needed(config: Mapping[str, Any]) -> list[str]:
+    """Networks that a run takes."""
+    return list(config["segment"]["models"]) if uses_segmentations(config) else []
+
+
+def models_needed(config: Mapping[str, Any], units: Iterable[Unit]) -> list[str]:
+    """Fetched models that a run over these visits takes: that of the brain, and networks."""
+    brain = [BRAIN_MODEL] if any(needs_brain_model(config, unit) for unit in units) else []
+    return [*brain, *networks_needed(config)]
+
+
+def needs_brain_model(config: Mapping[str, Any], unit: Unit) -> bool:
+    """Whether preprocess takes its network for a visit, unless that comes stripped or with a mask."""
+    return bool(unit.reference) and config["preprocess"]["brain_extraction"] != "given"
 
 
 def segmentation_record(unit: Unit, name: str, stages: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from voxelome.interfaces.network_inputs import (
     usable_labels,
 )
 from voxelome.interfaces.prepared import load_prepared, reference_of
-from voxelome.segmentation.cards import load_card
+from voxelome.segmentation.cards import load_card, works_on_ct
 from voxelome.segmentation.spec import NetworkSpec, parse_spec
 from voxelome.step import StepRecord, recording, use_threads
 
@@ -65,7 +65,7 @@ class RunNetwork(SimpleInterface):
         with recording("network", spec.unit, spec.record) as record:
             record.parameters = {"model": spec.model, "task": network.task, **_identity(card)}
             record.parameters["title"] = card["title"]
-            inputs = self._inputs(network, record)
+            inputs = self._inputs(network, works_on_ct(card), record)
             if inputs is not None:
                 # Opened only now: a visit that lacks a contrast does not pay for it.
                 members = open_members(
@@ -81,10 +81,10 @@ class RunNetwork(SimpleInterface):
         self._results["record"] = spec.record
         return runtime
 
-    def _inputs(self, network: NetworkSpec, record: StepRecord) -> NetworkInputs | None:
+    def _inputs(self, network: NetworkSpec, of_ct: bool, record: StepRecord) -> NetworkInputs | None:
         """Images for the network; None, and the reason in the record, where it lacks one."""
         spec = self.inputs
-        if all(item.contrast == CT for item in network.inputs):
+        if of_ct:
             if not spec.cts:
                 record.skip(network.name, "there is no CT of this visit")
                 return None

@@ -14,6 +14,8 @@ from voxelome.imageio import load_json, load_yaml
 from voxelome.provenance import workflow_root
 
 CARD = "card.json"
+# Contrast of head CT.
+CT = "ct"
 # What decides the result; the rest of a card is for people.
 DECISIVE = ("name", "task", "inputs", "grid", "outputs", "postprocess", "lesions", "members", "sha256")
 
@@ -39,6 +41,11 @@ def load_card(models_dir: Path, name: str) -> dict[str, Any]:
             models_dir / name, "the model is not there", f"run: {fetch_command(models_dir, name)}"
         )
     return load_json(path)
+
+
+def works_on_ct(card: Mapping[str, Any]) -> bool:
+    """Whether a network takes CT alone, which no step prepares or registers, and no MRI."""
+    return all(item["contrast"] == CT for item in card["inputs"])
 
 
 def fetch_command(models_dir: Path, name: str, registry: Path | None = None) -> str:
