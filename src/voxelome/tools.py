@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -66,6 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
     sbom = commands.add_parser("sbom", help="write what an environment consists of (CycloneDX 1.6, JSON)")
     sbom.add_argument("environment", nargs="?", default="lock", help="a stage, or lock: all (default)")
     sbom.set_defaults(action=_sbom)
+    boutiques = commands.add_parser("boutiques", help="print a Boutiques descriptor of voxelome (JSON)")
+    boutiques.set_defaults(action=_boutiques)
 
     predict = commands.add_parser("predict", help="apply a model to features that it has not seen")
     predict.add_argument("model", type=Path, metavar="MODEL", help="model.skops, with model.json beside it")
@@ -93,6 +96,13 @@ def _sbom(options: argparse.Namespace) -> int:
     from voxelome.app.sbom import write_bill
 
     return write_bill(options.environment)
+
+
+def _boutiques(_: argparse.Namespace) -> int:
+    from voxelome.app.boutiques import descriptor
+
+    sys.stdout.write(json.dumps(descriptor(), indent=2) + "\n")
+    return ExitCode.DONE
 
 
 def _add_train(train: argparse.ArgumentParser) -> None:
