@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Study
+from tests.golden_lists import golden, made_by
 from tests.shared import REAL, needs_real_data
 from voxelome.step import StepRecord
 
@@ -120,6 +121,11 @@ def test_the_susceptibility_of_tissue_is_within_plausible_limits(real):
     chi = nib.load(real.out / "sub-gre7t" / "anat" / "sub-gre7t_Chimap.nii.gz").get_fdata()
     low, high = np.percentile(chi[chi != 0], (1, 99))
     assert -0.2 < low < 0 < high < 0.3
+
+
+def test_a_run_leaves_the_files_of_the_golden_list(real):
+    made = made_by(real.out)
+    assert made == golden("bids-real", made)
 
 
 def test_the_official_validator_accepts_the_derivatives(real, validator_errors):

@@ -41,30 +41,6 @@ def test_every_step_ran_once_and_none_failed(finished):
     assert len(titles) == len(set(titles)) == 14
 
 
-def test_the_output_has_the_files_that_the_design_names(finished):
-    anat = finished.out / "sub-01" / "anat"
-    found = {path.name.removeprefix("sub-01_") for path in anat.glob("*.nii.gz")}
-    assert found == {
-        "desc-brain_mask.nii.gz",
-        "desc-preproc_T1w.nii.gz",
-        "ce-gadolinium_space-T1w_desc-preproc_T1w.nii.gz",
-        "space-T1w_desc-preproc_T2w.nii.gz",
-        "space-T1w_desc-preproc_FLAIR.nii.gz",
-        "space-T1w_desc-lesion_dseg.nii.gz",
-        "space-MEGRE_desc-lesion_dseg.nii.gz",
-        "space-MEGRE_desc-brain_mask.nii.gz",
-        *(f"space-MNI152NLin2009aSym_desc-preproc_{name}.nii.gz" for name in ("T1w", "T2w", "FLAIR")),
-        "ce-gadolinium_space-MNI152NLin2009aSym_desc-preproc_T1w.nii.gz",
-        "space-MNI152NLin2009aSym_desc-lesion_dseg.nii.gz",
-        "desc-excluded_mask.nii.gz",
-        "space-MNI152NLin2009aSym_desc-brain_mask.nii.gz",
-        "from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.nii.gz",
-        "desc-qsm_mask.nii.gz",
-        "desc-standarderror_Chimap.nii.gz",
-        *(f"{name}.nii.gz" for name in ("Chimap", "R2starmap", "T2starmap", "S0map", "swi", "minIP")),
-    }
-
-
 def test_every_image_has_a_sidecar_with_its_sources(finished):
     for path in finished.out.glob("sub-*/anat/*.nii.gz"):
         sidecar = json.loads(path.with_name(path.name.replace(".nii.gz", ".json")).read_text())
