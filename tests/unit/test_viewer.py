@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from importlib.resources import files
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -147,6 +148,71 @@ def test_what_would_make_the_page_too_large_is_left_out_and_named(visit):
     assert sum(len(layer.nifti) for scene in cut for layer in scene.layers) * 4 / 3 <= 0.8 * size
     assert {layer.name for scene in cut for layer in scene.layers} == {"T1w", "FLAIR", "brain", "lesion"}
     assert all(name in cut[0].note for name in ("MEGRE", "Susceptibility"))
+
+
+def test_a_volume_for_which_there_is_no_room_is_not_even_read(visit, tmp_path):
+    whole = scenes_of(["sub-01_ses-1"], visit)
+    size = sum(len(layer.nifti) for layer in whole[0].layers[:2]) * 4 / 3
+    (tmp_path / "MEGRE.nii.gz").unlink()
+    (tmp_path / "Chimap.nii.gz").unlink()
+    cut = scenes_of(["sub-01_ses-1"], visit, largest=int(size) - 1)
+    assert [layer.name for layer in cut[0].layers] == ["T1w"]
+    assert "Susceptibility (ses-1 \N{MIDDLE DOT} space of MEGRE)" in cut[0].note
+
+
+def labels(visit, tmp_path, data: np.ndarray, **tags) -> Scene:
+    """Scene of the reference with these labels instead of the lesion's."""
+    save_volume(tmp_path / "lesion.nii.gz", data, np.eye(4))
+    visit[1].find("labels")[0].update(tags)
+    return scenes_of(["sub-01_ses-1"], visit)[0]
+
+
+def test_labels_above_a_byte_are_shown_with_their_names(visit, tmp_path):
+    data = np.zeros((40, 40, 40), np.int16)
+    data[10:20], data[20:30], data[0, 0, 0] = 1001, 2035, 17
+    scene = labels(visit, tmp_path, data, names={"17": "hippocampus", "1001": "bankssts"})
+    assert scene.layers[3].names == {1: "hippocampus", 2: "bankssts", 3: "lesion 2035"}
+    shown = nib.Nifti1Image.from_bytes(gzip.decompress(scene.layers[3].nifti)).get_fdata()
+    assert set(np.unique(shown)) == {0, 1, 2, 3}
+
+
+def test_more_labels_than_can_be_told_apart_are_left_out_and_named(visit, tmp_path):
+    data = np.arange(40**3, dtype=np.int32).reshape(40, 40, 40) % 300
+    scene = labels(visit, tmp_path, data)
+    assert [layer.name for layer in scene.layers] == ["T1w", "FLAIR", "brain"]
+    assert "more than 255 labels: lesion (ses-1" in scene.note
+
+
+def test_the_entropy_of_a_network_is_an_overlay_between_certain_and_undecided(visit, tmp_path):
+    network = StepRecord("network", "sub-01_ses-1")
+    entropy = np.full((40, 40, 40), 0.25, np.float32)
+    network.add(save_volume(tmp_path / "e.nii.gz", entropy, np.eye(4)), "entropy", name="tumour", space="T1w")
+    scene = scenes_of(["sub-01_ses-1"], [*visit, network])[0]
+    layer = scene.layers[-1]
+    assert (layer.name, layer.kind, layer.window) == ("entropy of tumour", "overlay", (0, 1))
+    shown = nib.Nifti1Image.from_bytes(gzip.decompress(layer.nifti)).get_fdata()
+    assert np.allclose(shown, 0.25, atol=1 / 510)
+    assert 'entropy of tumour", "kind": "overlay"' in render_subject(report(scenes=[scene]))
+
+
+def test_what_changed_between_visits_is_not_the_first_to_find_no_room(visit, tmp_path):
+    midway, change = StepRecord("midway", "sub-01"), StepRecord("change", "sub-01")
+    for name in ("ses-1", "ses-2"):
+        midway.add(tmp_path / "T1w.nii.gz", "midway", image="T1w", visit=name)
+    tags = {"name": "lesion", "pair": "ses-1 to ses-2", "names": {"1": "new"}}
+    change.add(tmp_path / "lesion.nii.gz", "change", **tags)
+    records = [*visit, midway, change]
+    whole = scenes_of(["sub-01_ses-1"], records)
+    assert [layer.name for layer in whole[-1].layers] == [
+        "T1w of ses-1",
+        "change of lesion, ses-1 to ses-2",
+        "T1w of ses-2",
+    ]
+    volume = len(whole[0].layers[0].nifti) * 4 / 3
+    cut = scenes_of(["sub-01_ses-1"], records, largest=int(3.5 * volume))
+    assert [scene.name for scene in cut] == [whole[0].name, whole[-1].name]
+    assert [layer.name for layer in cut[1].layers] == ["T1w of ses-1", "change of lesion, ses-1 to ses-2"]
+    assert [layer.name for layer in cut[0].layers] == ["T1w", "FLAIR", "brain", "lesion"]
 
 
 def test_the_image_of_a_template_that_the_user_named_lies_below_the_subjects(visit, tmp_path):

@@ -154,5 +154,5 @@ def _number(value: float) -> str:
 def _palette() -> bytes:
     """Red, green and blue of every palette entry."""
     grays = np.concatenate([np.linspace(0, 255, LEVELS), np.linspace(0, 255, _TEXT_LEVELS)])
-    entries = np.vstack([np.repeat(grays[:, None], 3, axis=1), np.array(COLOURS)])
-    return np.rint(entries).astype(np.uint8).tobytes()
+    entries = np.rint(np.vstack([np.repeat(grays[:, None], 3, axis=1), np.array(COLOURS)]))
+    return bytes(entries.astype(np.uint8))
