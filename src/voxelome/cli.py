@@ -145,7 +145,8 @@ class _Run:
             if subject not in planned:
                 self.say(f"sub-{subject}: nothing to work on (no usable anatomical or gradient-echo image)")
         for name, why in study.config["left_out"].items():
-            self.say(f"left out: {name}, {why}")
+            words = why if isinstance(why, str) else f"{why['step']} failed: {why['reason']}"
+            self.say(f"left out: {name}, {words}")
         self._orphans()
         if uses_images(self.profile, self.extra):
             self._check_images()

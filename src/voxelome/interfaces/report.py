@@ -20,7 +20,6 @@ from voxelome.interfaces.analysis_report import write_analysis_page
 from voxelome.interfaces.analysis_summary import summarise_analysis
 from voxelome.interfaces.cohort_summary import availability, quality_figures
 from voxelome.interfaces.summaries import (
-    has_failed,
     left_out_row,
     methods,
     subject_rows,
@@ -121,7 +120,9 @@ class GroupReportInputs(BaseInterfaceInputSpec):
     cohort = File(mandatory=True, desc="text file with the visits of the group, one a line")
     steps_dir = Directory(mandatory=True, desc="folder with the records of all visits")
     models = traits.List(File(), desc="records of the feature table and of the analyses")
-    left_out = traits.Str("{}", usedefault=True, desc="JSON: visits that are left out, and why")
+    left_out = traits.Str(
+        "{}", usedefault=True, desc="JSON: visits that are left out: words, or step and reason"
+    )
     failures = traits.Str(
         "[]", usedefault=True, desc="JSON: steps that failed, with unit, step, reason and log"
     )
@@ -148,6 +149,7 @@ class ReportGroup(SimpleInterface):
         }
         left_out = json.loads(spec.left_out)
         rows = subject_rows(visits, left_out)
+        gone = [left_out_row(unit, why) for unit, why in left_out.items()]
         models = [StepRecord.load(path) for path in spec.models]
         steps_run = {record.step for records in [*visits.values(), models] for record in records}
         report = GroupReport(
@@ -155,13 +157,13 @@ class ReportGroup(SimpleInterface):
             participants=len(rows),
             rows=rows,
             failures=[
-                *(left_out_row(unit, why) for unit, why in left_out.items() if has_failed(why)),
+                *(row for row in gone if row.step),
                 *(
                     Failure("group", "", row["step"], row["reason"], row["log"])
                     for row in json.loads(spec.failures)
                 ),
             ],
-            left_out=[left_out_row(unit, why) for unit, why in left_out.items() if not has_failed(why)],
+            left_out=[row for row in gone if not row.step],
             figures=quality_figures(visits),
             availability=availability(visits),
             analyses=[summarise_analysis(record) for record in models if record.step == "model"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from voxelome.bids.names import unit_entities
@@ -20,6 +20,8 @@ from voxelome.reports.model import (
 from voxelome.step import StepRecord
 
 BRAIN_VOLUME = "brain volume (ml)"
+Reason = str | Mapping[str, str]
+"""Why a visit is left out of the group: somebody's words, or ``step`` and ``reason`` of one that failed."""
 
 
 def visit_name(unit: str) -> str:
@@ -155,31 +157,26 @@ def methods(records: Iterable[StepRecord]) -> list[str]:
     return [text for step, text in METHODS.items() if step in ran]
 
 
-def left_out_row(unit: str, reason: str) -> Failure:
+def left_out_row(unit: str, why: Reason) -> Failure:
     """Row of a visit that the group level left out."""
-    entities = unit_entities(unit)
-    step, _, why = reason.partition(" failed: ")
-    return Failure(f"sub-{entities['subject']}", visit_name(unit), step if why else "", why or reason)
+    step, reason = ("", why) if isinstance(why, str) else (why["step"], why["reason"])
+    return Failure(f"sub-{unit_entities(unit)['subject']}", visit_name(unit), step, reason)
 
 
-def has_failed(reason: str) -> bool:
-    """Whether a visit is left out because a step failed, and not because somebody decided so."""
-    return " failed: " in reason
-
-
-def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) -> list[SubjectRow]:
+def subject_rows(visits: Mapping[str, list[StepRecord]], left_out: Mapping[str, Reason]) -> list[SubjectRow]:
     """One row a subject for the overview."""
     subjects: dict[str, list[str]] = {}
-    for unit in [*visits, *left_out]:
+    for unit in dict.fromkeys([*visits, *left_out]):
         subjects.setdefault(unit_entities(unit)["subject"], []).append(unit)
     rows = []
     for subject, units in sorted(subjects.items()):
         records = [record for unit in units for record in visits.get(unit, [])]
         warnings = sum(len(record.warnings) for record in records)
         lights = Counter(row["light"] for record in records for row in record.checks)
-        reasons = [left_out[unit] for unit in units if unit in left_out]
-        failed = sum(map(has_failed, reasons))
-        left = next((reason for reason in reasons if not has_failed(reason)), "")
+        gone = [left_out_row(unit, left_out[unit]) for unit in units if unit in left_out]
+        failed = sum(bool(row.step) for row in gone)
+        # With a visit less the participant is still in the tables.
+        left = gone[0].reason if len(gone) == len(units) and not failed else ""
         volumes = [record.quality[BRAIN_VOLUME] for record in records if BRAIN_VOLUME in record.quality]
         status: Status = "warning" if warnings or lights["red"] or lights["amber"] else "done"
         if failed or left:
