@@ -16,6 +16,7 @@ import pytest
 
 from tests.unit.html_page import Page
 from voxelome.imageio import save_volume
+from voxelome.interfaces.report import ReportSubject
 from voxelome.interfaces.viewer_scenes import scenes_of
 from voxelome.reports.lights import traffic_lights
 from voxelome.reports.model import (
@@ -262,6 +263,36 @@ def test_a_step_that_could_do_nothing_is_not_done_and_says_why():
     step = StepSummary("qsm", "sub-01", skipped=[("susceptibility", "there is no phase image")])
     found = cell(SessionSummary("", [step]), "Maps of gradient echoes")
     assert (found.light, found.why) == ("not run", "susceptibility: there is no phase image")
+
+
+def test_what_failed_for_all_visits_and_for_one_network_of_two_has_its_light(tmp_path):
+    network = StepRecord("network", "sub-01_ses-1", done=["tumour on T1w."])
+    network.save(tmp_path / "network-tumour.json")
+    plan = {"images": ["T1w"], "masks": [], "skipped": [], "problems": []}
+    failures = [
+        {"unit": "sub-01_ses-1", "step": "network synlesion", "reason": "out of memory", "log": "a"},
+        {"unit": "sub-01", "step": "midway", "reason": "no overlap", "log": "b"},
+        {"unit": "sub-01", "step": "change synlesion", "reason": "no space", "log": "c"},
+    ]
+    page = tmp_path / "sub-01.html"
+    ReportSubject(
+        subject="01",
+        dataset="A study",
+        visits=json.dumps({"sub-01_ses-1": plan, "sub-01_ses-2": plan}),
+        records=[str(tmp_path / "network-tumour.json")],
+        failures=json.dumps(failures),
+        report=str(page),
+    ).run()
+    html = page.read_text()
+    rows = re.findall(r'<tr><th scope="row">([^<]+)</th>(.*?)</tr>', html.split('class="lights"')[1], re.S)
+    shown = {
+        part: [" ".join(Page(cell).text.split()) for cell in cells.split("</td>")] for part, cells in rows
+    }
+    assert shown["Segmentation by networks"][0].endswith("failed synlesion: out of memory")
+    assert shown["Space of all visits"][2].endswith("failed no overlap")
+    assert shown["Change between visits"][2].endswith("failed synlesion: no space")
+    assert "network synlesion" not in shown
+    assert "3 steps failed" in Page(html).text
 
 
 def test_an_unusable_file_is_a_doubt_about_the_data():

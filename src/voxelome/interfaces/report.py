@@ -20,6 +20,7 @@ from voxelome.interfaces.analysis_report import write_analysis_page
 from voxelome.interfaces.analysis_summary import summarise_analysis
 from voxelome.interfaces.cohort_summary import availability, quality_figures
 from voxelome.interfaces.summaries import (
+    TOGETHER,
     left_out_row,
     methods,
     subject_rows,
@@ -81,17 +82,17 @@ class ReportSubject(SimpleInterface):
 
         spec = self.inputs
         records = [StepRecord.load(path) for path in spec.records]
-        failures = json.loads(spec.failures)
+        visits, failures = json.loads(spec.visits), json.loads(spec.failures)
         sessions = [
             summarise_visit(unit, plan, [record for record in records if record.unit == unit], failures)
-            for unit, plan in json.loads(spec.visits).items()
+            for unit, plan in visits.items()
         ]
         together = [record for record in records if record.step in ("midway", "change")]
-        sessions += summarise_together(together)
+        sessions += summarise_together(together, [row for row in failures if row["unit"] not in visits])
         errors = [
             Failure(
                 f"sub-{spec.subject}",
-                visit_name(row["unit"]),
+                visit_name(row["unit"]) if row["unit"] in visits else TOGETHER,
                 row["step"],
                 row["reason"],
                 row["log"],
@@ -106,7 +107,7 @@ class ReportSubject(SimpleInterface):
             methods=methods(records),
             software=software_versions(*SOFTWARE),
             citations=[str(item) for item in references_for(record.step for record in records)],
-            scenes=scenes_of(json.loads(spec.visits), records, spec.spaces),
+            scenes=scenes_of(visits, records, spec.spaces),
         )
         save_text(spec.report, render_subject(report))
         self._results["report"] = spec.report

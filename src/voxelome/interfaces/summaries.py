@@ -20,6 +20,7 @@ from voxelome.reports.model import (
 from voxelome.step import StepRecord
 
 BRAIN_VOLUME = "brain volume (ml)"
+TOGETHER = "All visits"
 Reason = str | Mapping[str, str]
 """Why a visit is left out of the group: somebody's words, or ``step`` and ``reason`` of one that failed."""
 
@@ -85,21 +86,23 @@ def summarise_check(row: dict[str, Any], step: str) -> Check:
     )
 
 
-def summarise_together(records: list[StepRecord]) -> list[SessionSummary]:
-    """Summary of what was done with all visits of a subject together; none where there is one visit."""
+def summarise_together(records: list[StepRecord], failures: Iterable[dict[str, str]]) -> list[SessionSummary]:
+    """Summary of what was done with all visits of a subject together or failed; none where there is neither."""
     from voxelome.interfaces.pictures import midway_figures
     from voxelome.interfaces.segmentation_pictures import change_figures
 
-    midway = [record for record in records if record.step == "midway"]
-    if not midway:
+    steps = [summarise_step(record) for record in records]
+    steps += [StepSummary(row["step"], row["unit"], "failed") for row in failures]
+    if not steps:
         return []
-    changes = [record for record in records if record.step == "change"]
+    midway = [record for record in records if record.step == "midway"]
+    changes = [record for record in records if record.step == "change" and midway]
     figures = [figure for record in midway for figure in midway_figures(record)]
     figures += [figure for record in changes for figure in change_figures(record, midway[0])]
     return [
         SessionSummary(
-            name="All visits",
-            steps=[summarise_step(record) for record in records],
+            name=TOGETHER,
+            steps=steps,
             figures=figures,
             checks=[summarise_check(row, record.step) for record in midway for row in record.checks],
         )
