@@ -87,7 +87,7 @@ def summarise_check(row: dict[str, Any], step: str) -> Check:
 
 
 def summarise_together(records: list[StepRecord], failures: Iterable[dict[str, str]]) -> list[SessionSummary]:
-    """Summary of what was done with all visits of a subject together or failed; none where there is neither."""
+    """Summary of what was done with all visits of a subject together, or failed; none of nothing."""
     from voxelome.interfaces.pictures import midway_figures
     from voxelome.interfaces.segmentation_pictures import change_figures
 
