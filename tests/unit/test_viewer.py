@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import voxelome
 from tests.unit.html_page import Page
 from voxelome.imageio import save_volume
 from voxelome.interfaces.report import ReportSubject
@@ -265,25 +266,29 @@ def test_a_step_that_could_do_nothing_is_not_done_and_says_why():
     assert (found.light, found.why) == ("not run", "susceptibility: there is no phase image")
 
 
+def subject_page(folder, records, failures=()) -> str:
+    """Page of a subject of two visits, from records and failures."""
+    plan = {"images": ["T1w"], "masks": [], "skipped": [], "problems": []}
+    page = folder / "sub-01.html"
+    ReportSubject(
+        subject="01",
+        dataset="A study",
+        visits=json.dumps({"sub-01_ses-1": plan, "sub-01_ses-2": plan}),
+        records=[str(record.save(folder / f"{number}.json")) for number, record in enumerate(records)],
+        failures=json.dumps(list(failures)),
+        report=str(page),
+    ).run()
+    return page.read_text()
+
+
 def test_what_failed_for_all_visits_and_for_one_network_of_two_has_its_light(tmp_path):
     network = StepRecord("network", "sub-01_ses-1", done=["tumour on T1w."])
-    network.save(tmp_path / "network-tumour.json")
-    plan = {"images": ["T1w"], "masks": [], "skipped": [], "problems": []}
     failures = [
         {"unit": "sub-01_ses-1", "step": "network synlesion", "reason": "out of memory", "log": "a"},
         {"unit": "sub-01", "step": "midway", "reason": "no overlap", "log": "b"},
         {"unit": "sub-01", "step": "change synlesion", "reason": "no space", "log": "c"},
     ]
-    page = tmp_path / "sub-01.html"
-    ReportSubject(
-        subject="01",
-        dataset="A study",
-        visits=json.dumps({"sub-01_ses-1": plan, "sub-01_ses-2": plan}),
-        records=[str(tmp_path / "network-tumour.json")],
-        failures=json.dumps(failures),
-        report=str(page),
-    ).run()
-    html = page.read_text()
+    html = subject_page(tmp_path, [network], failures)
     rows = re.findall(r'<tr><th scope="row">([^<]+)</th>(.*?)</tr>', html.split('class="lights"')[1], re.S)
     shown = {
         part: [" ".join(Page(cell).text.split()) for cell in cells.split("</td>")] for part, cells in rows
@@ -293,6 +298,19 @@ def test_what_failed_for_all_visits_and_for_one_network_of_two_has_its_light(tmp
     assert shown["Change between visits"][2].endswith("failed synlesion: no space")
     assert "network synlesion" not in shown
     assert "3 steps failed" in Page(html).text
+
+
+def test_versions_are_those_that_steps_ran_with_and_nothing_is_said_of_other_programs(tmp_path):
+    register = StepRecord("register", "sub-01_ses-1", software={"voxelome": "0.0.1", "antspyx": "0.9"})
+    network = StepRecord("network", "sub-01_ses-1", software={"onnxruntime": "1.2", "antspyx": "0.10"})
+    html = subject_page(tmp_path, [register, network, StepRecord("midway", "sub-01")])
+    told = dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", html.split('class="versions"')[1]))
+    assert told == {
+        "voxelome": ", ".join(sorted({"0.0.1", voxelome.__version__})),
+        "antspyx": "0.10, 0.9",
+        "onnxruntime": "1.2",
+    }
+    assert "not installed" not in html
 
 
 def test_an_unusable_file_is_a_doubt_about_the_data():

@@ -23,29 +23,15 @@ from voxelome.interfaces.summaries import (
     TOGETHER,
     left_out_row,
     methods,
+    software_of,
     subject_rows,
     summarise_together,
     summarise_visit,
     visit_name,
 )
-from voxelome.provenance import software_versions
 from voxelome.references import references_for
 from voxelome.reports.model import Failure, GroupReport, SubjectReport
 from voxelome.step import StepRecord
-
-SOFTWARE = (
-    "antspyx",
-    "deepbet",
-    "nibabel",
-    "nilearn",
-    "nipype",
-    "numpy",
-    "onnxruntime",
-    "pyradiomics-bhklab",
-    "scikit-learn",
-    "scipy",
-    "snakemake",
-)
 
 
 class ReportOutputs(TraitedSpec):
@@ -105,7 +91,7 @@ class ReportSubject(SimpleInterface):
             sessions=sessions,
             errors=errors,
             methods=methods(records),
-            software=software_versions(*SOFTWARE),
+            software=software_of(records),
             citations=[str(item) for item in references_for(record.step for record in records)],
             scenes=scenes_of(visits, records, spec.spaces),
         )
@@ -152,7 +138,7 @@ class ReportGroup(SimpleInterface):
         rows = subject_rows(visits, left_out)
         gone = [left_out_row(unit, why) for unit, why in left_out.items()]
         models = [StepRecord.load(path) for path in spec.models]
-        steps_run = {record.step for records in [*visits.values(), models] for record in records}
+        all_records = [record for records in [*visits.values(), models] for record in records]
         report = GroupReport(
             dataset=spec.dataset,
             participants=len(rows),
@@ -174,13 +160,13 @@ class ReportGroup(SimpleInterface):
                 if record.step in ("features", "reliability")
                 for item in record.quality.items()
             ],
-            methods=methods(record for records in visits.values() for record in records),
-            software=software_versions(*SOFTWARE),
-            citations=[str(item) for item in references_for(steps_run)],
+            methods=methods(all_records),
+            software=software_of(all_records),
+            citations=[str(item) for item in references_for(record.step for record in all_records)],
         )
         for record in models:
             if record.step == "model":
-                write_analysis_page(record, spec.dataset, SOFTWARE, json.loads(spec.processing))
+                write_analysis_page(record, spec.dataset, json.loads(spec.processing))
         save_text(spec.report, render_group(report))
         self._results["report"] = spec.report
         return runtime

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import voxelome
 from voxelome.bids.names import unit_entities
 from voxelome.quality import MEASURES, interval
 from voxelome.reports.model import (
@@ -158,6 +159,15 @@ def methods(records: Iterable[StepRecord]) -> list[str]:
     """Paragraphs on the methods of the steps that ran."""
     ran = {record.step for record in records}
     return [text for step, text in METHODS.items() if step in ran]
+
+
+def software_of(records: Iterable[StepRecord]) -> dict[str, str]:
+    """Versions of the programs that steps ran with, and of voxelome; several where they differ."""
+    found: dict[str, set[str]] = {"voxelome": {voxelome.__version__}}
+    for record in records:
+        for name, version in record.software.items():
+            found.setdefault(name, set()).add(version)
+    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
 
 
 def left_out_row(unit: str, why: Reason) -> Failure:
