@@ -22,7 +22,7 @@ from voxelome.interfaces.cohort_summary import availability, quality_figures
 from voxelome.interfaces.summaries import (
     TOGETHER,
     left_out_row,
-    methods,
+    methods_of,
     software_of,
     subject_rows,
     summarise_together,
@@ -90,7 +90,7 @@ class ReportSubject(SimpleInterface):
             dataset=spec.dataset,
             sessions=sessions,
             errors=errors,
-            methods=methods(records),
+            methods=methods_of(record.step for record in records),
             software=software_of(records),
             citations=[str(item) for item in references_for(record.step for record in records)],
             scenes=scenes_of(visits, records, spec.spaces),
@@ -160,7 +160,7 @@ class ReportGroup(SimpleInterface):
                 if record.step in ("features", "reliability")
                 for item in record.quality.items()
             ],
-            methods=methods(all_records),
+            methods=methods_of(record.step for record in all_records),
             software=software_of(all_records),
             citations=[str(item) for item in references_for(record.step for record in all_records)],
         )

@@ -155,9 +155,9 @@ METHODS = {
 }
 
 
-def methods(records: Iterable[StepRecord]) -> list[str]:
-    """Paragraphs on the methods of the steps that ran."""
-    ran = {record.step for record in records}
+def methods_of(steps: Iterable[str]) -> list[str]:
+    """Paragraphs on the methods of steps, in the order in which data flow."""
+    ran = set(steps)
     return [text for step, text in METHODS.items() if step in ran]
 
 
