@@ -18,6 +18,7 @@ from rich.text import Text
 import voxelome
 from voxelome.app.aftermath import write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
+from voxelome.app.citations import write_citations
 from voxelome.app.crate import write_crate
 from voxelome.app.deployment import cluster_resources, find_profile, profile_options, uses_images
 from voxelome.app.events import GROUP_RULES, Job, RunState
@@ -49,14 +50,13 @@ from voxelome.app.standing import (
 )
 from voxelome.app.study import Study, available_cores, ct_records, open_study, use_home
 from voxelome.app.validate import validate
-from voxelome.bids.description import write_description
+from voxelome.bids.description import dataset_name, write_description
 from voxelome.bids.mounts import mounts
 from voxelome.bids.targets import midway_visits, wanted_stages
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
 from voxelome.images import check_images, image_names, needed_images
 from voxelome.memory import memory_free
-from voxelome.references import write_citations
 
 INTERRUPTED = 130
 NOTHING = "Nothing to do: every result is up to date."
@@ -151,7 +151,8 @@ class _Run:
             if subject not in planned:
                 self.say(f"sub-{subject}: nothing to work on (no usable anatomical or gradient-echo image)")
         for name, why in study.config["left_out"].items():
-            self.say(f"left out: {name}, {why}")
+            words = why if isinstance(why, str) else f"{why['step']} failed: {why['reason']}"
+            self.say(f"left out: {name}, {words}")
         self._orphans()
         if uses_images(self.profile, self.extra):
             self._check_images()
@@ -320,7 +321,7 @@ class _Run:
         write_description(
             study.out_dir, study.bids_dir, {k: Path(v) for k, v in study.config["derivatives"].items()}
         )
-        write_citations(self.folder, self._stages())
+        write_citations(self.folder, dataset_name(study.bids_dir), self._stages())
         write_failures(self.folder / "failures.tsv", self.failures)
         steps = [failure for failure in self.failures if not failure.of_a_file]
         if steps and "report" in study.config["stages"]:

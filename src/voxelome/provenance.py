@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +14,22 @@ from typing import Any
 import voxelome
 
 PACKAGE = Path(voxelome.__file__).parent
+# Programs that results rest on, and whose versions a paper names.
+PROGRAMS = (
+    "antspyx",
+    "deepbet",
+    "mirp",
+    "nibabel",
+    "nilearn",
+    "nipype",
+    "numpy",
+    "onnxruntime",
+    "pyradiomics-bhklab",
+    "scikit-learn",
+    "scikit-survival",
+    "scipy",
+    "snakemake",
+)
 
 
 def workflow_root() -> Path:
@@ -144,12 +162,10 @@ def _text(node: Any) -> str:
     return repr(node)
 
 
-def software_versions(*packages: str) -> dict[str, str]:
-    """Versions of voxelome and of the packages named that are installed."""
+def software_versions(programs: Iterable[str] = PROGRAMS) -> dict[str, str]:
+    """Versions of voxelome and of those programs that are installed where this process runs."""
     versions = {"voxelome": voxelome.__version__}
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
+    for program in programs:
+        with suppress(metadata.PackageNotFoundError):
+            versions[program] = metadata.version(program)
     return versions

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-
-import voxelome
-from voxelome.imageio import save_text
 
 
 @dataclass(frozen=True)
@@ -544,16 +540,11 @@ def references_for(stages: Iterable[str]) -> list[Reference]:
     return [item for item in REFERENCES if wanted & set(item.stages)]
 
 
-def write_citations(folder: Path, stages: Iterable[str]) -> None:
-    """Write CITATION.md and CITATION.bib."""
-    found = references_for(stages)
-    lines = [f"# What to cite\n\nvoxelome {voxelome.__version__}, and:\n"]
-    lines += [f"- {reference}" for reference in found]
-    save_text(folder / "CITATION.md", "\n".join(lines) + "\n")
-    entries = [
+def bibtex(references: Iterable[Reference]) -> str:
+    """References as BibTeX."""
+    return "\n".join(
         f"@article{{{r.key},\n  author = {{{r.authors}}},\n"
         f"  title = {{{r.title}}},\n  journal = {{{r.journal}}},\n"
         f"  year = {{{r.year}}},\n  doi = {{{r.doi}}}\n}}\n"
-        for r in found
-    ]
-    save_text(folder / "CITATION.bib", "\n".join(entries))
+        for r in references
+    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import load_json, save_json, save_text, sidecar_path
 from voxelome.images import check_own_image
+from voxelome.provenance import software_versions
 
 if TYPE_CHECKING:
     from nipype.interfaces.base import SimpleInterface
@@ -49,6 +50,8 @@ class StepRecord:
         Measures with a traffic light (see :mod:`voxelome.quality`).
     quality, parameters : dict
         Numbers that say whether to trust it; settings that it ran with.
+    software : dict
+        Versions of the programs that were there when it ran; another step's image has others.
     seconds, peak_memory_mb : float, int
         What the step took; the memory is that of its whole process.
     """
@@ -63,6 +66,7 @@ class StepRecord:
     checks: list[dict[str, Any]] = field(default_factory=list)
     quality: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
+    software: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_mb: int = 0
 
@@ -131,6 +135,7 @@ def recording(step: str, unit: str, path: Path | str) -> Iterator[StepRecord]:
     yield record
     record.seconds = round(time.perf_counter() - start, 3)
     record.peak_memory_mb = peak_memory_mb()
+    record.software = software_versions()
     record.save(path)
     for gone in before - {Path(item["path"]) for item in record.outputs}:
         for leftover in (gone, sidecar_path(gone)):

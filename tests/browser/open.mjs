@@ -22,6 +22,14 @@ const actions = {
     page.locator(selector).first().click(x === undefined ? {} : { position: { x, y } }).then(() => true),
   press: (page, selector, key) => page.locator(selector).first().press(key).then(() => true),
   select: (page, selector, value) => page.locator(selector).first().selectOption(value),
+  // Several values so soon after each other that nothing of the page's own can come between.
+  choose: (page, selector, ...values) =>
+    page.locator(selector).first().evaluate((element, chosen) => {
+      for (const value of chosen) {
+        element.value = value;
+        element.dispatchEvent(new Event("change"));
+      }
+    }, values),
   fill: (page, selector, text) => page.locator(selector).first().fill(text).then(() => true),
   shot: (page, selector, path) => page.locator(selector).first().screenshot({ path }).then(() => true),
   screen: (page, path) => page.screenshot({ path }).then(() => true),

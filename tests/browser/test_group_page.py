@@ -55,7 +55,7 @@ def test_ratings_are_saved_as_a_table_that_the_next_run_takes(group, tmp_path):
     assert visit.results[-2].startswith("1 keep, 0 doubtful, 1 exclude")
     assert visit.results[-1] == "ratings.tsv"
     assert excluded_visits(saved, cohort(12) | {"sub-0099": []}) == {first: "rated exclude: moved a lot"}
-    assert f"{third}\tkeep\tn/a" in saved.read_text().splitlines()
+    assert f"{third}\tn/a\tkeep\tn/a" in saved.read_text().splitlines()
 
 
 def test_ratings_are_there_again_after_the_page_is_loaded_again(group):
@@ -92,6 +92,43 @@ def test_a_saved_table_is_read_again_and_strange_rows_are_counted(group, tmp_pat
     assert clean(visit)
     assert visit.results[3:5] == ["exclude", "ghosts"]
     assert "2 rows of other.tsv" in visit.results[5]
+
+
+def test_rows_about_one_visit_are_counted_and_saved_as_they_were(group, tmp_path):
+    first, second, saved = (tmp_path / f"{name}.tsv" for name in ("first", "second", "saved"))
+    first.write_text("participant_id\tsession_id\trating\nsub-0002\tses-9\texclude\n")
+    second.write_text(
+        "comment\tparticipant_id\tsession_id \trating\n"
+        "moved\t0001\tses-2\tExclude\n"
+        "n/a\tsub-0003\tn/a\tKEEP\n"
+        "n/a\tsub-0004\tn/a\tn/a\n"
+    )
+    visit = open_page(
+        group,
+        READY,
+        ["upload", "#rating-load", str(first)],
+        ["pause", 300],
+        ["upload", "#rating-load", str(second)],
+        ["pause", 300],
+        ["value", "#rating-table tr[data-participant='sub-0001'] select"],
+        ["text", "#rating-told"],
+        ["reload"],
+        READY,
+        ["download", "#rating-save", str(saved)],
+    )
+    assert clean(visit)
+    assert visit.results[5] == ""
+    assert visit.results[6].startswith("1 keep, 0 doubtful, 0 exclude, 13 participants. Not shown")
+    assert "1 row about one visit" in visit.results[6]
+    lines = saved.read_text().splitlines()
+    assert lines == [
+        "participant_id\tsession_id\trating\tcomment",
+        "sub-0003\tn/a\tkeep\tn/a",
+        "sub-0001\tses-2\texclude\tmoved",
+    ]
+    assert excluded_visits(saved, ["sub-0001_ses-2", "sub-0001_ses-1", "sub-0003_ses-1"]) == {
+        "sub-0001_ses-2": "rated exclude: moved"
+    }
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -155,6 +155,79 @@ def test_the_image_below_the_view_and_the_space_can_be_changed(made_up):
     assert visit.results[8] is False
 
 
+def page_of(folder: Path, *scenes: Scene) -> Path:
+    """A page with these scenes and nothing else."""
+    page = folder / "sub-01.html"
+    report = SubjectReport("sub-01", "Made up", [SessionSummary("")], scenes=scenes)
+    page.write_text(render_subject(report), encoding="utf-8")
+    return page
+
+
+def flat(name: str, shape: tuple[int, int, int] = SHAPE) -> Layer:
+    """A gray image."""
+    return Layer(name, "image", packed(np.full(shape, 100, np.uint8), np.eye(4), (0, 255)), (0, 255))
+
+
+def test_an_entropy_is_off_at_first_and_covers_only_what_is_undecided(tmp_path):
+    entropy = np.zeros(SHAPE, np.uint8)
+    entropy[SHAPE[0] // 2 :] = 204
+    layer = Layer("entropy of tumour", "overlay", packed(entropy, np.eye(4), (0, 1)), (0, 1))
+    shots = [str(tmp_path / f"{name}.png") for name in ("without", "with")]
+    box = "#viewer-labels input"
+    visit = open_page(
+        page_of(tmp_path, Scene("space of first", [flat("first"), layer])),
+        READY,
+        ["checked", box],
+        ["select", "#viewer-view", "0"],
+        ["pause", 300],
+        ["shot", CANVAS, shots[0]],
+        ["click", box],
+        ["pause", 300],
+        ["shot", CANVAS, shots[1]],
+        ["text", "#viewer-labels td"],
+        ["text", "#viewer-labels th"],
+    )
+    assert clean(visit)
+    assert visit.results[1] is False
+    assert visit.results[-2] == "0.8"
+    assert visit.results[-1] == "entropy of tumour"
+    without, shown = (np.asarray(Image.open(path).convert("RGB")).astype(int) for path in shots)
+    changed = np.abs(shown - without).max(axis=2) > 20
+    # Radiological: the patient's right, where the network is undecided, is on the left of the picture.
+    middle = without.shape[1] // 2
+    head = without.max(axis=2) > 50
+    assert changed[:, :middle][head[:, :middle]].mean() > 0.9
+    assert changed[:, middle:].mean() < 0.02
+
+
+def test_the_space_that_was_chosen_last_is_shown_although_another_arrives_later(tmp_path):
+    scenes = [Scene("first", [flat("first")]), Scene("late", [flat("late", (100, 100, 100))])]
+    visit = open_page(
+        page_of(tmp_path, *scenes),
+        READY,
+        ["choose", "#viewer-scene", "1", "0"],
+        ["pause", 2000],
+        ["texts", "#viewer-images label"],
+    )
+    assert clean(visit)
+    assert visit.results[-1] == ["first"]
+
+
+def test_a_volume_that_cannot_be_read_ends_the_viewer_with_words(tmp_path):
+    broken = Layer("broken", "image", b"no volume", (0, 255))
+    visit = open_page(
+        page_of(tmp_path, Scene("first", [flat("first")]), Scene("other", [broken])),
+        READY,
+        ["select", "#viewer-scene", "1"],
+        ["pause", 500],
+        ["visible", "#viewer-on"],
+        ["text", "#viewer-off"],
+    )
+    assert clean(visit)
+    assert visit.results[-2] is False
+    assert "does not work here" in visit.results[-1]
+
+
 def test_without_webgl_words_lead_to_the_pictures(made_up):
     visit = open_page(
         made_up, ["pause", 1500], ["visible", "#viewer-on"], ["visible", "#viewer-off"], webgl=False

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 
 from tests.numerics.test_modelling import cohort
 from voxelome import tools
@@ -242,11 +243,12 @@ def test_what_a_hold_out_said_of_an_earlier_model_is_not_told_of_a_new_one(fitte
 def test_the_page_of_an_analysis_holds_its_numbers_and_no_address(fitted):
     folder, _ = fitted
     fit(folder, {"name": "page", "covariates": ["age"], "learning_curve": [0.5], "permutations": 1})
-    path = write_analysis_page(StepRecord.load(folder / "model-page.json"), "Data", ("numpy",), {})
+    path = write_analysis_page(StepRecord.load(folder / "model-page.json"), "Data", {})
     page = path.read_text()
     metrics = json.loads((path.parent / "metrics.json").read_text())
     assert f"AUC {metrics['auc']:.2f}" in page
     assert 'href="../../group.html"' in page
+    assert f"scikit-learn {sklearn.__version__}" in page
     for told in ("Flow of participants", "CLEAR", "METRICS", "Learning curve of page", "Shapley values"):
         assert told in page
     assert not re.search(r"(src|href)=\"(?!#|data:|\.\./|[A-Za-z0-9_.-]+[\"/])", page)

@@ -13,6 +13,7 @@ from voxelome.reports.volumes import (
     coarse_grid,
     coarse_image,
     coarse_labels,
+    numbered_anew,
     packed,
     to_bytes,
     window_of,
@@ -102,6 +103,39 @@ def test_a_lesion_of_one_voxel_is_kept_wherever_it_lies():
         small = coarse_labels(labels, affine, grid)
         assert (small == 2).sum() == 1
         assert np.linalg.norm(centre(small, grid.affine) - (np.array(place) + 8)) <= np.sqrt(3)
+
+
+def test_a_small_label_inside_a_large_one_is_kept_wherever_it_lies():
+    affine = np.eye(4)
+    grid = coarse_grid(np.ones((20, 20, 20), np.float32), affine)
+    for place in np.ndindex(4, 4, 4):
+        labels = np.full((20, 20, 20), 1, np.uint8)
+        labels[tuple(np.array(place) + 8)] = 2
+        small = coarse_labels(labels, affine, grid)
+        assert (small == 2).sum() == 1
+        assert (small == 1).sum() == small.size - 1
+
+
+def test_each_part_of_a_label_is_kept_and_none_grows_into_its_neighbour():
+    labels = np.ones((40, 40, 40), np.uint8)
+    labels[:, :, 20:] = 2
+    spots = [(5, 5, 5), (12, 7, 30), (21, 20, 9), (30, 31, 33)]
+    for spot in spots:
+        labels[spot] = 3
+    grid = coarse_grid(np.ones(labels.shape, np.float32), np.eye(4))
+    small = coarse_labels(labels, np.eye(4), grid)
+    assert (small == 3).sum() == len(spots)
+    assert set(np.unique(small[:, :, :9])) == {1, 3}
+    assert set(np.unique(small[:, :, 11:])) == {2, 3}
+
+
+def test_labels_of_any_size_are_numbered_anew_in_the_order_of_their_values():
+    labels = np.array([[[0, 2035, 1001, 2035]]], np.int16)
+    numbered, values = numbered_anew(labels)
+    assert numbered.ravel().tolist() == [0, 2, 1, 2]
+    assert values == [1001, 2035]
+    with pytest.raises(DataError, match="256 labels"):
+        numbered_anew(np.arange(257).reshape(1, 1, 257))
 
 
 def test_the_same_volume_gives_the_same_bytes():

@@ -6,7 +6,7 @@ import time
 
 from tests.unit.html_page import Page
 from voxelome.interfaces.cohort_summary import availability, quality_figures
-from voxelome.interfaces.summaries import subject_rows
+from voxelome.interfaces.summaries import left_out_row, subject_rows
 from voxelome.reports.model import Failure, GroupReport
 from voxelome.reports.plots import outliers
 from voxelome.reports.render import render_group
@@ -81,13 +81,33 @@ def test_visits_are_grouped_by_what_they_have_the_commonest_first():
 
 
 def test_a_participant_whom_somebody_left_out_has_not_failed():
-    rows = subject_rows(
-        {"sub-01": []}, {"sub-02": "rated exclude: moved", "sub-03": "register failed: no overlap"}
-    )
+    failed = {"step": "register", "reason": "no overlap"}
+    rows = subject_rows({"sub-01": []}, {"sub-02": "rated exclude: moved", "sub-03": failed})
     assert [(row.status, row.failed, row.left_out) for row in rows] == [
         ("done", 0, ""),
         ("not run", 0, "rated exclude: moved"),
         ("failed", 1, ""),
+    ]
+
+
+def test_words_of_a_rater_are_no_failed_step_whatever_they_say():
+    comment = "rated exclude: segmentation failed: lesion missed"
+    assert left_out_row("sub-02_ses-1", comment) == Failure("sub-02", "ses-1", "", comment)
+    assert left_out_row("sub-02_ses-1", {"step": "qsm", "reason": "no phase"}).step == "qsm"
+    row = subject_rows({}, {"sub-02_ses-1": comment})[0]
+    assert (row.status, row.failed, row.left_out) == ("not run", 0, comment)
+
+
+def test_a_participant_of_whom_one_visit_was_left_out_is_still_in():
+    warned = StepRecord("register", "sub-02_ses-1", warnings=["Thick slices."])
+    rows = subject_rows(
+        {"sub-01_ses-1": [], "sub-02_ses-1": [warned]},
+        {"sub-01_ses-2": "rated exclude: moved", "sub-02_ses-2": "moved", "sub-03_ses-1": "no consent"},
+    )
+    assert [(row.status, row.sessions, row.left_out) for row in rows] == [
+        ("done", 2, ""),
+        ("warning", 2, ""),
+        ("not run", 1, "no consent"),
     ]
 
 

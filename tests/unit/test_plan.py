@@ -254,3 +254,20 @@ def test_masks_are_no_maps_and_reference_images_of_the_dataset_neither():
     unit = plan(image("T1w"), derivatives=given, maps=["*"])["sub-01"]
     assert unit.maps == ()
     assert unit.reference == "T1w"
+
+
+def test_results_of_another_run_give_each_mask_once_on_the_grid_of_an_image_of_the_visit():
+    found = [image("dseg", desc="lesion", space=space) for space in ("MEGRE", "MNI152NLin2009aSym", "T1w")]
+    own = [image("mask", desc="excluded"), image("mask", desc="brain")]
+    unit = plan(image("T1w"), image("FLAIR"), derivatives={"masks": [*found, *own]})["sub-01"]
+    assert [Path(mask.path).name for mask in unit.masks] == ["sub-01_space-T1w_desc-lesion_dseg.nii.gz"]
+    assert [mask.name for mask in unit.brain_masks] == ["brain"]
+    reasons = {Path(item["what"]).name: item["why"] for item in unit.skipped}
+    template = "sub-01_space-MNI152NLin2009aSym_desc-lesion_dseg.nii.gz"
+    assert "no image of the visit" in reasons[template]
+    assert "comes first" in reasons["sub-01_space-MEGRE_desc-lesion_dseg.nii.gz"]
+
+
+def test_masks_of_one_name_without_a_space_are_all_taken():
+    given = {"masks": [image("dseg", desc="lesion", label="a"), image("dseg", desc="lesion", label="b")]}
+    assert len(plan(image("T1w"), derivatives=given)["sub-01"].masks) == 2

@@ -1,9 +1,12 @@
 """A step leaves one record, and its command line comes from its specification."""
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import voxelome
 from voxelome.errors import InputError
 from voxelome.interfaces import ReconstructQSM
 from voxelome.interfaces import __all__ as names
@@ -26,6 +29,15 @@ def test_a_step_that_fails_leaves_no_record(tmp_path: Path):
     with pytest.raises(InputError), recording("qsm", "sub-01", tmp_path / "qsm.json"):
         raise InputError("a", "is wrong", "mend it")
     assert not (tmp_path / "qsm.json").exists()
+
+
+def test_a_record_names_the_programs_that_were_there_and_no_other(tmp_path: Path):
+    with recording("qsm", "sub-01", tmp_path / "qsm.json"):
+        pass
+    software = StepRecord.load(tmp_path / "qsm.json").software
+    assert software["numpy"] == np.__version__
+    assert software["voxelome"] == voxelome.__version__
+    assert all(re.match(r"\d", version) for version in software.values())
 
 
 @pytest.mark.parametrize("removed", [False, True])

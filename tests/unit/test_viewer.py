@@ -10,11 +10,14 @@ import re
 from dataclasses import replace
 from importlib.resources import files
 
+import nibabel as nib
 import numpy as np
 import pytest
 
+import voxelome
 from tests.unit.html_page import Page
 from voxelome.imageio import save_volume
+from voxelome.interfaces.report import ReportSubject
 from voxelome.interfaces.viewer_scenes import scenes_of
 from voxelome.reports.lights import traffic_lights
 from voxelome.reports.model import (
@@ -149,6 +152,71 @@ def test_what_would_make_the_page_too_large_is_left_out_and_named(visit):
     assert all(name in cut[0].note for name in ("MEGRE", "Susceptibility"))
 
 
+def test_a_volume_for_which_there_is_no_room_is_not_even_read(visit, tmp_path):
+    whole = scenes_of(["sub-01_ses-1"], visit)
+    size = sum(len(layer.nifti) for layer in whole[0].layers[:2]) * 4 / 3
+    (tmp_path / "MEGRE.nii.gz").unlink()
+    (tmp_path / "Chimap.nii.gz").unlink()
+    cut = scenes_of(["sub-01_ses-1"], visit, largest=int(size) - 1)
+    assert [layer.name for layer in cut[0].layers] == ["T1w"]
+    assert "Susceptibility (ses-1 \N{MIDDLE DOT} space of MEGRE)" in cut[0].note
+
+
+def labels(visit, tmp_path, data: np.ndarray, **tags) -> Scene:
+    """Scene of the reference with these labels instead of the lesion's."""
+    save_volume(tmp_path / "lesion.nii.gz", data, np.eye(4))
+    visit[1].find("labels")[0].update(tags)
+    return scenes_of(["sub-01_ses-1"], visit)[0]
+
+
+def test_labels_above_a_byte_are_shown_with_their_names(visit, tmp_path):
+    data = np.zeros((40, 40, 40), np.int16)
+    data[10:20], data[20:30], data[0, 0, 0] = 1001, 2035, 17
+    scene = labels(visit, tmp_path, data, names={"17": "hippocampus", "1001": "bankssts"})
+    assert scene.layers[3].names == {1: "hippocampus", 2: "bankssts", 3: "lesion 2035"}
+    shown = nib.Nifti1Image.from_bytes(gzip.decompress(scene.layers[3].nifti)).get_fdata()
+    assert set(np.unique(shown)) == {0, 1, 2, 3}
+
+
+def test_more_labels_than_can_be_told_apart_are_left_out_and_named(visit, tmp_path):
+    data = np.arange(40**3, dtype=np.int32).reshape(40, 40, 40) % 300
+    scene = labels(visit, tmp_path, data)
+    assert [layer.name for layer in scene.layers] == ["T1w", "FLAIR", "brain"]
+    assert "more than 255 labels: lesion (ses-1" in scene.note
+
+
+def test_the_entropy_of_a_network_is_an_overlay_between_certain_and_undecided(visit, tmp_path):
+    network = StepRecord("network", "sub-01_ses-1")
+    entropy = np.full((40, 40, 40), 0.25, np.float32)
+    network.add(save_volume(tmp_path / "e.nii.gz", entropy, np.eye(4)), "entropy", name="tumour", space="T1w")
+    scene = scenes_of(["sub-01_ses-1"], [*visit, network])[0]
+    layer = scene.layers[-1]
+    assert (layer.name, layer.kind, layer.window) == ("entropy of tumour", "overlay", (0, 1))
+    shown = nib.Nifti1Image.from_bytes(gzip.decompress(layer.nifti)).get_fdata()
+    assert np.allclose(shown, 0.25, atol=1 / 510)
+    assert 'entropy of tumour", "kind": "overlay"' in render_subject(report(scenes=[scene]))
+
+
+def test_what_changed_between_visits_is_not_the_first_to_find_no_room(visit, tmp_path):
+    midway, change = StepRecord("midway", "sub-01"), StepRecord("change", "sub-01")
+    for name in ("ses-1", "ses-2"):
+        midway.add(tmp_path / "T1w.nii.gz", "midway", image="T1w", visit=name)
+    tags = {"name": "lesion", "pair": "ses-1 to ses-2", "names": {"1": "new"}}
+    change.add(tmp_path / "lesion.nii.gz", "change", **tags)
+    records = [*visit, midway, change]
+    whole = scenes_of(["sub-01_ses-1"], records)
+    assert [layer.name for layer in whole[-1].layers] == [
+        "T1w of ses-1",
+        "change of lesion, ses-1 to ses-2",
+        "T1w of ses-2",
+    ]
+    volume = len(whole[0].layers[0].nifti) * 4 / 3
+    cut = scenes_of(["sub-01_ses-1"], records, largest=int(3.5 * volume))
+    assert [scene.name for scene in cut] == [whole[0].name, whole[-1].name]
+    assert [layer.name for layer in cut[1].layers] == ["T1w of ses-1", "change of lesion, ses-1 to ses-2"]
+    assert [layer.name for layer in cut[0].layers] == ["T1w", "FLAIR", "brain", "lesion"]
+
+
 def test_the_image_of_a_template_that_the_user_named_lies_below_the_subjects(visit, tmp_path):
     template = save_volume(tmp_path / "tpl-Own_T1w.nii.gz", np.ones((40, 40, 40), np.float32), np.eye(4))
     visit[0].add(tmp_path / "T1w.nii.gz", "template", image="T1w", space="Own")
@@ -196,6 +264,53 @@ def test_a_step_that_could_do_nothing_is_not_done_and_says_why():
     step = StepSummary("qsm", "sub-01", skipped=[("susceptibility", "there is no phase image")])
     found = cell(SessionSummary("", [step]), "Maps of gradient echoes")
     assert (found.light, found.why) == ("not run", "susceptibility: there is no phase image")
+
+
+def subject_page(folder, records, failures=()) -> str:
+    """Page of a subject of two visits, from records and failures."""
+    plan = {"images": ["T1w"], "masks": [], "skipped": [], "problems": []}
+    page = folder / "sub-01.html"
+    ReportSubject(
+        subject="01",
+        dataset="A study",
+        visits=json.dumps({"sub-01_ses-1": plan, "sub-01_ses-2": plan}),
+        records=[str(record.save(folder / f"{number}.json")) for number, record in enumerate(records)],
+        failures=json.dumps(list(failures)),
+        report=str(page),
+    ).run()
+    return page.read_text()
+
+
+def test_what_failed_for_all_visits_and_for_one_network_of_two_has_its_light(tmp_path):
+    network = StepRecord("network", "sub-01_ses-1", done=["tumour on T1w."])
+    failures = [
+        {"unit": "sub-01_ses-1", "step": "network synlesion", "reason": "out of memory", "log": "a"},
+        {"unit": "sub-01", "step": "midway", "reason": "no overlap", "log": "b"},
+        {"unit": "sub-01", "step": "change synlesion", "reason": "no space", "log": "c"},
+    ]
+    html = subject_page(tmp_path, [network], failures)
+    rows = re.findall(r'<tr><th scope="row">([^<]+)</th>(.*?)</tr>', html.split('class="lights"')[1], re.S)
+    shown = {
+        part: [" ".join(Page(cell).text.split()) for cell in cells.split("</td>")] for part, cells in rows
+    }
+    assert shown["Segmentation by networks"][0].endswith("failed synlesion: out of memory")
+    assert shown["Space of all visits"][2].endswith("failed no overlap")
+    assert shown["Change between visits"][2].endswith("failed synlesion: no space")
+    assert "network synlesion" not in shown
+    assert "3 steps failed" in Page(html).text
+
+
+def test_versions_are_those_that_steps_ran_with_and_nothing_is_said_of_other_programs(tmp_path):
+    register = StepRecord("register", "sub-01_ses-1", software={"voxelome": "0.0.1", "antspyx": "0.9"})
+    network = StepRecord("network", "sub-01_ses-1", software={"onnxruntime": "1.2", "antspyx": "0.10"})
+    html = subject_page(tmp_path, [register, network, StepRecord("midway", "sub-01")])
+    told = dict(re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)</dd></div>", html.split('class="versions"')[1]))
+    assert told == {
+        "voxelome": ", ".join(sorted({"0.0.1", voxelome.__version__})),
+        "antspyx": "0.10, 0.9",
+        "onnxruntime": "1.2",
+    }
+    assert "not installed" not in html
 
 
 def test_an_unusable_file_is_a_doubt_about_the_data():

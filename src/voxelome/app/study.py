@@ -198,17 +198,20 @@ def _folder(given: Path | None, before: str | None, default: Path) -> str:
     return str(given or there)
 
 
-def _unfinished(plan: Mapping[str, Unit], config: Mapping[str, Any], work_dir: Path) -> dict[str, str]:
-    """Visits that the participant level has not finished, and why."""
-    left: dict[str, str] = {}
+def _unfinished(
+    plan: Mapping[str, Unit], config: Mapping[str, Any], work_dir: Path
+) -> dict[str, str | dict[str, str]]:
+    """Visits that the participant level has not finished: the step that failed and its reason, or words."""
+    left: dict[str, str | dict[str, str]] = {}
     stages = wanted_stages(config)
     for name, unit in plan.items():
         missing = [record for record in unit_records(unit, stages) if not (work_dir / record).is_file()]
         if missing:
             step = Path(missing[0]).stem
             log = work_dir / "logs" / name / f"{step}.log"
+            failed = log.is_file()
             left[name] = (
-                f"{step} failed: {reason_in(log)}" if log.is_file() else f"{step} has not been run yet"
+                {"step": step, "reason": reason_in(log)} if failed else f"{step} has not been run yet"
             )
     return left
 

@@ -26,7 +26,7 @@ def check_packages(options: argparse.Namespace) -> None:
 
 def versions(options: argparse.Namespace) -> dict[str, str]:
     """Versions of what takes part in a training."""
-    return {"Python": platform.python_version(), **software_versions("numpy", *_packages(options))}
+    return {"Python": platform.python_version(), **software_versions(("numpy", *_packages(options)))}
 
 
 def _packages(options: argparse.Namespace) -> tuple[str, ...]:

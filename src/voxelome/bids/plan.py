@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from voxelome.bids.inventory import BidsFile, SubjectInventory
-from voxelome.bids.names import contrast_label, unit_folder, unit_name
+from voxelome.bids.names import contrast_label, space_label, split_label, unit_folder, unit_name
 from voxelome.bids.reference import REFERENCE_ORDER, reference_rank
 
 GRADIENT_ECHO = ("MEGRE", "T2starw")
 # Head CT, of which BIDS has no name yet: in anat/, and named in the .bidsignore of the dataset.
 CT = "ct"
+# Masks in the results of voxelome that are no regions of interest.
+_OWN_MASKS = ("excluded", "qsm")
+_NO_IMAGES_SPACE = re.compile("MNI|ICBM|OASIS|Talairach|fsaverage|fsLR|midway", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -251,16 +255,8 @@ def _plan_visit(
     gradient_echoes = [
         _gradient_echo(label, files, bids_dir, skipped) for label, files in sorted(echoes.items())
     ]
-    given = [
-        Mask(
-            _mask_name(file),
-            str(root / file.path),
-            str(root / file.label_table) if file.label_table else "",
-            file.digest,
-        )
-        for root, file in visit.masks
-        if file.entities.get("suffix") in ("mask", "dseg")
-    ]
+    images = [item.label for item in (*contrasts, *cts)] + [item.label for item in gradient_echoes]
+    given = _masks(visit.masks, images, skipped)
     masks = [mask for mask in given if mask.name != "brain"]
     if contrasts or gradient_echoes or not cts:
         _explain(contrasts, gradient_echoes, masks, skipped)
@@ -281,6 +277,47 @@ def _plan_visit(
         tuple(problems),
         tuple(cts),
     )
+
+
+def _masks(
+    files: Sequence[tuple[Path, BidsFile]], images: Sequence[str], skipped: list[dict[str, str]]
+) -> list[Mask]:
+    """Masks of a visit, each from one space: voxelome's own results, as others, have them in several."""
+    ranked: list[tuple[int, Path, BidsFile]] = []
+    best: dict[tuple[Path, str], int] = {}
+    for root, file in files:
+        if file.entities.get("suffix") not in ("mask", "dseg"):
+            continue
+        name, rank = _mask_name(file), _space_rank(file, images)
+        if name in _OWN_MASKS:
+            skipped.append({"what": str(root / file.path), "why": "voxelome makes this mask for itself"})
+        elif rank is None:
+            why = f"it lies in the space {file.entities['space']}, which is that of no image of the visit"
+            skipped.append({"what": str(root / file.path), "why": why})
+        else:
+            ranked.append((rank, root, file))
+            best[root, name] = min(rank, best.get((root, name), rank))
+    masks = []
+    for rank, root, file in ranked:
+        name, path = _mask_name(file), str(root / file.path)
+        if rank > best[root, name]:
+            skipped.append({"what": path, "why": f"{name} is there in a space that comes first"})
+            continue
+        table = str(root / file.label_table) if file.label_table else ""
+        masks.append(Mask(name, path, table, file.digest))
+    return masks
+
+
+def _space_rank(file: BidsFile, images: Sequence[str]) -> int | None:
+    """Place of a mask's space: its own, the images' in their order, unknown ones; None for a template's."""
+    space = file.entities.get("space")
+    if space is None:
+        return 0
+    known = [space_label(form) for image in images for form in (split_label(image)[1], image)]
+    if space in known:
+        return 1 + known.index(str(space))
+    # Other programs name an image's grid as they like; its header tells whose it is.
+    return None if _NO_IMAGES_SPACE.match(str(space)) else 1 + len(known)
 
 
 def _is_map(file: BidsFile, patterns: Sequence[str]) -> bool:

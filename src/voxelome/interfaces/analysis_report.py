@@ -10,8 +10,8 @@ from voxelome.imageio import load_json, save_text
 from voxelome.interfaces.analysis_figures import explanation_figures, figures_of
 from voxelome.interfaces.analysis_summary import hold_out_sentences, measures_of, sentences_of
 from voxelome.interfaces.hold_out import model_digest
+from voxelome.interfaces.summaries import software_of
 from voxelome.outcomes import HEADLINES
-from voxelome.provenance import software_versions
 from voxelome.reports.analysis_methods import methods_of, references_of
 from voxelome.reports.analysis_page import (
     AnalysisPage,
@@ -33,9 +33,7 @@ from voxelome.step import StepRecord
 _MOST = 20
 
 
-def write_analysis_page(
-    record: StepRecord, dataset: str, software: tuple[str, ...], processing: Mapping[str, Any]
-) -> Path:
+def write_analysis_page(record: StepRecord, dataset: str, processing: Mapping[str, Any]) -> Path:
     """Write the page of one analysis beside its numbers, and return where it is.
 
     Parameters
@@ -44,8 +42,6 @@ def write_analysis_page(
         Of the analysis.
     dataset : str
         Name of the dataset.
-    software : tuple of str
-        Programs whose versions are told.
     processing : mapping
         Settings of the images' processing, by stage.
     """
@@ -54,7 +50,7 @@ def write_analysis_page(
     folder = metrics_path.parent
     metrics, about = load_json(metrics_path), load_json(folder / "model.json")
     tables = {name: _rows(record, name) for name in ("selected", "univariate", "mixed", "contributions")}
-    versions = software_versions(*software)
+    versions = software_of([record])
     features = _measured_with(about)
     facts = Facts(
         settings=about["Settings"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,6 @@ class MapStyle:
 
     title: str
     caption: str
-    colormap: Literal["gray", "diverging"] = "gray"
     window: tuple[float, float] | None = None
     unit: str = ""
     planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
@@ -208,7 +207,6 @@ def _map(item: dict[str, Any], valid: MaskArray | None) -> Figure:
         data,
         affine,
         window=window,
-        colormap=style.colormap,
         unit=style.unit or None,
         box=box,
         planes=style.planes,

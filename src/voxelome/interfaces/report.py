@@ -20,32 +20,18 @@ from voxelome.interfaces.analysis_report import write_analysis_page
 from voxelome.interfaces.analysis_summary import summarise_analysis
 from voxelome.interfaces.cohort_summary import availability, quality_figures
 from voxelome.interfaces.summaries import (
-    has_failed,
+    TOGETHER,
     left_out_row,
-    methods,
+    methods_of,
+    software_of,
     subject_rows,
     summarise_together,
     summarise_visit,
     visit_name,
 )
-from voxelome.provenance import software_versions
 from voxelome.references import references_for
 from voxelome.reports.model import Failure, GroupReport, SubjectReport
 from voxelome.step import StepRecord
-
-SOFTWARE = (
-    "antspyx",
-    "deepbet",
-    "nibabel",
-    "nilearn",
-    "nipype",
-    "numpy",
-    "onnxruntime",
-    "pyradiomics-bhklab",
-    "scikit-learn",
-    "scipy",
-    "snakemake",
-)
 
 
 class ReportOutputs(TraitedSpec):
@@ -82,17 +68,17 @@ class ReportSubject(SimpleInterface):
 
         spec = self.inputs
         records = [StepRecord.load(path) for path in spec.records]
-        failures = json.loads(spec.failures)
+        visits, failures = json.loads(spec.visits), json.loads(spec.failures)
         sessions = [
             summarise_visit(unit, plan, [record for record in records if record.unit == unit], failures)
-            for unit, plan in json.loads(spec.visits).items()
+            for unit, plan in visits.items()
         ]
         together = [record for record in records if record.step in ("midway", "change")]
-        sessions += summarise_together(together)
+        sessions += summarise_together(together, [row for row in failures if row["unit"] not in visits])
         errors = [
             Failure(
                 f"sub-{spec.subject}",
-                visit_name(row["unit"]),
+                visit_name(row["unit"]) if row["unit"] in visits else TOGETHER,
                 row["step"],
                 row["reason"],
                 row["log"],
@@ -104,10 +90,10 @@ class ReportSubject(SimpleInterface):
             dataset=spec.dataset,
             sessions=sessions,
             errors=errors,
-            methods=methods(records),
-            software=software_versions(*SOFTWARE),
+            methods=methods_of(record.step for record in records),
+            software=software_of(records),
             citations=[str(item) for item in references_for(record.step for record in records)],
-            scenes=scenes_of(json.loads(spec.visits), records, spec.spaces),
+            scenes=scenes_of(visits, records, spec.spaces),
         )
         save_text(spec.report, render_subject(report))
         self._results["report"] = spec.report
@@ -121,7 +107,9 @@ class GroupReportInputs(BaseInterfaceInputSpec):
     cohort = File(mandatory=True, desc="text file with the visits of the group, one a line")
     steps_dir = Directory(mandatory=True, desc="folder with the records of all visits")
     models = traits.List(File(), desc="records of the feature table and of the analyses")
-    left_out = traits.Str("{}", usedefault=True, desc="JSON: visits that are left out, and why")
+    left_out = traits.Str(
+        "{}", usedefault=True, desc="JSON: visits that are left out: words, or step and reason"
+    )
     failures = traits.Str(
         "[]", usedefault=True, desc="JSON: steps that failed, with unit, step, reason and log"
     )
@@ -148,20 +136,21 @@ class ReportGroup(SimpleInterface):
         }
         left_out = json.loads(spec.left_out)
         rows = subject_rows(visits, left_out)
+        gone = [left_out_row(unit, why) for unit, why in left_out.items()]
         models = [StepRecord.load(path) for path in spec.models]
-        steps_run = {record.step for records in [*visits.values(), models] for record in records}
+        all_records = [record for records in [*visits.values(), models] for record in records]
         report = GroupReport(
             dataset=spec.dataset,
             participants=len(rows),
             rows=rows,
             failures=[
-                *(left_out_row(unit, why) for unit, why in left_out.items() if has_failed(why)),
+                *(row for row in gone if row.step),
                 *(
                     Failure("group", "", row["step"], row["reason"], row["log"])
                     for row in json.loads(spec.failures)
                 ),
             ],
-            left_out=[left_out_row(unit, why) for unit, why in left_out.items() if not has_failed(why)],
+            left_out=[row for row in gone if not row.step],
             figures=quality_figures(visits),
             availability=availability(visits),
             analyses=[summarise_analysis(record) for record in models if record.step == "model"],
@@ -171,13 +160,13 @@ class ReportGroup(SimpleInterface):
                 if record.step in ("features", "reliability")
                 for item in record.quality.items()
             ],
-            methods=methods(record for records in visits.values() for record in records),
-            software=software_versions(*SOFTWARE),
-            citations=[str(item) for item in references_for(steps_run)],
+            methods=methods_of(record.step for record in all_records),
+            software=software_of(all_records),
+            citations=[str(item) for item in references_for(record.step for record in all_records)],
         )
         for record in models:
             if record.step == "model":
-                write_analysis_page(record, spec.dataset, SOFTWARE, json.loads(spec.processing))
+                write_analysis_page(record, spec.dataset, json.loads(spec.processing))
         save_text(spec.report, render_group(report))
         self._results["report"] = spec.report
         return runtime

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import voxelome
 from voxelome.bids.names import unit_entities
 from voxelome.quality import MEASURES, interval
 from voxelome.reports.model import (
@@ -20,6 +21,9 @@ from voxelome.reports.model import (
 from voxelome.step import StepRecord
 
 BRAIN_VOLUME = "brain volume (ml)"
+TOGETHER = "All visits"
+Reason = str | Mapping[str, str]
+"""Why a visit is left out of the group: somebody's words, or ``step`` and ``reason`` of one that failed."""
 
 
 def visit_name(unit: str) -> str:
@@ -83,21 +87,23 @@ def summarise_check(row: dict[str, Any], step: str) -> Check:
     )
 
 
-def summarise_together(records: list[StepRecord]) -> list[SessionSummary]:
-    """Summary of what was done with all visits of a subject together; none where there is one visit."""
+def summarise_together(records: list[StepRecord], failures: Iterable[dict[str, str]]) -> list[SessionSummary]:
+    """Summary of what was done with all visits of a subject together, or failed; none of nothing."""
     from voxelome.interfaces.pictures import midway_figures
     from voxelome.interfaces.segmentation_pictures import change_figures
 
-    midway = [record for record in records if record.step == "midway"]
-    if not midway:
+    steps = [summarise_step(record) for record in records]
+    steps += [StepSummary(row["step"], row["unit"], "failed") for row in failures]
+    if not steps:
         return []
-    changes = [record for record in records if record.step == "change"]
+    midway = [record for record in records if record.step == "midway"]
+    changes = [record for record in records if record.step == "change" and midway]
     figures = [figure for record in midway for figure in midway_figures(record)]
     figures += [figure for record in changes for figure in change_figures(record, midway[0])]
     return [
         SessionSummary(
-            name="All visits",
-            steps=[summarise_step(record) for record in records],
+            name=TOGETHER,
+            steps=steps,
             figures=figures,
             checks=[summarise_check(row, record.step) for record in midway for row in record.checks],
         )
@@ -149,37 +155,41 @@ METHODS = {
 }
 
 
-def methods(records: Iterable[StepRecord]) -> list[str]:
-    """Paragraphs on the methods of the steps that ran."""
-    ran = {record.step for record in records}
+def methods_of(steps: Iterable[str]) -> list[str]:
+    """Paragraphs on the methods of steps, in the order in which data flow."""
+    ran = set(steps)
     return [text for step, text in METHODS.items() if step in ran]
 
 
-def left_out_row(unit: str, reason: str) -> Failure:
+def software_of(records: Iterable[StepRecord]) -> dict[str, str]:
+    """Versions of the programs that steps ran with, and of voxelome; several where they differ."""
+    found: dict[str, set[str]] = {"voxelome": {voxelome.__version__}}
+    for record in records:
+        for name, version in record.software.items():
+            found.setdefault(name, set()).add(version)
+    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
+
+
+def left_out_row(unit: str, why: Reason) -> Failure:
     """Row of a visit that the group level left out."""
-    entities = unit_entities(unit)
-    step, _, why = reason.partition(" failed: ")
-    return Failure(f"sub-{entities['subject']}", visit_name(unit), step if why else "", why or reason)
+    step, reason = ("", why) if isinstance(why, str) else (why["step"], why["reason"])
+    return Failure(f"sub-{unit_entities(unit)['subject']}", visit_name(unit), step, reason)
 
 
-def has_failed(reason: str) -> bool:
-    """Whether a visit is left out because a step failed, and not because somebody decided so."""
-    return " failed: " in reason
-
-
-def subject_rows(visits: dict[str, list[StepRecord]], left_out: dict[str, str]) -> list[SubjectRow]:
+def subject_rows(visits: Mapping[str, list[StepRecord]], left_out: Mapping[str, Reason]) -> list[SubjectRow]:
     """One row a subject for the overview."""
     subjects: dict[str, list[str]] = {}
-    for unit in [*visits, *left_out]:
+    for unit in dict.fromkeys([*visits, *left_out]):
         subjects.setdefault(unit_entities(unit)["subject"], []).append(unit)
     rows = []
     for subject, units in sorted(subjects.items()):
         records = [record for unit in units for record in visits.get(unit, [])]
         warnings = sum(len(record.warnings) for record in records)
         lights = Counter(row["light"] for record in records for row in record.checks)
-        reasons = [left_out[unit] for unit in units if unit in left_out]
-        failed = sum(map(has_failed, reasons))
-        left = next((reason for reason in reasons if not has_failed(reason)), "")
+        gone = [left_out_row(unit, left_out[unit]) for unit in units if unit in left_out]
+        failed = sum(bool(row.step) for row in gone)
+        # With a visit less the participant is still in the tables.
+        left = gone[0].reason if len(gone) == len(units) and not failed else ""
         volumes = [record.quality[BRAIN_VOLUME] for record in records if BRAIN_VOLUME in record.quality]
         status: Status = "warning" if warnings or lights["red"] or lights["amber"] else "done"
         if failed or left:

@@ -9,33 +9,39 @@ from typing import Any, Literal
 import numpy as np
 
 from voxelome.bids.spaces import parse_space
-from voxelome.imageio import load_volume
+from voxelome.errors import DataError
+from voxelome.imageio import Affine, Array, FloatArray, load_volume
 from voxelome.interfaces.pictures import MAPS
 from voxelome.interfaces.summaries import visit_name
 from voxelome.orientation import to_canonical
 from voxelome.reports.model import Layer, Scene
 from voxelome.reports.volumes import (
+    MOST_LABELS,
     CoarseGrid,
     coarse_grid,
     coarse_image,
     coarse_labels,
+    numbered_anew,
     packed,
     to_bytes,
     window_of,
 )
 from voxelome.step import StepRecord
 
-Kind = Literal["image", "map", "labels"]
+Kind = Literal["image", "map", "labels", "overlay"]
+Chosen = tuple[Kind, str, str]
+"""Kind, name and path of a volume to show."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Outputs of one role that are shown: what they are, and the key of their name."""
+    """Outputs of one role that are shown: what they are, the key of their name, and words around it."""
 
     step: str
     role: str
     kind: Kind
     name: str
+    words: str = "{}"
 
 
 # The order is that of the lists in the viewer; a scene's grid is that of its first layer.
@@ -54,10 +60,13 @@ SOURCES = (
     Source("fusion", "labels", "labels", "name"),
     Source("fusion", "template-labels", "labels", "name"),
     Source("radiomics", "made", "labels", "name"),
+    Source("network", "entropy", "overlay", "name", "entropy of {}"),
 )
 # Of base64 in the page, so that all else of a report has room below 15 MB.
 LARGEST = 9_000_000
 _BASE64 = 4 / 3
+# Of an entropy: all classes are alike at the upper end.
+_ENTROPY = (0.0, 1.0)
 
 
 def scenes_of(
@@ -66,7 +75,7 @@ def scenes_of(
     """Scenes of all visits, a scene a space, then that of all visits together.
 
     From the first volume on that would make it more than `largest` bytes in the page, volumes are left out;
-    each scene names them.
+    each scene names them. The scene of all visits may take half of that, and the others what it leaves.
 
     Parameters
     ----------
@@ -78,7 +87,10 @@ def scenes_of(
         The output spaces; the image of a template that the user named is shown below the subject's.
     """
     templates = {space.name: space.path for space in map(parse_space, spaces) if space.path}
-    room = _Room(largest)
+    # It is shown last: built last too, what changed would be the first to find no room.
+    shared = _Room(largest / 2)
+    together = _together(records, shared)
+    room = _Room(largest - shared.taken)
     scenes = []
     for unit in visits:
         own = [record for record in records if record.unit == unit]
@@ -90,29 +102,44 @@ def scenes_of(
             if space in templates:
                 chosen.insert(1, ("image", f"template {space}", templates[space]))
             scenes.append(_scene(title, chosen, _names(items, space), room))
-    scenes.append(_together(records, room))
-    note = (
-        f"Not here, because the page would be too large: {', '.join(room.missing)}." if room.missing else ""
-    )
+    note = _note([*room.missing, *shared.missing], [*room.crowded, *shared.crowded])
     return [
-        replace(scene, note=note) for scene in scenes if any(layer.kind != "labels" for layer in scene.layers)
+        replace(scene, note=note)
+        for scene in [*scenes, together]
+        if any(layer.kind in ("image", "map") for layer in scene.layers)
     ]
 
 
 @dataclass
 class _Room:
-    """Bytes of the page that are left, and what found no room."""
+    """Bytes of the page that are left, what found no room, and what has too many labels to be shown."""
 
-    left: float
+    size: float
+    taken: float = 0.0
     missing: list[str] = field(default_factory=list)
+    crowded: list[str] = field(default_factory=list)
 
-    def take(self, layer: Layer, scene: str) -> bool:
+    @property
+    def full(self) -> bool:
+        return bool(self.missing)
+
+    def take(self, layer: Layer, where: str) -> bool:
         size = len(layer.nifti) * _BASE64
-        if self.missing or size > self.left:
-            self.missing.append(f"{layer.name} ({scene})")
+        if self.taken + size > self.size:
+            self.missing.append(where)
             return False
-        self.left -= size
+        self.taken += size
         return True
+
+
+def _note(missing: Sequence[str], crowded: Sequence[str]) -> str:
+    """Sentences on what is not shown."""
+    sentences = []
+    if missing:
+        sentences.append(f"Not here, because the page would be too large: {', '.join(missing)}.")
+    if crowded:
+        sentences.append(f"Not here, because of more than {MOST_LABELS} labels: {', '.join(crowded)}.")
+    return " ".join(sentences)
 
 
 def _items(records: Sequence[StepRecord]) -> Iterator[tuple[Kind, str, dict[str, Any]]]:
@@ -122,7 +149,7 @@ def _items(records: Sequence[StepRecord]) -> Iterator[tuple[Kind, str, dict[str,
                 for item in record.find(source.role):
                     name = str(item[source.name])
                     if source.step != "qsm" or source.kind != "map" or name in MAPS:
-                        yield source.kind, name, item
+                        yield source.kind, source.words.format(name), item
 
 
 def _names(items: Iterable[tuple[Kind, str, dict[str, Any]]], space: str) -> dict[str, Mapping[int, str]]:
@@ -134,9 +161,7 @@ def _names(items: Iterable[tuple[Kind, str, dict[str, Any]]], space: str) -> dic
     }
 
 
-def _anatomy(
-    records: Sequence[StepRecord], space: str, shown: Sequence[tuple[Kind, str, str]]
-) -> list[tuple[Kind, str, str]]:
+def _anatomy(records: Sequence[StepRecord], space: str, shown: Sequence[Chosen]) -> list[Chosen]:
     """First echo of a gradient echo, or the image of a visit that was not registered: maps lie above it."""
     if any(kind == "image" for kind, _, _ in shown):
         return []
@@ -146,46 +171,67 @@ def _anatomy(
 
 def _together(records: Sequence[StepRecord], room: _Room) -> Scene:
     """Scene of all visits in their common space, with what changed."""
-    chosen: list[tuple[Kind, str, str]] = []
+    images: list[Chosen] = []
+    changes: list[Chosen] = []
     names: dict[str, Mapping[int, str]] = {}
     for record in records:
         if record.step == "midway":
-            chosen += [
+            images += [
                 ("image", f"{item['image']} of {item['visit']}", item["path"])
                 for item in record.find("midway")
             ]
-    for record in records:
-        if record.step == "change":
+        elif record.step == "change":
             for item in record.find("change"):
-                chosen.append(("labels", f"change of {item['name']}, {item['pair']}", item["path"]))
+                changes.append(("labels", f"change of {item['name']}, {item['pair']}", item["path"]))
                 names[item["path"]] = {int(value): text for value, text in item["names"].items()}
+    # The changes are small and the reason to look here: they find room before the other images.
+    chosen = [*images[:1], *changes, *images[1:]]
     return _scene("All visits \N{MIDDLE DOT} common space", chosen, names, room)
 
 
 def _scene(
-    title: str,
-    chosen: Sequence[tuple[Kind, str, str]],
-    names: Mapping[str, Mapping[int, str]],
-    room: _Room,
+    title: str, chosen: Sequence[Chosen], names: Mapping[str, Mapping[int, str]], room: _Room
 ) -> Scene:
     grid: CoarseGrid | None = None
     layers: list[Layer] = []
     for kind, name, path in chosen:
+        style = MAPS.get(name) if kind != "labels" else None
+        where = f"{style.title if style else name} ({title})"
+        if room.full:
+            room.missing.append(where)
+            continue
         volume = load_volume(path, dtype=None if kind == "labels" else np.float32)
         data, affine = to_canonical(volume.data, volume.affine)
         if grid is None:
             grid = coarse_grid(data, affine)
         if kind == "labels":
-            levels = coarse_labels(data, affine, grid)
-            known = names.get(path) or {int(value): name for value in np.unique(data[data > 0])}
-            layer = Layer(name, kind, packed(levels, grid.affine), names=known)
+            layer = _label_layer(name, data, affine, grid, names.get(path, {}))
         else:
-            values = coarse_image(data, affine, grid)
-            style = MAPS.get(name)
-            window = style.window if style and style.window else window_of(values)
-            levels = to_bytes(values, window, hide_zero=window[0] < 0)
-            nifti = packed(levels, grid.affine, window)
-            layer = Layer(style.title if style else name, kind, nifti, window, style.unit if style else "")
-        if room.take(layer, title):
+            layer = _value_layer(kind, name, coarse_image(data, affine, grid), grid)
+        if layer is None:
+            room.crowded.append(where)
+        elif room.take(layer, where):
             layers.append(layer)
     return Scene(title, layers)
+
+
+def _value_layer(kind: Kind, name: str, values: FloatArray, grid: CoarseGrid) -> Layer:
+    style = MAPS.get(name)
+    window = _ENTROPY if kind == "overlay" else style.window if style and style.window else window_of(values)
+    levels = to_bytes(values, window, hide_zero=window[0] < 0)
+    nifti = packed(levels, grid.affine, window)
+    return Layer(style.title if style else name, kind, nifti, window, style.unit if style else "")
+
+
+def _label_layer(
+    name: str, data: Array, affine: Affine, grid: CoarseGrid, names: Mapping[int, str]
+) -> Layer | None:
+    """Layer of labels; None where there are more than can be told apart in a byte."""
+    if data.size and not 0 <= data.min() <= data.max() <= MOST_LABELS:
+        try:
+            data, values = numbered_anew(data)
+        except DataError:
+            return None
+        names = {number: names.get(value, f"{name} {value}") for number, value in enumerate(values, 1)}
+    known = names or {int(value): name for value in np.unique(data[data > 0])}
+    return Layer(name, "labels", packed(coarse_labels(data, affine, grid), grid.affine), names=known)

@@ -1,4 +1,4 @@
-"""A palette picture: gray or colour levels, outlines, small text, a colour bar and a legend."""
+"""A palette picture: gray levels, outlines, small text, a bar of grays and a legend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 LEVELS = 97
-"""Levels of the colour map: odd, so that 0 has its own; more are not seen and make the file larger."""
+"""Levels of gray: more are not seen and make the file larger."""
 
 _TEXT_LEVELS = 16
 _FIRST_TEXT = LEVELS
@@ -27,8 +27,6 @@ COLOURS = (
     (255, 255, 255),
     (140, 150, 255),
 )
-# From most negative over black to most positive.
-_DIVERGING = ((190, 230, 255), (40, 130, 210), (0, 0, 0), (215, 100, 20), (255, 228, 150))
 _OPAQUE = 127
 _LINE = 18
 _LEFT = 8
@@ -52,17 +50,12 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 class Canvas:
     """A picture of palette entries, and its text, which is laid over it at the end."""
 
-    def __init__(self, width: int, height: int, *, diverging: bool) -> None:
+    def __init__(self, width: int, height: int) -> None:
         self._pixels: Levels = np.zeros((height, width), dtype=np.uint8)
-        self._background = 0
-        self._diverging = diverging
-        if diverging:
-            self._background = _FIRST_TEXT
-            self._pixels[:] = self._background
         self._notes: list[tuple[int, int, str, int, str, int]] = []
 
     def paste(self, left: int, top: int, levels: Levels) -> None:
-        """Lay a tile of colour map levels on the picture."""
+        """Lay a tile of gray levels on the picture."""
         height, width = levels.shape
         self._pixels[top : top + height, left : left + width] = levels
 
@@ -91,7 +84,7 @@ class Canvas:
             self._notes.append((x, y, letter, size, anchor, 255 if size == _LARGE else 200))
 
     def footer(self, window: tuple[float, float] | None, unit: str, legend: list[tuple[int, str]]) -> None:
-        """Append the colour bar, where there is a window, and the legend of outlines."""
+        """Append the bar of grays, where there is a window, and the legend of outlines."""
         if window is None and not legend:
             return
         height, width = self._pixels.shape
@@ -111,7 +104,7 @@ class Canvas:
                 pieces.append((x, y + 4, np.full((9, 9), entry, dtype=np.uint8)))
             self._notes.append((x + 14, y + 9, text, _NORMAL, "lm", 225))
             x += needed
-        blank = np.full((y + _LINE + 2 - height, width), self._background, dtype=np.uint8)
+        blank = np.zeros((y + _LINE + 2 - height, width), dtype=np.uint8)
         self._pixels = np.vstack([self._pixels, blank])
         for left, top, piece in pieces:
             self.paste(left, top, piece)
@@ -119,7 +112,7 @@ class Canvas:
     def _bar(
         self, x: int, y: int, window: tuple[float, float], unit: str, pieces: list[tuple[int, int, Levels]]
     ) -> int:
-        """Add a colour bar with its two ends; return where the next thing may start."""
+        """Add a bar of grays with its two ends; return where the next thing may start."""
         low, high = (_number(value) for value in window)
         self._notes.append((x, y + 9, low, _NORMAL, "lm", 225))
         x += round(font(_NORMAL).getlength(low)) + 6
@@ -146,7 +139,7 @@ class Canvas:
         """Encode the picture; call once, at the end."""
         self._write()
         image = Image.fromarray(self._pixels)
-        image.putpalette(_palette(self._diverging))
+        image.putpalette(_palette())
         buffer = io.BytesIO()
         image.save(buffer, "PNG", optimize=True)
         return buffer.getvalue()
@@ -158,14 +151,8 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if "e+" in short else short
 
 
-def _palette(diverging: bool) -> bytes:
+def _palette() -> bytes:
     """Red, green and blue of every palette entry."""
-    steps = np.linspace(0, 1, LEVELS)
-    if diverging:
-        at = np.linspace(0, 1, len(_DIVERGING))
-        ramp = np.stack([np.interp(steps, at, channel) for channel in zip(*_DIVERGING, strict=True)], axis=1)
-    else:
-        ramp = np.repeat(steps[:, None] * 255, 3, axis=1)
-    text = np.repeat(np.linspace(0, 255, _TEXT_LEVELS)[:, None], 3, axis=1)
-    entries: Levels = np.rint(np.vstack([ramp, text, np.array(COLOURS)])).astype(np.uint8)
-    return entries.tobytes()
+    grays = np.concatenate([np.linspace(0, 255, LEVELS), np.linspace(0, 255, _TEXT_LEVELS)])
+    entries = np.rint(np.vstack([np.repeat(grays[:, None], 3, axis=1), np.array(COLOURS)]))
+    return bytes(entries.astype(np.uint8))

@@ -29,7 +29,6 @@ def mosaic(
     window: tuple[float, float] | None = None,
     overlay: Array | None = None,
     names: Mapping[int, str] | None = None,
-    colormap: Literal["gray", "diverging"] = "gray",
     planes: Sequence[Plane] = ("axial", "coronal", "sagittal"),
     slices: int = 6,
     box: MaskArray | None = None,
@@ -51,13 +50,11 @@ def mosaic(
         Voxel indices to world coordinates (RAS+, mm).
     window : (float, float), optional
         Values shown darkest and brightest; by default percentiles 1 and 99.5 of the nonzero values
-        (inside `crop` where given). The diverging colour map makes it symmetric about 0.
+        (inside `crop` where given).
     overlay : ndarray, shape (x, y, z), optional
         Mask or labels, drawn as outlines; 0 is background.
     names : mapping of int to str, optional
         Name of each label, for a legend.
-    colormap : {'gray', 'diverging'}
-        Diverging runs from blue over black (0) to orange, for susceptibility.
     planes : sequence of {'axial', 'coronal', 'sagittal'}
         Rows, from the top.
     slices : int
@@ -67,7 +64,7 @@ def mosaic(
     crop : ndarray of bool, shape (x, y, z), optional
         Its bounding box, and a small margin, is the field of view; by default what the image fills.
     unit : str, optional
-        Unit of the values; a colour bar is drawn where it is given.
+        Unit of the values; a bar of grays is drawn where it is given.
     width : int
         Width in pixels.
 
@@ -87,10 +84,10 @@ def mosaic(
     shown = mask_bounds(crop) if crop is not None and crop.any() else filled_bounds(values)
     through = mask_bounds(box) if box is not None and box.any() else shown
     view = make_view(shown, affine, values.shape, planes, (width - GAP * (slices + 1)) // slices)
-    limits = _limits(window or _window(values, crop), colormap)
-    hide_zero = colormap == "gray" and limits[0] < 0
+    limits = _limits(window or _window(values, crop))
+    hide_zero = limits[0] < 0
     height = sum(view.pixels(plane)[1] + GAP for plane in planes) + GAP
-    canvas = Canvas(width, height, diverging=colormap == "diverging")
+    canvas = Canvas(width, height)
     labels = _labels(overlay)
     top = GAP
     for plane in planes:
@@ -112,12 +109,9 @@ def mosaic(
     return canvas.png()
 
 
-def _limits(window: tuple[float, float], colormap: str) -> tuple[float, float]:
+def _limits(window: tuple[float, float]) -> tuple[float, float]:
     """Values shown darkest and brightest, in order and never equal."""
     low, high = window
-    if colormap == "diverging":
-        high = max(abs(low), abs(high))
-        low = -high
     return low, high if high > low else low + 1.0
 
 
@@ -138,7 +132,7 @@ def _resized(picture: Array, size: tuple[int, int], filter_: Image.Resampling) -
 def _tile(
     picture: FloatArray, size: tuple[int, int], limits: tuple[float, float], *, background_black: bool
 ) -> Levels:
-    """Slice as levels of the colour map."""
+    """Slice as levels of gray."""
     low, high = limits
     shade = (_resized(picture, size, Image.Resampling.BICUBIC) - low) / (high - low)
     levels: Levels = np.clip(np.rint(shade * (LEVELS - 1)), 0, LEVELS - 1).astype(np.uint8)

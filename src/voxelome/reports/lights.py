@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from voxelome.reports.model import Check, SessionSummary, StepSummary, SubjectReport
+from voxelome.reports.model import Check, Failure, SessionSummary, StepSummary, SubjectReport
 
 Light = Literal["green", "done", "amber", "red", "failed", "not run"]
 WORDS: dict[Light, str] = {
@@ -55,8 +55,8 @@ class Row:
 
 def traffic_lights(report: SubjectReport) -> list[Row]:
     """Rows of the summary: parts of the work by visits."""
-    steps = [step.step for session in report.sessions for step in session.steps]
-    reported = [error.step for error in report.errors]
+    steps = [_stage(step.step) for session in report.sessions for step in session.steps]
+    reported = [_stage(error.step) for error in report.errors]
     known = [part for part in PARTS if part in (*steps, *reported)]
     names = dict.fromkeys([*known, *steps])
     return [
@@ -75,8 +75,12 @@ def check_words(check: Check) -> str:
 
 
 def _cell(report: SubjectReport, session: SessionSummary, name: str, number: int) -> Cell | None:
-    steps = [step for step in session.steps if step.step == name]
-    errors = [e.reason for e in report.errors if e.session == session.name and e.step == name]
+    steps = [step for step in session.steps if _stage(step.step) == name]
+    errors = [
+        _reason(error)
+        for error in report.errors
+        if error.session == session.name and _stage(error.step) == name
+    ]
     if not steps and not errors:
         return None
     reasons: dict[Light, list[str]] = {
@@ -97,6 +101,15 @@ def _cell(report: SubjectReport, session: SessionSummary, name: str, number: int
     # Good is only what was measured.
     measured = any(check.step == name for check in session.checks)
     return Cell("green" if measured else "done", anchor=anchor)
+
+
+def _stage(step: str) -> str:
+    """Stage of a step, whose name may go on with what it ran on, such as ``network synlesion``."""
+    return step.partition(" ")[0]
+
+
+def _reason(error: Failure) -> str:
+    return ": ".join(filter(None, [error.step.partition(" ")[2], error.reason]))
 
 
 def _of(check: Check, name: str, light: str) -> bool:

@@ -92,8 +92,8 @@ class Layer:
     ----------
     name : str
         What is seen, such as ``FLAIR`` or ``lesion``.
-    kind : {'image', 'map', 'labels'}
-        Images and maps can lie below, labels lie above.
+    kind : {'image', 'map', 'labels', 'overlay'}
+        Images and maps can lie below; labels, and values in colour, lie above.
     nifti : bytes
         From :func:`voxelome.reports.volumes.packed`.
     window : (float, float), optional
@@ -105,7 +105,7 @@ class Layer:
     """
 
     name: str
-    kind: Literal["image", "map", "labels"]
+    kind: Literal["image", "map", "labels", "overlay"]
     nifti: bytes
     window: tuple[float, float] | None = None
     unit: str = ""

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
+from scipy.sparse import csgraph
 
 from voxelome.errors import DataError
-from voxelome.imageio import Affine, Array, FloatArray, voxel_sizes
+from voxelome.imageio import Affine, Array, FloatArray, MaskArray, voxel_sizes
 from voxelome.reports.view import filled_bounds
 
 COARSE = 2.0
 """Voxel size in mm: a head is a million voxels, half a megabyte."""
 
+MOST_LABELS = 255
+"""Labels that a volume of bytes can hold beside the background."""
+
 _LEVELS = 255
-_MOST_LABELS = 255
 # Half the width at half maximum of a block average.
 _BLUR = 0.35
 _SAMPLE = 500_000
@@ -76,35 +79,73 @@ def coarse_image(data: FloatArray, affine: Affine, grid: CoarseGrid) -> FloatArr
     return sampled
 
 
+def numbered_anew(labels: Array) -> tuple[Bytes, list[int]]:
+    """Labels as 1, 2, 3 ... in the order of their values, 0 as it is, and the values.
+
+    Raises
+    ------
+    DataError
+        There are more labels than a byte can hold.
+    """
+    found, numbers = np.unique(labels, return_inverse=True)
+    values = [int(value) for value in found if value != 0]
+    if len(values) > MOST_LABELS:
+        raise DataError(f"there are {len(values)} labels", f"{MOST_LABELS} can be shown")
+    new = np.zeros(found.size, dtype=np.uint8)
+    new[found != 0] = np.arange(1, len(values) + 1)
+    return new[numbers].reshape(labels.shape), values
+
+
 def coarse_labels(labels: Array, affine: Affine, grid: CoarseGrid) -> Bytes:
-    """Labels of the nearest voxels of the image; a region that falls between voxels keeps those it lies in.
+    """Labels of the nearest voxels of the image.
+
+    A connected part of a label that falls between voxels, also inside another label, keeps those that it
+    lies in; where two such parts lie in one voxel, it goes to the rarer label.
 
     Raises
     ------
     DataError
         A label is below 0 or above 255.
     """
-    if labels.size and (labels.min() < 0 or labels.max() > _MOST_LABELS):
+    if labels.size and (labels.min() < 0 or labels.max() > MOST_LABELS):
         raise DataError("labels are not between 0 and 255", "number them anew")
     change = np.linalg.inv(affine) @ grid.affine
-    source = labels.astype(np.uint8)
+    source = np.ascontiguousarray(labels, dtype=np.uint8)
     found: Bytes = ndimage.affine_transform(
         source, change[:3, :3], change[:3, 3], output_shape=grid.shape, order=0
     )
-    regions, count = ndimage.label(source > 0)
-    if not count:
-        return found
-    voxels = np.argwhere(regions > 0)
+    voxels = np.argwhere(source)
     back = np.linalg.inv(change)
     places = np.rint(voxels @ back[:3, :3].T + back[:3, 3]).astype(int)
     inside = ((places >= 0) & (places < grid.shape)).all(axis=1)
     voxels, places = voxels[inside], places[inside]
-    which = regions[tuple(voxels.T)]
-    seen = np.zeros(count + 1, dtype=bool)
-    seen[which[found[tuple(places.T)] > 0]] = True
-    lost = ~seen[which]
-    found[tuple(places[lost].T)] = source[tuple(voxels[lost].T)]
+    values = source[tuple(voxels.T)]
+    seen = np.zeros(source.shape, dtype=bool)
+    seen[tuple(voxels.T)] = found[tuple(places.T)] == values
+    lost = _untouched(seen, source)[tuple(voxels.T)]
+    places, values = places[lost], values[lost]
+    rarest_last = np.argsort(-np.bincount(source.ravel())[values], kind="stable")
+    found[tuple(places[rarest_last].T)] = values[rarest_last]
     return found
+
+
+def _untouched(mask: MaskArray, labels: Bytes) -> MaskArray:
+    """Connected parts of each label that lie outside of a mask."""
+    outside = (labels > 0) & ~mask
+    count = int(outside.sum())
+    # All that is inside is one node of the graph, the first.
+    nodes = np.zeros(labels.shape, dtype=np.int32)
+    nodes[outside] = np.arange(1, count + 1)
+    pairs = []
+    for axis in range(labels.ndim):
+        kind, node = np.moveaxis(labels, axis, 0), np.moveaxis(nodes, axis, 0)
+        joined = (kind[1:] == kind[:-1]) & ((node[1:] > 0) | (node[:-1] > 0))
+        pairs.append((node[:-1][joined], node[1:][joined]))
+    first, second = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
+    graph = sparse.coo_array((np.ones(first.size, dtype=bool), (first, second)), shape=(count + 1, count + 1))
+    _, parts = csgraph.connected_components(graph, directed=False)
+    outside[outside] = parts[1:] != parts[0]
+    return outside
 
 
 def window_of(values: FloatArray) -> tuple[float, float]:

@@ -4,13 +4,15 @@
   const table = byId("rating-table");
   const rows = [...table.tBodies[0].rows];
   const RATINGS = ["keep", "doubtful", "exclude"];
-  const COLUMNS = ["participant_id", "rating", "comment"];
+  const COLUMNS = ["participant_id", "session_id", "rating", "comment"];
   const place = `voxelome ratings of ${table.dataset.dataset} ${location.pathname}`;
+  // By participant; rows about one visit have keys and sessions of their own, and are kept for the table alone.
   const ratings = new Map();
 
   const say = (words) => { byId("rating-told").textContent = words; };
-  // A cell is one line of a table.
+  // A cell is one line of a table; BIDS writes n/a where there is nothing.
   const plain = (text) => text.replace(/\s+/g, " ").trim();
+  const filled = (cell = "") => (plain(cell) === "n/a" ? "" : plain(cell));
 
   const keep = () => {
     try { localStorage.setItem(place, JSON.stringify([...ratings])); }
@@ -20,9 +22,13 @@
     try { return JSON.parse(localStorage.getItem(place) ?? "[]"); }
     catch { return []; }
   };
-  const count = () => {
-    const parts = RATINGS.map((name) => `${[...ratings.values()].filter((item) => item.rating === name).length} ${name}`);
-    say(`${parts.join(", ")}, ${rows.length} participants.`);
+  const ofVisits = () => [...ratings.values()].filter((item) => item.session);
+  const count = (strange = "") => {
+    const shown = [...ratings.values()].filter((item) => !item.session);
+    const parts = RATINGS.map((name) => `${shown.filter((item) => item.rating === name).length} ${name}`);
+    const hidden = ofVisits().length;
+    const rest = hidden ? ` Not shown, and saved as they are: ${hidden} ${hidden === 1 ? "row" : "rows"} about one visit.` : "";
+    say(`${parts.join(", ")}, ${rows.length} participants.${rest}${strange}`);
   };
 
   const fill = (row) => {
@@ -51,10 +57,11 @@
 
   const saved = () => {
     const lines = [COLUMNS.join("\t")];
-    for (const row of rows) {
-      const item = ratings.get(row.dataset.participant);
-      if (item?.rating) lines.push([row.dataset.participant, item.rating, item.comment || "n/a"].join("\t"));
-    }
+    const add = (participant, item) => {
+      if (item?.rating) lines.push([participant, item.session || "n/a", item.rating, item.comment || "n/a"].join("\t"));
+    };
+    for (const row of rows) add(row.dataset.participant, ratings.get(row.dataset.participant));
+    for (const item of ofVisits()) add(item.participant, item);
     return `${lines.join("\n")}\n`;
   };
   const save = () => {
@@ -66,21 +73,24 @@
   };
 
   const load = async (file) => {
-    const [head, ...lines] = (await file.text()).replace(/^\uFEFF/, "").split(/\r?\n/).filter(Boolean).map((line) => line.split("\t"));
-    const at = COLUMNS.map((name) => head?.indexOf(name) ?? -1);
-    if (at[0] < 0 || at[1] < 0) return say(`${file.name} has no columns participant_id and rating.`);
+    const [head, ...lines] = (await file.text()).replace(/^\uFEFF/, "").split(/\r?\n/).filter((line) => line.trim()).map((line) => line.split("\t"));
+    const at = COLUMNS.map((name) => head?.findIndex((cell) => cell.trim() === name) ?? -1);
+    if (at[0] < 0 || at[2] < 0) return say(`${file.name} has no columns participant_id and rating.`);
     const known = new Set(rows.map((row) => row.dataset.participant));
+    // Nobody could take them out of the page by hand: those of the last table count.
+    for (const [key, item] of ratings) if (item.session) ratings.delete(key);
     let strange = 0;
     for (const cells of lines) {
-      const [participant, rating, comment = "n/a"] = at.map((column) => cells[column]);
-      if (!known.has(participant) || !RATINGS.includes(rating)) strange += 1;
-      else ratings.set(participant, { rating, comment: comment === "n/a" ? "" : plain(comment) });
+      const [id, session, given, comment] = at.map((column) => filled(cells[column]));
+      const participant = `sub-${id.replace(/^sub-/, "")}`, rating = given.toLowerCase();
+      if (!known.has(participant) || !["", ...RATINGS].includes(rating)) strange += 1;
+      else if (rating && session) ratings.set(`${participant} ${session}`, { participant, session, rating, comment });
+      else if (rating) ratings.set(participant, { rating, comment });
     }
     rows.forEach(fill);
     filter();
-    count();
+    count(strange ? ` ${strange} rows of ${file.name} name no participant or rating of this page.` : "");
     keep();
-    if (strange) say(`${strange} rows of ${file.name} name no participant or rating of this page.`);
   };
 
   const start = () => {

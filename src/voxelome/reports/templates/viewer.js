@@ -6,7 +6,7 @@
   const VIEWS = ["3", "0", "1", "2"];
   const HIDDEN_FIRST = new Set(["brain", "tissue", "qsm"]);
   const MOST_NAMES = 12;
-  let niivue, nv, scene, base, opacity = 0.5;
+  let niivue, nv, scene, wanted, base, opacity = 0.5;
 
   const bytes = (id) => Uint8Array.from(atob(byId(id).textContent), (letter) => letter.charCodeAt(0));
   const unpacked = (id) => {
@@ -30,7 +30,7 @@
 
   const loadLayer = async (layer) => {
     if (layer.image) return;
-    const image = await niivue.NVImage.new(await unpacked(layer.volume), `${layer.name}.nii`, "gray", 1);
+    const image = await niivue.NVImage.new(await unpacked(layer.volume), `${layer.name}.nii`, layer.kind === "overlay" ? "warm" : "gray", 1);
     if (layer.kind === "labels") {
       const colours = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [""] };
       for (const { value, name, colour } of layer.labels) {
@@ -46,8 +46,9 @@
     layer.image = image;
   };
 
-  const overlays = () => scene.layers.filter((layer) => layer.kind === "labels");
-  const images = () => scene.layers.filter((layer) => layer.kind !== "labels");
+  const above = (layer) => layer.kind === "labels" || layer.kind === "overlay";
+  const overlays = () => scene.layers.filter(above);
+  const images = () => scene.layers.filter((layer) => !above(layer));
 
   const draw = () => {
     base.image.opacity = 1;
@@ -93,17 +94,17 @@
   };
 
   const row = (layer, place) => {
-    const line = byId(layer.kind === "labels" ? "viewer-labels" : "viewer-images").insertRow();
+    const overlay = above(layer);
+    const line = byId(overlay ? "viewer-labels" : "viewer-images").insertRow();
     const head = document.createElement("th");
     head.scope = "row";
     const input = document.createElement("input");
-    const labels = layer.kind === "labels";
-    input.type = labels ? "checkbox" : "radio";
-    input.name = labels ? `overlay-${place}` : "viewer-base";
+    input.type = overlay ? "checkbox" : "radio";
+    input.name = overlay ? `overlay-${place}` : "viewer-base";
     input.id = `layer-${place}`;
-    input.checked = labels ? layer.shown : layer === base;
+    input.checked = overlay ? layer.shown : layer === base;
     input.addEventListener("change", () => {
-      if (labels) layer.shown = input.checked;
+      if (overlay) layer.shown = input.checked;
       else base = layer;
       draw();
     });
@@ -111,7 +112,7 @@
     label.htmlFor = input.id;
     label.textContent = layer.name;
     head.append(input, label);
-    if (labels) head.append(legend(layer));
+    if (layer.byValue) head.append(legend(layer));
     line.append(head);
     layer.input = input;
     layer.cell = line.insertCell();
@@ -122,7 +123,7 @@
   const middle = () => {
     const [, wide, deep, high] = base.image.dimsRAS;
     const counts = new Int32Array(high);
-    const found = overlays().find((layer) => layer.shown && layer.image.img.some((value) => value > 0));
+    const found = overlays().find((layer) => layer.byValue && layer.shown && layer.image.img.some((value) => value > 0));
     if (!found) return [wide, deep, high].map((size) => Math.floor(size / 2));
     const values = found.image.img, area = wide * deep;
     values.forEach((value, index) => { if (value > 0) counts[Math.floor(index / area)] += 1; });
@@ -135,11 +136,14 @@
 
   const show = async (index) => {
     const next = scenes[index];
+    wanted = next;
     await Promise.all(next.layers.map(loadLayer));
+    // Another space may have been chosen meanwhile, and be here already.
+    if (wanted !== next) return;
     scene = next;
     base = images().find((layer) => layer === base) ?? images()[0];
-    // A mask of the brain hides what lies below it: it waits to be asked for.
-    for (const layer of overlays()) layer.shown ??= !HIDDEN_FIRST.has(layer.name);
+    // What covers all of the brain hides what lies below it: it waits to be asked for.
+    for (const layer of overlays()) layer.shown ??= layer.kind === "labels" && !HIDDEN_FIRST.has(layer.name);
     byId("viewer-images").replaceChildren();
     byId("viewer-labels").replaceChildren();
     byId("viewer-overlays").hidden = !overlays().length;
@@ -195,7 +199,7 @@
     nv.setSliceType(3);
     await show(0);
     byId("viewer-off").hidden = true;
-    byId("viewer-scene").addEventListener("change", (event) => show(Number(event.target.value)));
+    byId("viewer-scene").addEventListener("change", (event) => show(Number(event.target.value)).catch(stop));
     byId("viewer-view").addEventListener("change", (event) => {
       canvas.parentElement.classList.toggle("large", event.target.value !== "3");
       nv.setSliceType(Number(event.target.value));
@@ -207,7 +211,7 @@
   const stop = (error) => {
     byId("viewer-on").hidden = true;
     byId("viewer-off").hidden = false;
-    byId("viewer-off").textContent = `The interactive viewer did not start (${error.message}); the pictures below show the same volumes.`;
+    byId("viewer-off").textContent = `The interactive viewer does not work here (${error.message}); the pictures below show the same volumes.`;
   };
 
   // The summary and the pictures come first.
