@@ -18,7 +18,15 @@ from rich.text import Text
 import voxelome
 from voxelome.app.aftermath import write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
-from voxelome.app.deployment import cluster_resources, find_profile, profile_options, uses_images
+from voxelome.app.deployment import (
+    LOCAL,
+    cluster_resources,
+    executor,
+    find_profile,
+    memory_limit,
+    retries,
+    uses_images,
+)
 from voxelome.app.events import GROUP_RULES, Job, RunState
 from voxelome.app.failures import (
     Failure,
@@ -35,7 +43,7 @@ from voxelome.app.lock import Hold, hold, sweep, unlock_command
 from voxelome.app.orphans import find_orphans, remove_orphans
 from voxelome.app.progress import Display, duration, open_console
 from voxelome.app.reuse import take_over
-from voxelome.app.snakemake import RETRIES, RunSettings, run, snakemake_command, tail
+from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
 from voxelome.app.standing import (
     Standing,
     alike,
@@ -53,7 +61,6 @@ from voxelome.bids.targets import midway_visits, wanted_stages
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
 from voxelome.images import check_images, image_names, needed_images
-from voxelome.memory import memory_free
 from voxelome.references import write_citations
 
 INTERRUPTED = 130
@@ -172,6 +179,7 @@ class _Run:
 
     def _settings(self, name: str, dry_run: bool = False, own: Path | None = None) -> RunSettings:
         options, study = self.options, self.study
+        local = executor(self.profile, self.extra) == LOCAL
         return RunSettings(
             configfile=study.configfile,
             own=own,
@@ -179,8 +187,9 @@ class _Run:
             work_dir=study.work_dir,
             events=self.folder / f"{name}.jsonl" if not dry_run else study.work_dir / "dry-run.jsonl",
             log=self.folder / f"{name}.log" if not dry_run else study.work_dir / "dry-run.log",
-            cores=self.cores if "executor" not in profile_options(self.profile) else None,
-            mem_mb=options.mem_mb or (None if self.profile else memory_free() // 2**20),
+            cores=self.cores if local else None,
+            mem_mb=memory_limit(options.mem_mb, self.profile, self.extra),
+            retries=retries(self.profile),
             profile=self.profile,
             keep_going=not options.stop_on_first_crash,
             lock=self.lock.descriptor,
@@ -215,7 +224,7 @@ class _Run:
         settings = self._settings("snakemake", own=own)
         self.say(f"$ {shlex.join(snakemake_command(settings, [self.options.level]))}")
         begun = time.monotonic()
-        with Display(self.console, self.cores, 0 if settings.profile else RETRIES) as display:
+        with Display(self.console, self.cores, settings.retries) as display:
             state = display.state
 
             def changed(job: Job) -> None:
