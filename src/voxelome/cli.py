@@ -76,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> int:
         check_folders(options)
-        with hold(options.work_dir, given, unlock=options.unlock) as lock:
+        # What submits no job leaves none in a queue.
+        submits = not (options.dry_run or options.reports_only or options.unlock)
+        jobs_to = executor(find_profile(options.profile), extra) if submits else LOCAL
+        with hold(options.work_dir, given, unlock=options.unlock, executor=jobs_to) as lock:
             use_home(options.work_dir)
             return _Run(options, extra, given, lock).go()
 
