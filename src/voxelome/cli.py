@@ -176,7 +176,9 @@ class _Run:
         """Refuse images of other code before anything runs; say what the steps will see in them."""
         study = self.study
         images = image_names(Path(study.config["images_dir"]))
-        check_images(images, needed_images(study.config, self.options.level))
+        group = self.options.level == "group"
+        # The group's rules alone where the visits' records are up to date.
+        check_images(images, needed_images(study.config, visits=not self._allowed(), group=group))
         self.say(f"steps run in images, such as {images['register']}")
         self.say(f"bound in them: {', '.join(map(str, mounts(study.config, study.plan)))}")
 
@@ -193,6 +195,7 @@ class _Run:
             cores=self.cores if local else None,
             mem_mb=memory_limit(options.mem_mb, self.profile, self.extra),
             retries=retries(self.profile),
+            images_checked=uses_images(self.profile, self.extra),
             profile=self.profile,
             keep_going=not options.stop_on_first_crash,
             lock=self.lock.descriptor,

@@ -16,6 +16,7 @@ from pathlib import Path
 from voxelome.app import guard
 from voxelome.app.deployment import RETRIES
 from voxelome.app.events import Job, RunState, follow
+from voxelome.images import CHECKED_VARIABLE
 from voxelome.provenance import workflow_root
 
 # What makes a job run again; the step's code and its environment enter as parameters (docs/reruns.md).
@@ -37,6 +38,8 @@ class RunSettings:
     profile: Path | None = None
     keep_going: bool = True
     retries: int = RETRIES
+    # Whether somebody has looked at the container images that this run needs.
+    images_checked: bool = False
     dry_run: bool = False
     lock: int | None = None
     # Settings of this run alone, put over those of the configfile.
@@ -90,6 +93,8 @@ def run(
         log.write(f"$ {shlex.join(command)}\n")
         log.flush()
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if settings.images_checked:
+            environment[CHECKED_VARIABLE] = "1"
         process = subprocess.Popen(
             command,
             stdout=log,
