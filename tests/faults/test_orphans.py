@@ -182,7 +182,7 @@ def test_where_the_dataset_has_none_of_the_subjects_it_is_another_one_at_the_sam
         cohort.drop(f"sub-{label}")
     cohort.image("04", None)
     before = cohort.files()
-    with pytest.raises(InputError, match="of whom .* has none"):
+    with pytest.raises(InputError, match=r"of whom .* has none"):
         cohort.remove()
     assert cohort.files() == before
     cohort.image("01", "1")
