@@ -203,13 +203,8 @@ def test_a_step_in_an_image_of_other_code_is_refused():
         check_own_image({**image, CODE_VARIABLE: "0000"})
 
 
-def test_there_is_a_recipe_of_every_image_and_they_differ_in_the_name_alone():
-    recipes = {path.parent.name: path.read_text() for path in (ROOT / "containers").glob("*/Containerfile")}
-    assert set(recipes) == {*STEPS, APP}
-    compiled = {stage for stage in STEPS if " gcc " in recipes[stage]}
-    assert compiled == {"radiomics", "radiomics-ibsi"}
-    for alike in (compiled, set(STEPS) - compiled):
-        assert len({recipes[stage].replace(stage, "STAGE") for stage in alike}) == 1
+def test_there_is_a_recipe_and_a_name_of_every_image():
+    assert {path.parent.name for path in (ROOT / "containers").glob("*/Containerfile")} == {*STEPS, APP}
     assert set(load_yaml(ROOT / "config" / "containers.yaml")["images"]) == {*STEPS, APP}
 
 
