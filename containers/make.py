@@ -16,8 +16,11 @@ from pathlib import Path
 import voxelome
 from voxelome.errors import InputError, exit_code
 from voxelome.imageio import load_yaml, replacing, save_text
-from voxelome.images import APP, CODE_LABEL, STEPS, default_images_dir, stage_digest
+from voxelome.images import APP, CODE_LABEL, DIGEST, STEPS, default_images_dir, stage_digest
+from voxelome.provenance import file_digest
 
+# The recipe is no code: another one makes a new image, and an old one is not refused for it.
+RECIPE_LABEL = "org.voxelome.recipe"
 ROOT = Path(__file__).resolve().parents[1]
 CONTAINERS = ROOT / "config" / "containers.yaml"
 
@@ -57,14 +60,16 @@ def tag(stage: str) -> str:
 
 
 def build(stage: str) -> None:
-    """Build a stage's image unless there is one of the same code."""
-    if label(stage, CODE_LABEL) == stage_digest(stage):
+    """Build a stage's image unless there is one of the same code and recipe."""
+    recipe = ROOT / "containers" / stage / "Containerfile"
+    wanted = {CODE_LABEL: stage_digest(stage), RECIPE_LABEL: file_digest(recipe)}
+    if all(label(stage, name) == digest for name, digest in wanted.items()):
         say(f"{tag(stage)} is up to date")
         return
     begun = time.monotonic()
-    arguments = {"CODE": stage_digest(stage), "VERSION": voxelome.__version__, "REVISION": revision()}
-    command = [engine(), "build", "--file", str(ROOT / "containers" / stage / "Containerfile")]
-    command += ["--tag", tag(stage)]
+    arguments = {"CODE": wanted[CODE_LABEL], "VERSION": voxelome.__version__, "REVISION": revision()}
+    command = [engine(), "build", "--file", str(recipe), "--tag", tag(stage)]
+    command += ["--label", f"{RECIPE_LABEL}={wanted[RECIPE_LABEL]}"]
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     command += shlex.split(os.environ.get("BUILD_OPTIONS", ""))
@@ -100,6 +105,12 @@ def pin(stage: str) -> None:
     """Write the digest that a stage's image has in the registry to which it was pushed."""
     digest = inspect(stage, "{{.Digest}}" if engine() == "podman" else "{{index .RepoDigests 0}}")
     digest = digest.rsplit("@", 1)[-1]
+    if not re.fullmatch(DIGEST, digest):
+        problem, remedy = (
+            f"has no digest ({digest or 'none'})",
+            f"build it (make images STAGES={stage}) and push it",
+        )
+        raise InputError(tag(stage), problem, remedy)
     pattern = rf"(?m)^(  {stage}: {{.*digest: )[^}}]*"
     save_text(CONTAINERS, re.sub(pattern, rf"\g<1>{digest}", CONTAINERS.read_text(encoding="utf-8")))
 

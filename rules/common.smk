@@ -11,7 +11,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from voxelome.bids.description import dataset_name
 from voxelome.bids.inventory import inventory_labels, load_subject
-from voxelome.bids.mounts import mounts, tell_apptainer
+from voxelome.bids.mounts import apptainer_binds, mounts, tell_apptainer
 from voxelome.bids.plan import LazyPlan, plan_subject
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
@@ -32,7 +32,9 @@ from voxelome.bids.targets import (
     unit_records,
     wanted_stages,
 )
+from voxelome.imageio import save_text
 from voxelome.images import (
+    CHECKED_VARIABLE,
     STEPS,
     WORKFLOW_VARIABLE,
     check_images,
@@ -123,10 +125,14 @@ CODE["radiomics"] = code_digest("voxelome.interfaces.radiomics", RADIOMICS)
 WHERE = f"export VOXELOME_MODELS_DIR={shlex.quote(str(MODELS_DIR))}; "
 if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
     if workflow.is_main_process:
-        check_images(CONTAINERS, needed_images(config))
-    # A folder that is absent when a container starts cannot be bound.
-    OUT_DIR.mkdir(parents=True, exist_ok=True)
-    tell_apptainer(mounts(config, PLAN))
+        # Called by hand: which targets are asked for is not known yet.
+        if CHECKED_VARIABLE not in os.environ:
+            check_images(CONTAINERS, needed_images(config))
+        # A folder that is absent when a container starts cannot be bound.
+        OUT_DIR.mkdir(parents=True, exist_ok=True)
+        # A job of a cluster reads this in place of the whole plan.
+        save_text(Path("binds.txt"), apptainer_binds(mounts(config, PLAN)))
+    tell_apptainer(Path("binds.txt").read_text(encoding="utf-8"))
     WHERE += f"export {WORKFLOW_VARIABLE}={shlex.quote(workflow_code())}; "
 elif workflow.deployment_settings.deployment_method:
     WHERE += f'export PATH="$PATH":{shlex.quote(SCRIPTS)}; '

@@ -82,7 +82,7 @@ def study(finished: Study, tmp_path: Path) -> Study:
 def checkout(tmp_path: Path) -> Path:
     """A copy of the code that a test may edit."""
     root = tmp_path / "checkout"
-    for name in ("src", "rules", "config", "envs", "scripts"):
+    for name in ("src", "rules", "config", "envs", "scripts", "models"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Snakefile", root / "Snakefile")
     return root

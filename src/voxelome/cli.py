@@ -20,7 +20,15 @@ from voxelome.app.aftermath import write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
 from voxelome.app.citations import write_citations
 from voxelome.app.crate import write_crate
-from voxelome.app.deployment import cluster_resources, find_profile, profile_options, uses_images
+from voxelome.app.deployment import (
+    LOCAL,
+    cluster_resources,
+    executor,
+    find_profile,
+    memory_limit,
+    retries,
+    uses_images,
+)
 from voxelome.app.events import GROUP_RULES, Job, RunState
 from voxelome.app.failures import (
     Failure,
@@ -37,7 +45,7 @@ from voxelome.app.lock import Hold, hold, sweep, unlock_command
 from voxelome.app.orphans import find_orphans, remove_orphans
 from voxelome.app.progress import Display, duration, open_console
 from voxelome.app.reuse import take_over
-from voxelome.app.snakemake import RETRIES, RunSettings, run, snakemake_command, tail
+from voxelome.app.snakemake import RunSettings, run, snakemake_command, tail
 from voxelome.app.standing import (
     Standing,
     alike,
@@ -56,7 +64,6 @@ from voxelome.bids.targets import midway_visits, wanted_stages
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
 from voxelome.images import check_images, image_names, needed_images
-from voxelome.memory import memory_free
 
 INTERRUPTED = 130
 NOTHING = "Nothing to do: every result is up to date."
@@ -71,7 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def action() -> int:
         check_folders(options)
-        with hold(options.work_dir, given, unlock=options.unlock) as lock:
+        # What submits no job leaves none in a queue.
+        submits = not (options.dry_run or options.reports_only or options.unlock)
+        jobs_to = executor(find_profile(options.profile), extra) if submits else LOCAL
+        with hold(options.work_dir, given, unlock=options.unlock, executor=jobs_to) as lock:
             use_home(options.work_dir)
             return _Run(options, extra, given, lock).go()
 
@@ -173,12 +183,15 @@ class _Run:
         """Refuse images of other code before anything runs; say what the steps will see in them."""
         study = self.study
         images = image_names(Path(study.config["images_dir"]))
-        check_images(images, needed_images(study.config, self.options.level))
+        group = self.options.level == "group"
+        # The group's rules alone where the visits' records are up to date.
+        check_images(images, needed_images(study.config, visits=not self._allowed(), group=group))
         self.say(f"steps run in images, such as {images['register']}")
         self.say(f"bound in them: {', '.join(map(str, mounts(study.config, study.plan)))}")
 
     def _settings(self, name: str, dry_run: bool = False, own: Path | None = None) -> RunSettings:
         options, study = self.options, self.study
+        local = executor(self.profile, self.extra) == LOCAL
         return RunSettings(
             configfile=study.configfile,
             own=own,
@@ -186,8 +199,10 @@ class _Run:
             work_dir=study.work_dir,
             events=self.folder / f"{name}.jsonl" if not dry_run else study.work_dir / "dry-run.jsonl",
             log=self.folder / f"{name}.log" if not dry_run else study.work_dir / "dry-run.log",
-            cores=self.cores if "executor" not in profile_options(self.profile) else None,
-            mem_mb=options.mem_mb or (None if self.profile else memory_free() // 2**20),
+            cores=self.cores if local else None,
+            mem_mb=memory_limit(options.mem_mb, self.profile, self.extra),
+            retries=retries(self.profile),
+            images_checked=uses_images(self.profile, self.extra),
             profile=self.profile,
             keep_going=not options.stop_on_first_crash,
             lock=self.lock.descriptor,
@@ -222,7 +237,7 @@ class _Run:
         settings = self._settings("snakemake", own=own)
         self.say(f"$ {shlex.join(snakemake_command(settings, [self.options.level]))}")
         begun = time.monotonic()
-        with Display(self.console, self.cores, 0 if settings.profile else RETRIES) as display:
+        with Display(self.console, self.cores, settings.retries) as display:
             state = display.state
 
             def changed(job: Job) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from voxelome.errors import InputError
 from voxelome.imageio import load_yaml
-from voxelome.provenance import code_digest, workflow_root
+from voxelome.provenance import code_digest, scripts_digest, workflow_digest, workflow_root
 
 # Modules of voxelome.interfaces that run in the image of each stage.
 STEPS = {
@@ -31,24 +31,36 @@ STEPS = {
     "model": ("features", "reliability", "fold", "model"),
     "report": ("report",),
 }
+# What the inputs of a stage's rules are made by; each stage stands after those that it rests on.
+RESTS_ON = {
+    "preprocess": (),
+    "register": ("preprocess",),
+    "qsm": ("register",),
+    "segment": ("preprocess", "register"),
+    "radiomics": ("register", "qsm", "segment"),
+    "model": ("radiomics",),
+    "report": (),
+}
 APP = "app"
 CODE_LABEL = "org.voxelome.code"
+# How a registry names an image.
+DIGEST = "sha256:[0-9a-f]{64}"
+# Set where voxelome has looked at the images before it starts Snakemake, and knows which it needs.
+CHECKED_VARIABLE = "VOXELOME_IMAGES_CHECKED"
 # An image says by the first two what it is; the workflow says by the third what it should be.
 IMAGE_VARIABLE, CODE_VARIABLE, WORKFLOW_VARIABLE = "VOXELOME_IMAGE", "VOXELOME_CODE", "VOXELOME_WORKFLOW_CODE"
 
 
 @cache
 def stage_digest(stage: str) -> str:
-    """Digest of all code that runs in the image of a stage, and of its pinned environment.
+    """Digest of all code that runs in the image of a stage, its scripts and its pinned environment.
 
-    The app's image holds every stage: its digest covers theirs.
+    The app's image holds the whole workflow and models of its own: its digest covers every file of them.
     """
     if stage == APP:
-        parts = [f"{name}={stage_digest(name)}" for name in STEPS if name != "radiomics-ibsi"]
-        parts.append(code_digest("voxelome.cli", APP))
-    else:
-        parts = [f"{step}={code_digest(f'voxelome.interfaces.{step}', stage)}" for step in STEPS[stage]]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        return workflow_digest("models")
+    parts = [f"{step}={code_digest(f'voxelome.interfaces.{step}', stage)}" for step in STEPS[stage]]
+    return hashlib.sha256("\n".join([*parts, scripts_digest()]).encode()).hexdigest()[:16]
 
 
 def default_images_dir() -> Path:
@@ -78,7 +90,7 @@ def image_names(images_dir: Path, containers: Mapping[str, Any] | None = None) -
     for stage in STEPS:
         entry = given["images"][stage]
         name = str(entry["tag"]).split(":", maxsplit=1)[0]
-        if registry and not re.fullmatch("sha256:[0-9a-f]{64}", str(entry["digest"])):
+        if registry and not re.fullmatch(DIGEST, str(entry["digest"])):
             remedy = f"write the digest of {entry['tag']} there (make images PIN=1)"
             raise InputError(source, f"names a registry and no digest of {stage}", remedy)
         found[stage] = (
@@ -87,22 +99,24 @@ def image_names(images_dir: Path, containers: Mapping[str, Any] | None = None) -
     return found
 
 
-def needed_images(config: Mapping[str, Any], level: str | None = None) -> list[str]:
-    """Stages whose images a run needs.
+def needed_images(config: Mapping[str, Any], *, visits: bool = True, group: bool = True) -> list[str]:
+    """Stages whose images a run needs: those asked for, and what they rest on.
 
     Parameters
     ----------
     config : mapping
         The settings.
-    level : {'participant', 'group'}, optional
-        Of the run; without it, both.
+    visits, group : bool
+        Whether the run works on visits, and on the group.
     """
-    found = [stage for stage in config["stages"] if stage != "model" or level != "participant"]
-    if level == "group":
-        found = [stage for stage in found if stage in ("model", "report")]
-    elif "radiomics" in found and config["radiomics"]["engine"] == "mirp":
-        found[found.index("radiomics")] = "radiomics-ibsi"
-    return found
+    wanted = {stage for stage in config["stages"] if group or stage != "model"}
+    if visits:
+        for stage in reversed(RESTS_ON):
+            wanted |= set(RESTS_ON[stage]) if stage in wanted else set()
+    else:
+        wanted &= {"model", "report"}
+    engine = "radiomics-ibsi" if config["radiomics"]["engine"] == "mirp" else "radiomics"
+    return [engine if stage == "radiomics" else stage for stage in RESTS_ON if stage in wanted]
 
 
 def check_images(images: Mapping[str, str], stages: Iterable[str]) -> None:

@@ -30,6 +30,9 @@ PROGRAMS = (
     "scipy",
     "snakemake",
 )
+# What Snakemake says to voxelome, and what travels beside the package, or inside of it once it is installed.
+_PLUGIN = "snakemake_logger_plugin_voxelome"
+_WORKFLOW = ("Snakefile", "rules", "config", "envs", "scripts")
 
 
 def workflow_root() -> Path:
@@ -65,6 +68,32 @@ def code_digest(module: str, environment: str, root: Path | None = None) -> str:
     lines = (line.split("#")[0].strip() for line in pins.splitlines())
     digest.update("\n".join(sorted(line for line in lines if line)).encode())
     return digest.hexdigest()[:16]
+
+
+@cache
+def workflow_digest(*more: str) -> str:
+    """Digest of every file of the package and of the workflow, byte by byte, here or once it is installed.
+
+    Parameters
+    ----------
+    more : str
+        Further folders of the workflow, such as ``models``.
+    """
+    digest, root = hashlib.sha256(), workflow_root()
+    tops = [PACKAGE, PACKAGE.parent / _PLUGIN, *(root / name for name in (*_WORKFLOW, *more))]
+    for top in tops:
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            again = top == PACKAGE and path.is_relative_to(PACKAGE / "workflow")
+            if path.is_file() and path.suffix != ".pyc" and not again:
+                digest.update(f"{path.relative_to(top.parent)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def scripts_digest() -> str:
+    """Digest of the parsed source of all steps' scripts."""
+    found = sorted((workflow_root() / "scripts").glob("*.py"))
+    told = "".join(f"{path.name}={_text(_parse(path))}\n" for path in found)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:
@@ -112,6 +141,11 @@ def _tree(module: str) -> ast.Module:
     path = _source(module)
     if path is None:
         raise ModuleNotFoundError(f"voxelome has no module {module}")
+    return _parse(path)
+
+
+def _parse(path: Path) -> ast.Module:
+    """Parse a file, without its docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -13,7 +13,6 @@ from voxelome.phantom.cohort import make_cohort
 
 # With more threads, ANTs adds up in another order each time.
 ONE_THREAD = ("--omp-nthreads", "1")
-STAGES = [stage for stage in STEPS if stage != "radiomics-ibsi"]
 
 
 @pytest.fixture(scope="session")

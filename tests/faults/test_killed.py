@@ -71,7 +71,9 @@ def test_after_twenty_kills_at_random_moments_every_result_is_that_of_an_undistu
         else:
             compare(study, undisturbed)
             shutil.rmtree(study.out)
-    assert start(study, *ONE).communicate()
+    last = start(study, *ONE)
+    said, _ = last.communicate()
+    assert last.returncode == 0, said
     compare(study, undisturbed)
 
 

@@ -1,11 +1,13 @@
 """One run at a time; a killed run is told from one at work, and the exact command that unlocks is said."""
 
+import errno
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -73,13 +75,14 @@ def test_an_error_or_an_interrupt_gives_the_lock_back(tmp_path: Path):
         assert lock.killed is None
 
 
-def elsewhere(work: Path) -> None:
-    owner = {"host": "node7", "boot": "another", "pid": os.getpid(), "began": "2026-01-02 03:04:05"}
-    (work / LOCK).write_text(json.dumps(owner))
+def note(work: Path, **more: object) -> None:
+    """Leave the note of a run of long ago, as if it was killed: by itself, on this machine."""
+    owner = {"host": os.uname().nodename, "boot": "another", "pid": 2**22 + 1, "began": "2026-01-02 03:04:05"}
+    (work / LOCK).write_text(json.dumps({**owner, **more}))
 
 
 def test_of_a_run_on_another_machine_nobody_knows_and_the_exact_command_is_said(tmp_path: Path):
-    elsewhere(tmp_path)
+    note(tmp_path, host="node7")
     locks = tmp_path / ".snakemake" / "locks"
     locks.mkdir(parents=True)
     says = "unlock: voxelome '/data/my study' /data/out participant --unlock -- --notemp"
@@ -103,24 +106,83 @@ def test_a_lock_file_of_nonsense_is_that_of_no_run(tmp_path: Path):
 
 
 def test_steps_that_outlived_their_run_are_named_and_waited_for(tmp_path: Path):
-    elsewhere(tmp_path)
-    owner = json.loads((tmp_path / LOCK).read_text())
-    (tmp_path / LOCK).write_text(json.dumps({**owner, "host": os.uname().nodename, "pid": 2**22 + 1}))
-    step = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(600)", "--record", "steps/sub-01/qsm.json"],
-        cwd=tmp_path,
-    )
-    shell = subprocess.Popen(["sleep", "600"], cwd=tmp_path)
-    try:
-        assert leftovers(tmp_path) == [step.pid]
-        says = rf"still at work \(processes {step.pid}\); wait for them, or end them: kill {step.pid}"
+    note(tmp_path)
+    script = tmp_path / "bin" / "report_subject.py"
+    script.parent.mkdir()
+    script.write_text("import time; time.sleep(600)")
+    with started(tmp_path, sys.executable, str(script), "--report", "sub-01.html") as pid:
+        assert leftovers(tmp_path) == [pid]
+        says = rf"still at work \(processes {pid}\); wait for them, or end them: kill {pid}"
         with pytest.raises(InputError, match=says), hold(tmp_path, COMMAND):
             pass
-    finally:
-        for process in (step, shell):
-            process.send_signal(signal.SIGKILL)
-            process.wait()
     with hold(tmp_path, COMMAND) as lock:
+        assert lock.killed is not None
+
+
+@contextmanager
+def started(folder: Path, *command: str) -> Iterator[int]:
+    """Run a command in a folder; give its process."""
+    process = subprocess.Popen(command, cwd=folder)
+    try:
+        wait_for(lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(command[0].encode()))
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("command", [["-m", "snakemake", "--cores", "1"], ["bin/snakemake"]])
+def test_a_snakemake_is_known_however_it_was_started(tmp_path: Path, command: list[str]):
+    program = tmp_path / ("snakemake.py" if "-m" in command else command[0])
+    program.parent.mkdir(exist_ok=True)
+    program.write_text("import time; time.sleep(600)")
+    with started(tmp_path, sys.executable, *command) as pid:
+        assert leftovers(tmp_path) == [pid]
+
+
+def test_other_programs_in_the_work_folder_are_no_steps(tmp_path: Path):
+    for name in (".snakemake/log/x.snakemake.log", "preprocess_session.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+        with started(tmp_path, "tail", "-f", name, "--retry", "--follow=name"):
+            assert leftovers(tmp_path) == []
+
+
+def test_of_a_run_whose_jobs_are_in_a_queue_nothing_is_cleared_away_unasked(tmp_path: Path):
+    note(tmp_path, executor="slurm")
+    locks = tmp_path / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    says = (
+        r"jobs may still be in the queue \(slurm\): look there; if it is over, unlock: voxelome .* --unlock"
+    )
+    with pytest.raises(InputError, match=says), hold(tmp_path, COMMAND):
+        pass
+    assert locks.exists()
+    with hold(tmp_path, COMMAND, unlock=True):
+        assert not locks.exists()
+    with hold(tmp_path, COMMAND, executor="slurm"):
+        assert json.loads((tmp_path / LOCK).read_text())["executor"] == "slurm"
+    with hold(tmp_path, COMMAND) as lock:
+        assert lock.killed is None
+
+
+@pytest.mark.parametrize("pid", [2**22 + 1, os.getpid()])
+def test_where_a_file_system_has_no_locks_a_run_that_did_not_end_is_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int
+):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with hold(tmp_path, COMMAND) as lock:
+        assert lock.killed is None
+    note(tmp_path, pid=pid)
+    with (
+        pytest.raises(InputError, match="no locks that tell; if it is over, unlock: "),
+        hold(tmp_path, COMMAND),
+    ):
+        pass
+    with hold(tmp_path, COMMAND, unlock=True) as lock:
         assert lock.killed is not None
 
 

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT, Study
 from tests.faults.runs import only_whole
-from voxelome.app.arguments import check_name
+from tests.model_folders import above, save_model
+from voxelome.app.arguments import check_name, default_models_dir
 from voxelome.bids.entities import name_fault, parse_entities
 from voxelome.bids.inventory import update_inventory
 from voxelome.errors import InputError
@@ -92,23 +94,42 @@ def test_steps_run_on_it_and_nothing_in_its_names_is_done(evil: Study):
     assert "<script" not in (evil.out / "sub-1+1.html").read_text()
 
 
+# What takes every step there is.
+SETTINGS = {
+    "radiomics": {"perturbations": 2},
+    "segment": {
+        "models": ["one", "two"],
+        "fusions": [{"name": "both", "of": ["one", "two"]}],
+        "compare": ["both"],
+    },
+    "analyses": [{"name": "a", "outcome": "sex", "jobs": 2}],
+}
+
+
+def second_visit(study: Study) -> None:
+    first = study.bids / "sub-1+1" / "ses-2+3"
+    for path in list(first.rglob("*.*")):
+        copy = first.with_name("ses-4") / path.parent.name / path.name.replace("ses-2+3", "ses-4")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+
+
 @only_whole
 def test_no_command_of_any_step_has_a_name_outside_of_quotes(evil: Study):
-    settings = evil.folder / "study.yaml"
-    settings.write_text("radiomics: {perturbations: 2}\nanalyses: [{name: a, outcome: sex}]\n")
+    settings, models = evil.folder / "study.yaml", evil.folder / "models"
+    settings.write_text(yaml.safe_dump(SETTINGS))
+    for name in ("one", "two"):
+        save_model(models, name, *above(1.0), outputs={"labels": {"1": "lesion"}})
+    (models / "deepbet").symlink_to(default_models_dir() / "deepbet")
     (evil.bids / "participants.tsv").write_text("participant_id\tsex\nsub-1+1\tF\n")
-    evil.planned("participant", "--config-file", str(settings))
+    second_visit(evil)
+    evil.planned("participant", "--config-file", str(settings), "--models-dir", str(models))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1"]
     command += ["--configfile", str(evil.work / "config.yaml"), "--dry-run", "--printshellcmds", "--forceall"]
     done = subprocess.run([*command, "all"], capture_output=True, text=True, check=False, cwd=evil.folder)
     assert done.returncode == 0, done.stderr
     lines = re.findall(r"\w+\.py --unit.*|report_\w+\.py --.*", done.stdout + done.stderr)
-    scripts = {line.split()[0] for line in lines}
-    assert scripts >= {
-        *("preprocess_session.py", "register_session.py", "reconstruct_qsm.py", "carry_masks.py"),
-        *("extract_radiomics.py", "measure_robustness.py", "report_subject.py", "report_group.py"),
-        *("assemble_features.py", "assess_reliability.py", "fit_model.py"),
-    }
+    assert {line.split()[0] for line in lines} == {path.name for path in (ROOT / "scripts").glob("*.py")}
     for line in lines:
         # What a shell would act on, once all that is quoted is taken away.
         bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", line).removesuffix(" 2>&1")

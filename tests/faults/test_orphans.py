@@ -175,3 +175,16 @@ def test_results_of_another_dataset_are_not_removed(cohort, tmp_path):
     with pytest.raises(InputError, match="results of another dataset, file:///elsewhere"):
         cohort.remove()
     assert cohort.files() == before
+
+
+def test_where_the_dataset_has_none_of_the_subjects_it_is_another_one_at_the_same_place(cohort):
+    for label in ("01", "02", "03"):
+        cohort.drop(f"sub-{label}")
+    cohort.image("04", None)
+    before = cohort.files()
+    with pytest.raises(InputError, match=r"of whom .* has none"):
+        cohort.remove()
+    assert cohort.files() == before
+    cohort.image("01", "1")
+    cohort.remove()
+    assert not [name for name in cohort.files() if "sub-02" in name or "sub-03" in name]

@@ -8,9 +8,14 @@ from typing import Any
 
 from voxelome.errors import InputError, suggest
 from voxelome.imageio import load_yaml
+from voxelome.memory import memory_free
 from voxelome.provenance import workflow_root
 
 PROFILE = "config.yaml"
+# How often a job that failed is tried again where a profile does not say it.
+RETRIES = 1
+LOCAL = "local"
+_EXECUTOR_OPTIONS = ("--executor", "-e")
 _METHOD_OPTIONS = ("--software-deployment-method", "--deployment-method", "--deployment", "--sdm")
 _FLAGS = ("--use-apptainer", "--use-singularity")
 _APPTAINER = ("apptainer", "singularity")
@@ -40,6 +45,43 @@ def profile_options(profile: Path | None) -> dict[str, Any]:
     return load_yaml(profile / PROFILE) if profile else {}
 
 
+def executor(profile: Path | None, extra: Sequence[str]) -> str:
+    """Name of what Snakemake gives the jobs of a run to: ``local``, or the plugin of a cluster.
+
+    Parameters
+    ----------
+    profile : path, optional
+        Folder of the profile.
+    extra : sequence of str
+        Options of Snakemake from the command line, which go before the profile's.
+    """
+    given = _values(extra, _EXECUTOR_OPTIONS)
+    return given[-1] if given else str(profile_options(profile).get("executor", LOCAL))
+
+
+def retries(profile: Path | None) -> int:
+    """How often a job that failed is tried again."""
+    options = profile_options(profile)
+    return int(options.get("retries", options.get("restart-times", RETRIES)))
+
+
+def memory_limit(given: int | None, profile: Path | None, extra: Sequence[str]) -> int | None:
+    """Megabytes that the jobs of a run may take together; None where a cluster, or the profile, sees to it.
+
+    Parameters
+    ----------
+    given : int, optional
+        By the user. On this machine it is otherwise what is free.
+    profile : path, optional
+        Folder of the profile.
+    extra : sequence of str
+        Options of Snakemake from the command line.
+    """
+    if given or executor(profile, extra) != LOCAL or "resources" in profile_options(profile):
+        return given
+    return memory_free() // 2**20
+
+
 def uses_images(profile: Path | None, extra: Sequence[str]) -> bool:
     """Whether the steps of a run are to be run in images.
 
@@ -65,18 +107,21 @@ def uses_images(profile: Path | None, extra: Sequence[str]) -> bool:
 
 def _methods(extra: Sequence[str]) -> list[str] | None:
     """Deployment methods that a command line names; None where it names none."""
+    flags = ["apptainer" for word in extra if word in _FLAGS]
+    named = _values(extra, _METHOD_OPTIONS)
+    return None if named is None and not flags else [*(named or []), *flags]
+
+
+def _values(extra: Sequence[str], options: Sequence[str]) -> list[str] | None:
+    """Values that a command line gives one of these options; None where it gives none of them."""
     found: list[str] | None = None
     taking = False
     for word in extra:
         name, _, value = word.partition("=")
         if word.startswith("-"):
-            taking = name in _METHOD_OPTIONS
-            if taking or name in _FLAGS:
-                found = [
-                    *(found or []),
-                    *([value] if value else []),
-                    *(["apptainer"] if name in _FLAGS else []),
-                ]
+            taking = name in options
+            if taking:
+                found = [*(found or []), *([value] if value else [])]
         elif taking:
             found = [*(found or []), word]
     return found

@@ -15,20 +15,22 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from voxelome.app.deployment import LOCAL
 from voxelome.errors import InputError
 from voxelome.imageio import TEMPORARY
+from voxelome.provenance import workflow_root
 
 LOCK = "run.lock"
 # How long the rest of a killed run may take to end (app/guard.py).
 GRACE = 20.0
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-# File systems that know no locks (some of clusters): Snakemake's own lock is then the only one.
+# File systems that know no locks (some of clusters): what the last run has noted is then all that is known.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A run: where and when it began.
+    """A run: where and when it began, and what takes its jobs.
 
     ``boot`` tells one start of a machine from the next; containers on a machine share it.
     """
@@ -37,12 +39,13 @@ class Owner:
     boot: str
     pid: int
     began: str
+    executor: str = LOCAL
 
     @classmethod
-    def this(cls) -> Owner:
+    def this(cls, executor: str = LOCAL) -> Owner:
         """Return this process."""
         boot = _BOOT.read_text(encoding="ascii").strip() if _BOOT.is_file() else ""
-        return cls(socket.gethostname(), boot, os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"))
+        return cls(socket.gethostname(), boot, os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"), executor)
 
     @property
     def near(self) -> bool:
@@ -76,11 +79,14 @@ class Hold:
 
 
 @contextmanager
-def hold(work_dir: Path, command: Sequence[str], *, unlock: bool = False) -> Iterator[Hold]:
+def hold(
+    work_dir: Path, command: Sequence[str], *, unlock: bool = False, executor: str = LOCAL
+) -> Iterator[Hold]:
     """Hold the lock of a work folder.
 
     The kernel frees the lock when the processes that hold it end, however they end. So a killed run needs
-    no ``--unlock``, unless it ran on another machine, whose processes are not to be seen from here.
+    no ``--unlock``, unless some of it may be at work where it cannot be seen from here: it ran on another
+    machine, it gave its jobs to a cluster, or the file system knows no locks.
 
     Parameters
     ----------
@@ -90,6 +96,8 @@ def hold(work_dir: Path, command: Sequence[str], *, unlock: bool = False) -> Ite
         Arguments of this call, to say how to unlock.
     unlock : bool
         Whether the user says that the run before is over.
+    executor : str
+        What takes the jobs of this run.
 
     Raises
     ------
@@ -105,7 +113,7 @@ def hold(work_dir: Path, command: Sequence[str], *, unlock: bool = False) -> Ite
             _refuse_if_at_work(before, work_dir, command, locked)
         if before:
             _clear(work_dir)
-        _write(file.fileno(), json.dumps(asdict(Owner.this())))
+        _write(file.fileno(), json.dumps(asdict(Owner.this(executor))))
         try:
             yield Hold(file.fileno(), before)
         finally:
@@ -167,10 +175,8 @@ def _write(descriptor: int, text: str) -> None:
 
 
 def _refuse_if_at_work(before: Owner, work_dir: Path, command: Sequence[str], locked: bool) -> None:
-    if not locked and before.near and before.alive:
-        raise _in_use(work_dir, before)
-    if not before.near:
-        problem = f"was in use by a run {before}, and did not come to its end"
+    if why := _unseen(before, locked):
+        problem = f"was in use by a run {before}, and did not come to its end; {why}"
         raise InputError(work_dir, problem, f"if it is over, unlock: {unlock_command(command)}")
     left = leftovers(work_dir)
     if left:
@@ -179,18 +185,36 @@ def _refuse_if_at_work(before: Owner, work_dir: Path, command: Sequence[str], lo
         raise InputError(work_dir, problem, f"wait for them, or end them: kill {pids}")
 
 
+def _unseen(before: Owner, locked: bool) -> str:
+    """Why it cannot be known whether a run, or a job of it, is still at work; empty where it can."""
+    if before.executor != LOCAL:
+        return f"its jobs may still be in the queue ({before.executor}): look there"
+    if not before.near:
+        return "what runs on that machine cannot be seen from here"
+    # The identifier of a process says nothing: in another container it is another's.
+    return "" if locked else "this file system has no locks that tell"
+
+
 def leftovers(work_dir: Path) -> list[int]:
     """Identifiers of the processes on this machine that are steps, or a Snakemake, of a work folder."""
+    programs = {"snakemake", *(path.name for path in workflow_root().glob("scripts/*.py"))}
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             inside = process.joinpath("cwd").resolve(strict=True) == work_dir
-            line = process.joinpath("cmdline").read_bytes()
+            words = process.joinpath("cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
         except OSError:  # it has ended, or is another user's
             continue
-        if inside and (b"--record" in line or b"snakemake" in line):
+        if inside and _program(words) in programs and int(process.name) != os.getpid():
             found.append(int(process.name))
     return sorted(found)
+
+
+def _program(words: Sequence[str]) -> str:
+    """Name of the program, or of the module, that a command line has Python run; empty for other programs."""
+    if not Path(words[0]).name.startswith("python"):
+        return ""
+    return next((Path(word).name for word in words[1:] if not word.startswith("-")), "")
 
 
 def _clear(work_dir: Path) -> None:

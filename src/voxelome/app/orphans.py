@@ -115,11 +115,7 @@ def remove_orphans(orphans: Sequence[Orphan], bids_dir: Path, out_dir: Path, wor
     InputError
         The results are those of another dataset, so that nothing of theirs could be found in this one.
     """
-    description = out_dir / "dataset_description.json"
-    made_of = load_json(description).get("DatasetLinks", {}).get("raw") if description.is_file() else None
-    if made_of not in (None, bids_dir.resolve().as_uri()):
-        remedy = "give that BIDS_DIR, or leave out --remove-orphans"
-        raise InputError(out_dir, f"holds results of another dataset, {made_of}", remedy)
+    _refuse_another_dataset(orphans, bids_dir, out_dir, work_dir)
     removed = [_remove_files(orphan, out_dir, work_dir) for orphan in orphans]
     # Folders last, and visits before their subject: only then are they empty.
     left = [_drop_empty(orphan.folder, out_dir) for orphan in reversed(orphans)][::-1]
@@ -128,6 +124,21 @@ def remove_orphans(orphans: Sequence[Orphan], bids_dir: Path, out_dir: Path, wor
         + (f"; {rest} other file(s) are left in {orphan.folder}" if rest and orphan.alone else "")
         for orphan, count, rest in zip(orphans, removed, left, strict=True)
     ]
+
+
+def _refuse_another_dataset(orphans: Sequence[Orphan], bids_dir: Path, out_dir: Path, work_dir: Path) -> None:
+    description = out_dir / "dataset_description.json"
+    made_of = load_json(description).get("DatasetLinks", {}).get("raw") if description.is_file() else None
+    if made_of not in (None, bids_dir.resolve().as_uri()):
+        remedy = "give that BIDS_DIR, or leave out --remove-orphans"
+        raise InputError(out_dir, f"holds results of another dataset, {made_of}", remedy)
+    # In a container every dataset may be at the same place.
+    gone = {orphan.name for orphan in orphans if orphan.kind == "subject"}
+    if gone and gone == _names(out_dir, work_dir):
+        problem = f"holds results of {len(gone)} subject(s) and visit(s), of whom {bids_dir} has none"
+        raise InputError(
+            out_dir, problem, "give the dataset that they are of; to begin anew, empty the folder"
+        )
 
 
 def _remove_files(orphan: Orphan, out_dir: Path, work_dir: Path) -> int:

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxelome.app import guard
+from voxelome.app.deployment import RETRIES
 from voxelome.app.events import Job, RunState, follow
+from voxelome.images import CHECKED_VARIABLE
 from voxelome.provenance import workflow_root
 
 # What makes a job run again; the step's code and its environment enter as parameters (docs/reruns.md).
 TRIGGERS = ("mtime", "input", "params")
-RETRIES = 1
+# A flag that a profile sets cannot be taken back on the command line, but by a profile that comes later.
+STOPPING = "config/profiles/stop.yaml"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class RunSettings:
     mem_mb: int | None = None
     profile: Path | None = None
     keep_going: bool = True
+    retries: int = RETRIES
+    # Whether somebody has looked at the container images that this run needs.
+    images_checked: bool = False
     dry_run: bool = False
     lock: int | None = None
     # Settings of this run alone, put over those of the configfile.
@@ -52,9 +58,10 @@ def snakemake_command(settings: RunSettings, targets: Sequence[str]) -> list[str
         command += ["--allowed-rules", *settings.allowed]
     if settings.profile:
         command += ["--profile", str(settings.profile)]
-    else:
-        # What failed is tried again, with more memory (rules/common.smk). Profiles say how often themselves.
-        command += ["--retries", str(RETRIES)]
+        if not settings.keep_going:
+            command += ["--profile", str(workflow_root() / STOPPING)]
+    # What failed is tried again, with more memory (rules/common.smk).
+    command += ["--retries", str(settings.retries)]
     if settings.cores:
         command += ["--cores", str(settings.cores)]
     command += ["--scheduler", "greedy", "--rerun-incomplete", "--rerun-triggers", *TRIGGERS]
@@ -77,8 +84,8 @@ def run(
 ) -> int:
     """Run Snakemake to its end; return its exit code.
 
-    Its own lines go to `settings.log`. An interrupt is passed on, so that running steps end and the
-    lock is removed.
+    Its own lines go to `settings.log`. Whatever ends this one early, such as an interrupt or a pipe that
+    nobody reads, interrupts Snakemake, so that running steps end and the lock is removed.
     """
     command = snakemake_command(settings, targets)
     settings.log.parent.mkdir(parents=True, exist_ok=True)
@@ -86,6 +93,8 @@ def run(
         log.write(f"$ {shlex.join(command)}\n")
         log.flush()
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if settings.images_checked:
+            environment[CHECKED_VARIABLE] = "1"
         process = subprocess.Popen(
             command,
             stdout=log,
@@ -94,21 +103,22 @@ def run(
             start_new_session=True,
             pass_fds=() if settings.lock is None else (settings.lock,),
         )
-        with _guarding(process.pid):
+        with _guarding(process):
             try:
                 _watch(process, settings.events, state, changed, refresh)
-            except KeyboardInterrupt:
-                os.killpg(process.pid, signal.SIGINT)
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGINT)
                 process.wait()
                 raise
     return process.returncode
 
 
 @contextmanager
-def _guarding(group: int) -> Iterator[None]:
-    """End a group of processes if this one is killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", guard.__file__, str(group)],
+def _guarding(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a process and its group if this one is killed, or leaves while it runs."""
+    watch = subprocess.Popen(
+        [sys.executable, "-I", "-S", guard.__file__, str(process.pid)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -119,7 +129,7 @@ def _guarding(group: int) -> Iterator[None]:
     finally:
         # A guard that somebody has killed guards nothing, and that is all.
         with suppress(BrokenPipeError):
-            process.communicate(b"done\n")
+            watch.communicate(b"" if process.poll() is None else b"done\n")
 
 
 def _watch(

@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import models_needed, participant_targets, wanted_stages
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, save_text
-from voxelome.provenance import PACKAGE, file_digest, workflow_root
+from voxelome.provenance import file_digest, workflow_digest
 from voxelome.segmentation.cards import card_digest
 from voxelome.step import StepRecord
 
@@ -40,7 +39,6 @@ _NOT_OF_A_SUBJECT = (
 )
 # What changes again within the file system's clock tick keeps its time: a path this young gets no stamp.
 _TICK_NS = 20_000_000
-_WORKFLOW = ("Snakefile", "rules", "config", "envs", "scripts")
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def settings_digest(study: Study) -> str:
     parts = [
         json.dumps(config, sort_keys=True, default=str),
         dataset_name(study.bids_dir),
-        _code(),
+        workflow_digest(),
         *(f"{path}={file_digest(Path(path))}" for path in files),
         *(f"{name}={card_digest(models, name)}" for name in models_needed(config, study.plan.values())),
     ]
@@ -245,16 +243,3 @@ def _load_stamps(work_dir: Path) -> dict[str, Any]:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-@cache
-def _code() -> str:
-    """Digest of every file of the package and of the workflow."""
-    digest = hashlib.blake2b(digest_size=8)
-    root = workflow_root()
-    for top in [PACKAGE, *(root / name for name in _WORKFLOW)]:
-        files = [top] if top.is_file() else sorted(path for path in top.rglob("*") if path.is_file())
-        for path in files:
-            if path.suffix != ".pyc":
-                digest.update(f"{path.relative_to(top)}\n".encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -109,8 +109,14 @@ def apptainer_binds(found: Iterable[Mount]) -> str:
     return ",".join(f"{item.path}:{item.path}:{'rw' if item.writable else 'ro'}" for item in found)
 
 
-def tell_apptainer(found: Iterable[Mount]) -> None:
-    """Let every container that this process starts have these folders, and nothing of its environment."""
-    os.environ["APPTAINER_BIND"] = apptainer_binds(found)
+def tell_apptainer(binds: str) -> None:
+    """Let every container that this process starts have these folders, and nothing of its environment.
+
+    Parameters
+    ----------
+    binds : str
+        What :func:`apptainer_binds` gives.
+    """
+    os.environ["APPTAINER_BIND"] = binds
     # A PYTHONPATH of the user must not reach what is inside of the image.
     os.environ.setdefault("APPTAINER_CLEANENV", "1")
