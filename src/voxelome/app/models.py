@@ -14,7 +14,7 @@ from voxelome.app.config import explain, merge
 from voxelome.errors import InputError, blame, suggest
 from voxelome.imageio import load_yaml
 from voxelome.provenance import workflow_root
-from voxelome.segmentation.cards import CARD, damaged_files, digest, load_card
+from voxelome.segmentation.cards import CARD, damaged_files, load_card, network_digest
 from voxelome.segmentation.spec import parse_spec
 
 Entry = dict[str, Any]
@@ -152,7 +152,7 @@ def state(entry: Mapping[str, Any], models_dir: Path) -> str:
 
 def entry_digest(entry: Mapping[str, Any]) -> str:
     """Digest of an entry, wherever its files come from: a mirror's are the same."""
-    return digest({key: value for key, value in entry.items() if key != "source"})
+    return network_digest({key: value for key, value in entry.items() if key != "source"})
 
 
 def fetched(models_dir: Path) -> list[str]:

@@ -37,7 +37,7 @@ def convert(source: Path, entry: Mapping[str, Any], folder: Path) -> dict[str, A
     entry : mapping
         Registry entry. It must give what the bundle does not say in plain values (often ``grid:
         orientation`` and ``grid: spacing``); its labels are matched with the names of the channels, so
-        that their order is that in which they are painted.
+        that of channels that overlap their order is that in which they are painted.
     folder : path
 
     Raises
@@ -166,7 +166,8 @@ def _outputs(
             "labels": {str(value): name for value, name in enumerate(names) if value},
         }, ()
     known = {name.casefold(): place for place, name in enumerate(names) if place >= background}
-    wanted = [str(name).casefold() for name in given["labels"].values()]
+    values = [*given["labels"]] if kind == "sigmoid" else sorted(given["labels"], key=int)
+    wanted = [str(given["labels"][value]).casefold() for value in values]
     if sorted(wanted) != sorted(known):
         named = listed(given["labels"].values())
         problem = f"its channels are {listed(names)}, and the entry's labels {named}"
