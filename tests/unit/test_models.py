@@ -144,6 +144,7 @@ def test_channels_are_in_the_order_of_the_labels_values_unless_later_ones_are_pa
         ({"grid": {"orientation": "RRS"}}, r"lesions\.grid\.orientation"),
         ({"outputs": {}}, "has no labels"),
         ({"outputs": {"labels": {0: "a", 1: "b"}}}, "0 is the background"),
+        ({"framework": "tfjs", "members": ["one.onnx"]}, r"lesions\.members .* a network of tfjs is one"),
         ({"outputs": {"labels": {1: "a", 2: "a"}}}, "two labels are named 'a'"),
         (
             {"task": "classification", "outputs": {"labels": {1: "a", 2: "b"}}},
@@ -211,6 +212,19 @@ def test_fetch_writes_the_networks_and_a_card_that_says_everything(own, tmp_path
     assert card["converter"]["voxelome"]
     assert sorted(item.name for item in folder.iterdir()) == ["lesions"]
     assert state(registry(path)["lesions"], folder) == "ready"
+
+
+def test_members_of_one_name_in_different_folders_are_all_kept(own, tmp_path: Path) -> None:
+    path, folder = own(members=["b/model.onnx", "a/model.onnx"]), tmp_path / "models"
+    for name, outputs in (("a", 3), ("b", 3), ("c", 4)):
+        (tmp_path / "nets" / name).mkdir()
+        content = network(2, outputs).replace(b"small", b"fold" + name.encode())
+        (tmp_path / "nets" / name / "model.onnx").write_bytes(content)
+    assert models("fetch", "lesions", "--registry", path, "--models-dir", folder) == 0
+    card = load_card(folder, "lesions")
+    assert card["members"] == ["b/model.onnx", "a/model.onnx"]
+    assert len(set(card["sha256"].values())) == 2
+    assert damaged_files(folder, "lesions") == []
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,10 @@ def card_digest(models_dir: Path, name: str) -> str:
 
 
 def network_digest(fields: Mapping[str, Any]) -> str:
-    """SHA-256 of fields of an entry or card; the order of the labels counts, as a channel is known by its place."""
+    """SHA-256 of fields of an entry or card.
+
+    The order of the labels counts: it says which is painted over which.
+    """
     outputs = fields.get("outputs", {})
     if "labels" in outputs:
         fields = {**fields, "outputs": {**outputs, "labels": list(outputs["labels"].items())}}
