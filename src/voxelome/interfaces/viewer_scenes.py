@@ -156,7 +156,7 @@ def _together(records: Sequence[StepRecord], room: _Room) -> Scene:
             ]
     for record in records:
         if record.step == "change":
-            for item in record.find("change"):
+            for item in [*record.find("image-change"), *record.find("change")]:
                 chosen.append(("labels", f"change of {item['name']}, {item['pair']}", item["path"]))
                 names[item["path"]] = {int(value): text for value, text in item["names"].items()}
     return _scene("All visits \N{MIDDLE DOT} common space", chosen, names, room)
