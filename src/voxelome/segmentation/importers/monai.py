@@ -12,7 +12,7 @@ from typing import Any
 from voxelome.claims import check_archive_claim
 from voxelome.errors import InputError, blame, listed
 from voxelome.segmentation.importers import monai_bundle
-from voxelome.segmentation.importers.contrasts import named_inputs
+from voxelome.segmentation.importers.contrasts import named_inputs, shows_brain_alone
 from voxelome.segmentation.importers.export import Form, write_member
 from voxelome.segmentation.importers.onnx_graph import Layout
 from voxelome.segmentation.importers.torch_files import FETCH_AGAIN, load_checkpoint, load_weights
@@ -124,12 +124,9 @@ def _grid(
     entry: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Grid, complete or refused."""
-    brain = [
-        item.get("region", "brain") == "brain" for item in inputs if item.get("rule", "zscore") == "zscore"
-    ]
     grid = {
         "kind": "spacing",
-        "brain_only": bool(brain) and all(brain),
+        "brain_only": shows_brain_alone(inputs),
         **monai_bundle.grid_fields(configuration, described),
         **entry.get("grid", {}),
     }

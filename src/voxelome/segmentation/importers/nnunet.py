@@ -8,6 +8,7 @@ from typing import Any
 
 from voxelome.errors import InputError, blame, listed
 from voxelome.imageio import load_json
+from voxelome.segmentation.importers.contrasts import shows_brain_alone
 from voxelome.segmentation.importers.export import Form, write_member
 from voxelome.segmentation.importers.nnunet_plans import (
     Plan,
@@ -127,9 +128,6 @@ def _card(
         raise InputError(
             root / "plans.json", problem, "give grid: orientation in the network's entry, such as LPS"
         )
-    brain = [
-        item.get("region", "brain") == "brain" for item in inputs if item.get("rule", "zscore") == "zscore"
-    ]
     mirror = checkpoint.get("inference_allowed_mirroring_axes") or ()
     grid = {
         "kind": "spacing",
@@ -137,7 +135,7 @@ def _card(
         "patch": plan.patch,
         "overlap": OVERLAP,
         "mirror": sorted(plan.axes[int(axis)] for axis in mirror),
-        "brain_only": bool(brain) and all(brain),
+        "brain_only": shows_brain_alone(inputs),
         **entry.get("grid", {}),
         "orientation": orientation,
     }
