@@ -150,6 +150,11 @@ def test_channels_are_in_the_order_of_the_labels_values_unless_later_ones_are_pa
             {"task": "classification", "outputs": {"labels": {1: "a", 2: "b"}}},
             "from 0 to 1, as its outputs lie",
         ),
+        (
+            {"postprocess": [{"name": "fill_hole"}]},
+            "lesions: there is no step fill_hole .*did you mean fill_holes",
+        ),
+        ({"postprocess": [{"name": "fill_holes", "labels": ["oedema"]}]}, "has oedema, which is no label"),
         ({"outputs": {"labels": {"one": "a"}}}, r"lesions\.outputs\.labels"),
         ({"source": {}}, r"lesions\.source"),
         ({"source": {"folder": "nets", "bundled": "nets"}}, "exactly one of package, url, folder, bundled"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from voxelome.errors import DataError, listed
+from voxelome.segmentation.postprocess_settings import check_steps
 
 Task = Literal["segmentation", "classification", "regression"]
 Need = Literal["required", "one", "optional"]
@@ -14,6 +15,14 @@ GridKind = Literal["spacing", "conform", "cube"]
 Rule = Literal["zscore", "percentile", "window", "none"]
 Region = Literal["brain", "nonzero", "image"]
 Activation = Literal["softmax", "sigmoid", "none"]
+
+
+class ImageError(DataError):
+    """An image that a network cannot use; `index` is that of its input."""
+
+    def __init__(self, problem: str, remedy: str, index: int = 0) -> None:
+        super().__init__(problem, remedy)
+        self.index = index
 
 
 @dataclass(frozen=True)
@@ -218,6 +227,10 @@ def parse_spec(card: Mapping[str, Any]) -> NetworkSpec:
         raise DataError(problem, f"number them from 0 to {len(labels) - 1}, as its outputs lie")
     if spec.task == "regression" and not spec.outcome:
         raise DataError(f"the network {spec.name} does not say what it predicts", "add outputs: outcome")
+    try:
+        check_steps(spec.postprocess, labels)
+    except DataError as error:
+        raise DataError(f"the network {spec.name}: {error.problem}", error.remedy) from error
     for item in inputs:
         if (item.rule == "window") != bool(item.windows):
             problem = f"the network {spec.name}: input {item.label} has the rule {item.rule}"
