@@ -133,7 +133,10 @@ class RunNetwork(SimpleInterface):
             )
         record.warnings += [f"{network.name}: {note}" for note in found.notes]
         record.done += said
-        sidecar = {"Sources": [source_uri(path) for path in inputs.sources], "Model": _identity(card)}
+        sidecar = {
+            "Sources": [source_uri(path) for path in dict.fromkeys(inputs.sources)],
+            "Model": _identity(card),
+        }
         image = LabelImage(network.name, labels, inputs.affine, network.labels, inputs.home, "", sidecar)
         delivery = self._delivery(inputs)
         delivery.deliver(image, record)

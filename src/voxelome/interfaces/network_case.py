@@ -43,7 +43,7 @@ def judge_case(
         saliency = occlusion_map(*images, network, members, output, Occlusion(odds=odds))
     rows = _rows(network, found, inputs)
     entities = unit_entities(spec.unit)
-    sources = {"Sources": [source_uri(path) for path in inputs.sources]}
+    sources = {"Sources": [source_uri(path) for path in dict.fromkeys(inputs.sources)]}
     out = Path(spec.out_dir) / bids_name({**entities, "desc": network.name}, "features", ".tsv")
     save_text(out, feature_table(entities, rows))
     save_json(out.with_suffix(".json"), {**sources, **_about(network, card, spec), **_attention(found)})
