@@ -33,10 +33,12 @@ def save_model(models_dir: Path, name: str, weight: Any, bias: list[float], **ch
     return _save_card(models_dir, name, checksum, changes)
 
 
-def save_case_model(models_dir: Path, name: str, patch: list[int], **changes: Any) -> dict[str, Any]:
-    """Write a network that gives the mean of its one input over the image, and minus that; return the card.
+def save_case_model(
+    models_dir: Path, name: str, patch: list[int], channels: int = 1, **changes: Any
+) -> dict[str, Any]:
+    """Write a network that gives the sum of its inputs' means, and minus that; return the card.
 
-    A regression gets the mean alone.
+    A regression gets the sum alone.
     """
     outputs = 1 if changes["task"] == "regression" else 2
     nodes = [
@@ -44,9 +46,9 @@ def save_case_model(models_dir: Path, name: str, patch: list[int], **changes: An
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("MatMul", ["flat", "weight"], ["y"]),
     ]
-    weight = numpy_helper.from_array(np.array([[1.0, -1.0][:outputs]], np.float32), "weight")
+    weight = numpy_helper.from_array(np.array([[1.0, -1.0][:outputs]] * channels, np.float32), "weight")
     path = models_dir / name / "model.onnx"
-    checksum = save_graph(path, nodes, [weight], ("N", 1, *patch), ("N", outputs))
+    checksum = save_graph(path, nodes, [weight], ("N", channels, *patch), ("N", outputs))
     grid = {"kind": "cube", "patch": patch, "brain_only": False, "spacing": [2.0, 2.0, 2.0]}
     return _save_card(models_dir, name, checksum, {"grid": grid, **changes})
 

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from voxelome.errors import InputError
-from voxelome.segmentation.importers import monai
+from voxelome.segmentation.importers import monai, monai_bundle
 from voxelome.segmentation.spec import parse_spec
 
 torch = pytest.importorskip("torch", reason="torch is not installed: networks cannot be imported")
@@ -47,6 +47,7 @@ METADATA = {
     }
 }
 NORMALIZE = {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True, "channel_wise": True}
+PERCENTILES = {"_target_": "ScaleIntensityRangePercentilesd", "lower": 1, "upper": 99, "b_min": 0, "b_max": 1}
 INFERENCE = {
     "imports": ["$import glob"],
     "network_def": {"_target_": "SegResNet", **SETTINGS},
@@ -182,6 +183,16 @@ def test_grid_window_and_exclusive_labels_are_read_from_the_configuration(
     assert np.abs(run(tmp_path / "model.onnx", windowed) - expected).max() < 1e-4
 
 
+@pytest.mark.parametrize("target", [(0.0, 1.0), (-1.0, 0.0)])
+def test_a_range_goes_where_the_configuration_says_also_to_zero(target: tuple[float, float]) -> None:
+    low, high = target
+    scale = {"_target_": "ScaleIntensityRanged", "a_min": -50, "a_max": 150, "b_min": low, "b_max": high}
+    configuration = {"preprocessing": {"transforms": [{**scale, "clip": True}]}}
+    rule, gain = monai_bundle.scaling(Path("inference.json"), configuration, 1)
+    assert rule["windows"] == [[50.0, 200.0]]
+    assert gain == (1.0, low)
+
+
 class Trap:
     """Makes a folder when it is unpickled."""
 
@@ -245,7 +256,11 @@ def test_an_entry_that_lacks_what_the_bundle_does_not_say_is_refused(
         [{**NORMALIZE, "channel_wise": False}],
         [NORMALIZE, {"_target_": "ScaleIntensityd", "keys": "image"}],
         [{"_target_": "HistogramNormalized", "keys": "image"}],
+        [{"_target_": "ScaleIntensityd", "keys": "image"}],
+        [{**PERCENTILES, "channel_wise": False}],
+        [{**PERCENTILES, "channel_wise": True, "relative": True}],
         [{"_target_": "ScaleIntensityRanged", "a_min": 0, "clip": True}],
+        [{"_target_": "ScaleIntensityRanged", "a_min": 0, "a_max": 9, "b_max": None, "clip": True}],
         [],
     ],
 )

@@ -105,6 +105,13 @@ def test_every_fold_is_a_member_that_gives_what_torch_gives_on_images_stored_x_y
         assert difference.max() < 1e-5
 
 
+@pytest.mark.usefixtures("unwritten")
+def test_folds_are_chosen_by_the_entry(root: Path) -> None:
+    assert converted(root, {**ENTRY, "members": ["fold_1"]})[0]["members"] == ["fold_1.onnx"]
+    with pytest.raises(InputError, match=r"has no fold_7, .*its folds are fold_0, fold_1"):
+        nnunet.convert(root, {**ENTRY, "members": ["fold_7"]}, root)
+
+
 def test_a_card_says_what_the_plans_say_with_the_axes_of_the_image(
     network: tuple[dict[str, Any], Path],
 ) -> None:

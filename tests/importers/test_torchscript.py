@@ -79,6 +79,10 @@ def test_several_files_are_members_in_the_order_of_the_entry(tmp_path: Path) -> 
     found = torchscript.convert(tmp_path, {**ENTRY, "files": [{"path": "b.pt"}, {"path": "a.pt"}]}, tmp_path)
     assert found == {"members": ["b.onnx", "a.onnx"]}
     assert torchscript.convert(tmp_path, ENTRY, tmp_path) == {"members": ["a.onnx", "b.onnx"]}
+    assert torchscript.convert(tmp_path, {**ENTRY, "members": ["b.pt"]}, tmp_path) == {"members": ["b.onnx"]}
+    save(network(2), tmp_path / "a.ts")
+    with pytest.raises(InputError, match=r"several files for the member a\.onnx"):
+        torchscript.convert(tmp_path, ENTRY, tmp_path)
 
 
 class Writer(torch.nn.Module):
@@ -182,5 +186,5 @@ def test_weights_without_a_program_and_missing_files_are_refused(tmp_path: Path)
     with pytest.raises(InputError, match="no such file"):
         torchscript.convert(tmp_path, {**ENTRY, "files": [{"path": "x.pt"}]}, tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no TorchScript file"):
+    with pytest.raises(InputError, match=r"no file that ends in \.pt or"):
         torchscript.convert(tmp_path / "empty", ENTRY, tmp_path)

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxelome.imageio import load_json, load_volume, save_json, save_volume, sidecar_path
-from voxelome.interfaces import CompareLesions
-from voxelome.interfaces.segmentation_pictures import change_figures
+from voxelome.imageio import load_json, load_volume, save_volume, sidecar_path
+from voxelome.interfaces import CompareLesions, segmentation_pictures
 from voxelome.step import StepRecord
 
 SHAPE = (20, 20, 20)
@@ -39,21 +38,22 @@ class Subject:
     def folder_of(self, session):
         return self.out / "sub-01" / f"ses-{session}" / "anat"
 
-    def add(self, session, mask=None, moved=0.0, space="T1w", names=None, flair=None, common=True):
+    def add(
+        self, session, mask=None, moved=0.0, space="T1w", names=None, flair=None, common=True, image="FLAIR"
+    ):
         """Add a visit; `mask` lies on the grid of its reference, `flair` on the common one.
 
         A point of the common space lies `moved` mm further to the right in the reference.
         """
         unit, anat = f"sub-01_ses-{session}", self.folder_of(session)
         if common:
-            transform = anat / f"{unit}_from-T1w_to-midway_mode-image_xfm.mat"
-            save_json(sidecar_path(transform), {"Matrix": shift(moved).tolist()})
-            self.midway.add(transform, "matrix", visit=f"ses-{session}")
+            where = {"space": "T1w", "matrix": shift(moved).tolist()}
+            self.midway.add(anat / f"{unit}_xfm.mat", "matrix", visit=f"ses-{session}", **where)
             brain = save_volume(anat / f"{unit}_mask.nii.gz", np.ones(SHAPE, dtype=np.uint8), AFFINE)
             self.midway.add(brain, "midway-mask", visit=f"ses-{session}")
         if flair is not None:
-            path = save_volume(anat / f"{unit}_FLAIR.nii.gz", flair, AFFINE)
-            self.midway.add(path, "midway", image="FLAIR", visit=f"ses-{session}")
+            path = save_volume(anat / f"{unit}_{image}.nii.gz", flair, AFFINE)
+            self.midway.add(path, "midway", image=image, visit=f"ses-{session}")
         record = StepRecord("segment", unit)
         if mask is not None:
             path = save_volume(anat / f"{unit}_space-{space}_desc-wmh_dseg.nii.gz", mask, AFFINE)
@@ -126,11 +126,15 @@ def test_each_visits_lesions_come_to_the_common_space_by_its_own_transform(subje
     assert np.array_equal(mapped > 0, lesions((8, 8, 8)) > 0)
 
 
+def bright(where, seed=0):
+    """A noisy image in which these lesions are bright."""
+    image = np.random.default_rng(seed).normal(100, 2, SHAPE).astype(np.float32)
+    image[where > 0] = 180
+    return image
+
+
 def test_a_change_is_scored_in_the_images_where_both_visits_have_one_contrast(subject):
-    rng = np.random.default_rng(0)
-    before, after = (rng.normal(100, 2, SHAPE).astype(np.float32) for _ in range(2))
-    for image, where in ((before, lesions(STAYS)), (after, lesions(STAYS, COMES))):
-        image[where > 0] = 180
+    before, after = bright(lesions(STAYS)), bright(lesions(STAYS, COMES), seed=1)
     subject.add("1", lesions(STAYS), flair=before)
     subject.add("2", lesions(STAYS, COMES), flair=after)
     record = subject.compare()
@@ -138,12 +142,60 @@ def test_a_change_is_scored_in_the_images_where_both_visits_have_one_contrast(su
     assert float(rows["new"]) > 3
     assert rows["stable"] == "n/a"
     assert record.done[-1].startswith("Changes were checked in FLAIR")
-    shown = [figure.title for figure in change_figures(record, subject.midway)]
+    shown = [figure.title for figure in segmentation_pictures.change_figures(record, subject.midway)]
     assert shown == ["Change of FLAIR, ses-1 to ses-2", "Change of wmh, ses-1 to ses-2"]
-    (image,) = [item for item in record.find("change") if item["name"] == "FLAIR"]
+    (image,) = record.find("image-change")
     brighter = load_volume(image["path"], dtype=None).data == 1
     new = (lesions(COMES) > 0) & (lesions(STAYS) == 0)
     assert 2 * (brighter & new).sum() / (brighter.sum() + new.sum()) > 0.7
+
+
+def test_a_picture_is_of_what_changed_and_each_map_has_its_own_words(subject, monkeypatch):
+    # What grows darker lies where nothing else changes.
+    subject.add("1", lesions(STAYS), flair=bright(lesions(STAYS, GOES)))
+    subject.add("2", lesions(STAYS, COMES), flair=bright(lesions(STAYS), seed=1))
+    record = subject.compare()
+    boxes = []
+
+    def spy(*_, box, **more):
+        boxes.append(box)
+        return b"picture"
+
+    monkeypatch.setattr(segmentation_pictures, "mosaic", spy)
+    images, masks = segmentation_pictures.change_figures(record, subject.midway)
+    assert "became brighter or darker" in images.caption
+    assert "Stable lesions" in masks.caption
+    darker, changed = boxes
+    gone = lesions(GOES) > 0
+    assert 2 * (darker & gone).sum() / (darker.sum() + gone.sum()) > 0.7
+    assert np.array_equal(changed, (lesions(COMES) > 0))
+
+
+@pytest.mark.parametrize("labels", [("FLAIR", "ce-gadolinium_FLAIR"), ("ce-gadolinium_FLAIR", "FLAIR")])
+def test_an_image_after_contrast_agent_is_not_compared_with_one_without(subject, labels):
+    for session, label in zip("12", labels, strict=True):
+        subject.add(session, lesions(STAYS), flair=bright(lesions(STAYS)), image=label)
+    record = subject.compare()
+    assert record.skipped[0]["what"] == "check of ses-1 to ses-2 in the images"
+    assert record.find("image-change") == []
+
+
+def test_images_that_are_both_after_contrast_agent_are_compared(subject):
+    for session in "12":
+        image = bright(lesions(STAYS), seed=int(session))
+        subject.add(session, lesions(STAYS), flair=image, image="ce-gadolinium_FLAIR")
+    assert len(subject.compare().find("image-change")) == 1
+
+
+def test_a_pair_whose_images_cannot_be_scored_keeps_its_masks_and_does_not_stop_the_others(subject):
+    for session, image in (("1", np.full(SHAPE, 5.0)), ("2", bright(lesions(STAYS))), ("3", None)):
+        given = bright(lesions(STAYS), seed=3) if image is None else image.astype(np.float32)
+        subject.add(session, lesions(STAYS), flair=given)
+    record = subject.compare()
+    assert [item["pair"] for item in record.find("changes")] == ["ses-1 to ses-2", "ses-2 to ses-3"]
+    why = "in FLAIR, the first image is constant in most of the brain"
+    assert record.skipped == [{"what": "check of ses-1 to ses-2 in the images", "why": why}]
+    assert [item["pair"] for item in record.find("image-change")] == ["ses-2 to ses-3"]
 
 
 def test_visits_without_a_common_contrast_have_no_scores_and_that_is_said(subject):

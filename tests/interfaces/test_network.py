@@ -87,11 +87,27 @@ def test_maps_of_probability_and_doubt_are_saved_where_asked_for(visit):
     probability = load_volume(record.path("probability")).data
     assert probability[LESION] == pytest.approx(1.0, abs=1e-4)
     assert record.path("probability").name == "sub-01_space-T1w_label-bright_desc-tiny_probseg.nii.gz"
-    # A convolution of one voxel says the same of the mirrored image.
+    # A convolution of one voxel says the same of the mirrored image, and is sure of it.
     assert load_volume(record.path("disagreement")).data.max() == pytest.approx(0.0, abs=1e-4)
-    assert load_volume(record.path("entropy")).data.max() <= 1.0
+    assert load_volume(record.path("entropy")).data.max() == pytest.approx(0.0, abs=1e-4)
     assert visit.run("tiny").find("probability") == []
     assert not (visit.anat / record.path("probability").name).exists()
+
+
+def test_doubt_lies_where_the_mirrored_passes_differ(visit):
+    weight, bias = above(50.0)
+    # Each voxel is judged by its neighbour to the right: in the mirrored image, by that to the left.
+    aside = np.zeros((2, 1, 3, 1, 1), dtype=np.float32)
+    aside[:, :, 2] = weight[:, :, 0]
+    card = save_model(visit.models, "tiny", aside, bias)
+    edit_card(visit.models, "tiny", grid={**card["grid"], "mirror": [0]})
+    record = visit.run("tiny")
+    differ = np.zeros(SHAPE, dtype=bool)
+    differ[[5, 6, 9, 10], 6:10, 6:10] = True
+    for role in ("disagreement", "entropy"):
+        doubt = load_volume(record.path(role)).data
+        assert doubt[differ] == pytest.approx(1.0, abs=1e-3)
+        assert doubt[~differ] == pytest.approx(0.0, abs=1e-3)
 
 
 def test_lesions_are_listed_with_their_volume_and_place(visit):
@@ -104,7 +120,39 @@ def test_lesions_are_listed_with_their_volume_and_place(visit):
     assert [float(large[axis]) for axis in ("x_mm", "y_mm", "z_mm")] == pytest.approx([15, 15, 15])
     assert record.quality["tiny lesions"] == 2
     explained = load_json(record.path("lesions").with_suffix(".json"))
-    assert set(large) <= set(explained)
+    assert list(large) == list(explained)
+
+
+def test_lesions_of_several_labels_have_the_volume_of_each_which_is_explained_too(visit):
+    visit.t1w[6:8, 6:10, 6:10] = 70
+    save_volume(visit.folder / "T1w.nii.gz", visit.t1w, AFFINE)
+    labels = {"outputs": {"labels": {"1": "oedema", "2": "core"}}, "lesions": True}
+    save_model(visit.models, "tiny", *above(50.0, 80.0), **labels)
+    record = visit.run("tiny")
+    (row,) = rows_of(record.path("lesions"))
+    assert (float(row["oedema_ml"]), float(row["core_ml"])) == pytest.approx((0.256, 0.256))
+    explained = load_json(record.path("lesions").with_suffix(".json"))
+    assert list(row) == list(explained)
+    assert explained["core_ml"] == {"Description": "Volume of its part that is core", "Units": "ml"}
+
+
+def test_probabilities_are_kept_only_for_what_reads_them(visit, monkeypatch):
+    kept = []
+
+    def spy(labels, spacing, steps, names, probabilities):
+        kept.append(sorted(probabilities))
+        return labels, []
+
+    monkeypatch.setattr("voxelome.segmentation.postprocess.postprocess", spy)
+    labels = {"outputs": {"labels": {"1": "whole", "2": "core"}}}
+    nested = {"name": "hierarchy", "order": ["whole", "core"], "by": "probabilities"}
+    save_model(visit.models, "tiny", *above(50.0, 80.0), postprocess=[{"name": "fill_holes"}], **labels)
+    visit.run("tiny")
+    edit_card(visit.models, "tiny", postprocess=[{"name": "fill_holes"}, nested])
+    visit.run("tiny")
+    edit_card(visit.models, "tiny", lesions=True)
+    visit.run("tiny")
+    assert kept == [[], [1], [1, 2]]
 
 
 # --- what it is given
@@ -256,6 +304,7 @@ def test_another_network_than_that_of_the_card_is_refused(visit):
         ({"inputs": [T1W, {**FLAIR, "need": "optional"}]}, "takes 1 channels, and its entry says 2"),
         ({"outputs": {"labels": {"0": "a", "1": "b"}}}, "names the label 0"),
         ({"outputs": {}}, "the network tiny has no labels"),
+        ({"postprocess": [{"name": "minimum_volume"}]}, "the step minimum_volume lacks ml"),
         ({"members": ["model.onnx", "absent.onnx"]}, "the card has no checksum of it"),
     ],
 )
@@ -263,6 +312,26 @@ def test_a_network_that_does_not_match_its_card_is_refused_by_name(visit, change
     save_model(visit.models, "tiny", *above(50.0), **changes)
     with pytest.raises(InputError, match=f"models/tiny.*{says}"):
         visit.run("tiny")
+
+
+@pytest.mark.parametrize("dull", ["T1w", "T2w"])
+def test_an_image_without_contrast_is_refused_by_its_own_name(visit, dull):
+    inputs = [{"contrast": name, "region": "image"} for name in ("FLAIR", "T1w", "T2w")]
+    for name in ("FLAIR", "T1w", "T2w"):
+        visit.add(name, visit.t1w if name != dull else np.full(SHAPE, 7, dtype=np.float32))
+    save_model(visit.models, "tiny", pointwise([0, 0, 0], [1, 1, 1]), [0.0, 0.0], inputs=inputs)
+    with pytest.raises(InputError, match=f"{dull} has no contrast") as refused:
+        visit.run("tiny")
+    assert refused.value.source.endswith(f"sub-01_{dull}.nii.gz")
+
+
+def test_what_is_wrong_with_no_single_image_is_said_of_the_reference(visit):
+    visit.add("FLAIR", visit.t1w)
+    save_volume(visit.folder / "brain.nii.gz", np.zeros(SHAPE, dtype=bool), AFFINE)
+    save_model(visit.models, "tiny", *above(50.0), inputs=[FLAIR], grid={"patch": [16, 16, 16]})
+    with pytest.raises(InputError, match="the brain mask is empty") as refused:
+        visit.run("tiny")
+    assert refused.value.source.endswith("sub-01_T1w.nii.gz")
 
 
 def test_a_network_whose_labels_have_another_size_than_its_image_is_refused(visit):

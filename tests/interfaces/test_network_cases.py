@@ -1,13 +1,24 @@
 """Networks of head CT, and networks that give a value for the whole case."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.interfaces.network_visit import AFFINE, CT_WINDOW, FLAIR, LESION, SHAPE, Visit, labels_in, rows_of
+from tests.interfaces.network_visit import (
+    AFFINE,
+    CT_WINDOW,
+    FLAIR,
+    LESION,
+    SHAPE,
+    T1W,
+    Visit,
+    labels_in,
+    rows_of,
+)
 from tests.model_folders import above, pointwise, save_case_model, save_model
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, load_volume, save_volume
-from voxelome.interfaces import AssembleFeatures
+from voxelome.interfaces import AssembleFeatures, segmentation_pictures
 from voxelome.interfaces.pictures import figures_of
 from voxelome.orientation import to_canonical
 
@@ -71,6 +82,43 @@ def test_a_ct_of_several_volumes_is_refused(visit, ct):
         visit.start("bleed", cts=[str(ct)])
 
 
+def with_forms(path, qform, sform):
+    """Give an image these affines; None is one that the header does not know."""
+    image = nib.load(path)
+    changed = nib.Nifti1Image(np.asarray(image.dataobj), None, image.header)
+    changed.set_qform(qform, code=int(qform is not None))
+    changed.set_sform(sform, code=int(sform is not None))
+    changed.to_filename(path)
+
+
+def test_a_ct_whose_header_does_not_say_how_the_head_lies_is_refused(visit, ct):
+    save_model(visit.models, "bleed", *above(2.0), inputs=[CT_WINDOW])
+    with_forms(ct, None, None)
+    with pytest.raises(InputError, match=r"sub-01_ct.nii.gz: its header does not say how the head lies"):
+        visit.start("bleed", cts=[str(ct)])
+
+
+def test_of_two_affines_of_a_ct_the_user_says_which_counts_and_the_picture_follows(visit, ct, monkeypatch):
+    save_model(visit.models, "bleed", pointwise([0.0], [100.0]), [0.0, -65.0], inputs=[CT_WINDOW])
+    with_forms(ct, np.diag([2.0, 2.0, 2.0, 1.0]), np.diag([-2.0, 2.0, 2.0, 1.0]))
+    with pytest.raises(InputError, match="disagree on which side is left"):
+        visit.start("bleed", cts=[str(ct)])
+    drawn = []
+
+    def spy(data, *_, overlay, **more):
+        drawn.append((data, overlay))
+        return b"picture"
+
+    monkeypatch.setattr(segmentation_pictures, "mosaic", spy)
+    for form, where in (("qform", slice(4, 6)), ("sform", slice(10, 12))):
+        record = visit.start("bleed", cts=[str(ct)], affine=form)
+        assert labels_in(record, "ct")[where, 6:10, 6:10].all()
+        list(segmentation_pictures.network_figures({"network": [record]}))
+        data, outlined = drawn.pop()
+        # Blood and bone are outlined, and not the brain that lies there in the mirrored image.
+        assert data[outlined > 0].min() == 70
+
+
 def test_networks_of_mri_and_of_ct_skip_visits_that_have_only_the_other(visit, ct):
     save_model(visit.models, "tiny", *above(50.0))
     save_model(visit.models, "bleed", *above(2.0), inputs=[CT_WINDOW])
@@ -116,12 +164,44 @@ def test_a_classification_gives_a_probability_a_class_that_add_up_to_one(visit):
 
 
 def test_an_absent_optional_input_is_said_of_a_case_as_of_labels(visit):
+    inputs = [T1W, {**FLAIR, "need": "optional"}]
+    outputs = {"outcome": "age", "unit": "a"}
+    case_model(visit, "age", channels=2, task="regression", outputs=outputs, inputs=inputs)
+    said = "There is no FLAIR; age sees zeros in its place."
+    assert said in visit.run("age").done
+    visit.add("FLAIR", visit.t1w)
+    assert said not in visit.run("age").done
+
+
+def test_a_case_whose_only_input_is_optional_and_absent_is_skipped(visit):
     inputs = [{**FLAIR, "need": "optional"}]
     case_model(visit, "age", task="regression", outputs={"outcome": "age", "unit": "a"}, inputs=inputs)
     record = visit.run("age")
     assert record.skipped == [{"what": "age", "why": "it needs FLAIR, and there is T1w"}]
-    visit.add("FLAIR", visit.t1w)
-    assert visit.run("age").warnings == []
+
+
+def test_values_of_two_networks_of_one_name_do_not_share_a_table(tmp_path):
+    steps = tmp_path / "steps"
+    for name, mirror in (("sub-01", []), ("sub-02", [0])):
+        visit = Visit(tmp_path / name, name)
+        grid = {"kind": "cube", "patch": [16, 16, 16], "brain_only": False, "mirror": mirror}
+        case_model(visit, "age", task="regression", outputs={"outcome": "age", "unit": "a"}, grid=grid)
+        visit.run("age").save(steps / name / "network-age.json")
+    with pytest.raises(InputError, match="was made with other settings than"):
+        assemble(tmp_path, ["sub-01", "sub-02"])
+
+
+def assemble(folder, units):
+    """Gather the values of the network `age` in a table of the group."""
+    (folder / "cohort.txt").write_text("\n".join(units) + "\n")
+    AssembleFeatures(
+        unit="group",
+        cohort=str(folder / "cohort.txt"),
+        steps_dir=str(folder / "steps"),
+        networks=["age"],
+        out_dir=str(folder / "group"),
+        record=str(folder / "features.json"),
+    ).run()
 
 
 def test_values_of_a_case_are_columns_of_the_groups_table_also_of_visits_without_radiomics(tmp_path):
@@ -130,15 +210,7 @@ def test_values_of_a_case_are_columns_of_the_groups_table_also_of_visits_without
         visit = Visit(tmp_path / name, name)
         case_model(visit, "age", task="regression", outputs={"outcome": "age", "unit": "a"})
         visit.run("age").save(steps / name / "network-age.json")
-    (tmp_path / "cohort.txt").write_text("sub-01\nsub-02\n")
-    AssembleFeatures(
-        unit="group",
-        cohort=str(tmp_path / "cohort.txt"),
-        steps_dir=str(steps),
-        networks=["age"],
-        out_dir=str(tmp_path / "group"),
-        record=str(tmp_path / "features.json"),
-    ).run()
+    assemble(tmp_path, ["sub-01", "sub-02"])
     rows = rows_of(tmp_path / "group" / "features.tsv")
     assert [row["participant_id"] for row in rows] == ["sub-01", "sub-02"]
     assert float(rows[0]["T1w__image__original__network__age_age"]) > 0

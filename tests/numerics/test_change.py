@@ -36,8 +36,6 @@ def test_each_kind_of_change_is_told_counted_and_drawn():
     expected[new], expected[gone] = 1, 4
     expected[large & ~small], expected[large_other & ~small_other] = 2, 3
     assert np.array_equal(result.map, expected)
-    assert result.volumes_ml["new"] == pytest.approx(new.sum() / 1000)
-    assert result.volumes_ml["grown part"] == pytest.approx((large.sum() - small.sum()) / 1000)
     assert (result.first_ml, result.second_ml) == pytest.approx((first.sum() / 1000, second.sum() / 1000))
     by_change = {group.change: group for group in result.groups}
     assert by_change["new"].centroid == (20.0, 8.0, 8.0)
@@ -81,10 +79,9 @@ def test_a_lesion_that_falls_apart_is_one_group_with_the_volumes_together():
     second = first.copy()
     second[19:21] = False
     (group,) = compare(first, second).groups
-    assert (group.first_parts, group.second_parts, group.change) == (1, 2, "stable")
+    assert group.change == "stable"
     assert group.second_ml == pytest.approx(0.9 * group.first_ml)
-    (group,) = compare(second, first).groups
-    assert (group.first_parts, group.second_parts) == (2, 1)
+    assert len(compare(second, first).groups) == 1
 
 
 def test_a_chain_of_overlaps_is_one_group_and_what_it_does_not_touch_another():
@@ -93,7 +90,8 @@ def test_a_chain_of_overlaps_is_one_group_and_what_it_does_not_touch_another():
     second[12:23, 5:9, 5:9], second[28:36, 5:9, 5:9] = True, True
     second[45:50, 30:35, 20:25] = True
     groups = compare(first, second).groups
-    assert [(group.first_parts, group.second_parts) for group in groups] == [(2, 2), (0, 1)]
+    assert [group.first_ml for group in groups] == [pytest.approx(first.sum() / 1000), 0]
+    assert groups[1].second_ml == pytest.approx(second[45:50].sum() / 1000)
 
 
 def test_a_new_lesion_beside_an_old_one_is_growth_and_two_voxels_off_is_new():
@@ -112,7 +110,7 @@ def test_what_is_new_but_too_small_is_counted_apart_and_not_drawn():
     result = compare(nothing(), second)
     assert result.counts["new"] == 1
     assert result.counts["too small"] == 2
-    assert result.volumes_ml["new"] == 0.01
+    assert (result.map == 1).sum() == 10
     assert not result.map[5, 5, 5]
     assert compare(nothing(), second, smallest_ml=0).counts["new"] == 3
     assert compare(second, nothing()).counts["vanished"] == 1

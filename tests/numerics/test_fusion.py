@@ -61,16 +61,14 @@ def test_simple_is_that_of_the_brats_toolkit_to_the_voxel(five: list[Array]) -> 
 
 
 @needs_case
-def test_regions_and_staple_agree_with_the_given_fusion_better_than_any_algorithm(five: list[Array]) -> None:
+def test_staple_agrees_with_the_given_fusion_better_than_any_algorithm(five: list[Array]) -> None:
     given = read("fusion_simple")
-    nested = simple(five, {2: (1, 2, 4), 1: (1, 4), 4: (4,)}).labels
     box = tuple(slice(int(part.min()), int(part.max()) + 1) for part in np.nonzero(np.any(five, axis=0)))
     likely = np.zeros_like(given)
     likely[box] = staple([item[box] for item in five]).labels
     for members in REGIONS.values():
         inside = np.isin(given, members)
         best = max(dice(np.isin(item, members), inside) for item in five)
-        assert dice(np.isin(nested, members), inside) > max(0.99, best)
         assert dice(np.isin(likely, members), inside) > max(0.989, best)
 
 
@@ -137,13 +135,6 @@ def test_simple_drops_a_rater_who_drew_something_else_and_is_nearer_to_the_truth
     assert np.array_equal(found.labels, majority(good))
     voted = majority([*good, elsewhere])
     assert dice(found.labels == 1, truth == 1) > dice(voted == 1, truth == 1)
-
-
-def test_nested_regions_are_painted_in_their_order() -> None:
-    one = np.array([[[0, 1, 2, 4, 4, 2]]], np.int16)
-    two = np.array([[[0, 2, 2, 1, 4, 0]]], np.int16)
-    found = simple([one, one, two], {2: (1, 2, 4), 1: (1, 4), 4: (4,)})
-    assert found.labels.ravel().tolist() == [0, 1, 2, 4, 4, 2]
 
 
 @pytest.mark.parametrize(

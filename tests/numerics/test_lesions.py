@@ -6,8 +6,7 @@ from scipy import ndimage
 
 from voxelome.errors import DataError
 from voxelome.radiomics.shape import measure_mesh
-from voxelome.segmentation.lesions import COLUMNS, largest_diameter, lesion_table, number_lesions
-from voxelome.segmentation.location import Labelled, structure_role
+from voxelome.segmentation.lesions import largest_diameter, lesion_columns, lesion_table
 from voxelome.segmentation.template_points import inverse_points
 
 NAMES = {1: "oedema", 2: "core"}
@@ -51,14 +50,14 @@ def test_rows_are_sorted_by_volume_and_hold_what_was_made():
 
 def test_every_column_is_there_and_what_is_not_told_is_none():
     (row,) = lesion_table((scene() > 0)[:5, :5].astype(np.uint8), OBLIQUE, {1: "lesion"})
-    assert set(row) == set(COLUMNS)
+    assert set(row) == set(lesion_columns({1: "lesion"}))
     told = {"lesion", "label", "voxels", "volume_ml", "diameter_mm", "x_mm", "y_mm", "z_mm"}
     assert {name for name, value in row.items() if value is not None} == told
 
 
 def test_no_lesion_gives_no_row():
     nothing = np.zeros((5, 5, 5), dtype=np.uint8)
-    options = {"probability": nothing.astype(float), "members": [nothing > 0], "to_template": lambda p: p}
+    options = {"probability": nothing.astype(float), "to_template": lambda p: p}
     assert lesion_table(nothing, np.eye(4), NAMES, **options) == []
 
 
@@ -77,12 +76,11 @@ def test_a_single_voxel_is_as_wide_as_its_longest_side():
     assert largest_diameter(ball_voxels, np.eye(4)) == pytest.approx(41, abs=0.5)
 
 
-def test_lesions_are_numbered_by_volume_and_labels_can_be_chosen():
-    labels = scene()
-    assert number_lesions(labels)[2, 2, 2] == 3
-    only_core = number_lesions(labels, [2])
-    assert only_core.max() == 2
-    assert only_core[2, 2, 2] == 0
+def test_every_column_of_several_labels_is_explained_with_its_unit():
+    rows = lesion_table(scene(), OBLIQUE, NAMES)
+    columns = lesion_columns(NAMES)
+    assert all(set(row) == set(columns) for row in rows)
+    assert columns["core_ml"] == ("Volume of its part that is core", "ml")
 
 
 def test_a_lesions_side_and_centroid_are_those_in_the_template():
@@ -145,116 +143,20 @@ def test_a_transform_that_cannot_be_inverted_is_refused(arguments, says):
         inverse_points(*arguments)
 
 
-STRUCTURES = {
-    1: "Cerebral-White-Matter",
-    2: "Cerebral-Cortex",
-    3: "Lateral-Ventricle",
-    4: "Thalamus",
-    5: "Cerebellum-White-Matter",
-    6: "4th-Ventricle",
-}
-
-
-def brain():
-    """From the middle outwards along the first axis: ventricle, white matter, cortex; cerebellum below."""
-    data = np.ones((60, 30, 30), dtype=np.uint8)
-    data[:10], data[50:] = 3, 2
-    data[:, :, :8] = 5
-    data[:, :4, :4] = 6
-    data[10:20, 20:, 20:] = 4
-    return data
-
-
-@pytest.mark.parametrize(
-    ("box", "place", "ventricle", "cortex"),
-    [
-        ((slice(12, 16), slice(5, 9), slice(20, 24)), "periventricular", 3.0, 35.0),
-        ((slice(13, 16), slice(5, 9), slice(20, 24)), "deep white matter", 4.0, 35.0),
-        ((slice(45, 49), slice(5, 9), slice(20, 24)), "juxtacortical", 36.0, 2.0),
-        ((slice(45, 48), slice(5, 9), slice(20, 24)), "deep white matter", 36.0, 3.0),
-        ((slice(11, 52), slice(5, 7), slice(20, 22)), "periventricular and juxtacortical", 2.0, 0.0),
-        ((slice(30, 33), slice(5, 9), slice(2, 6)), "infratentorial", None, None),
-        ((slice(12, 19), slice(22, 25), slice(22, 25)), "deep gray matter", 3.0, 32.0),
-        ((slice(20, 23), slice(0, 3), slice(6, 9)), "infratentorial", None, None),
-    ],
-)
-def test_a_lesion_is_placed_among_the_structures(box, place, ventricle, cortex):
-    labels = np.zeros((60, 30, 30), dtype=np.uint8)
-    labels[box] = 1
-    (row,) = lesion_table(labels, np.eye(4), NAMES, structures=Labelled(brain(), STRUCTURES))
-    assert row["place"] == place
-    if ventricle is not None:
-        assert (row["ventricle_mm"], row["cortex_mm"]) == (ventricle, cortex)
-
-
-def test_a_lesion_that_the_structures_leave_out_is_placed_by_what_is_nearest():
-    data, labels = brain(), np.zeros((60, 30, 30), dtype=np.uint8)
-    labels[30:33, 5:9, 2:6] = 1
-    data[labels > 0] = 0
-    (row,) = lesion_table(labels, np.eye(4), NAMES, structures=Labelled(data, STRUCTURES))
-    assert row["place"] == "infratentorial"
-
-
-def test_distances_are_in_mm_along_every_axis():
-    labels = np.zeros((60, 30, 30), dtype=np.uint8)
-    labels[12, 10, 25] = 1
-    affine = np.diag([-2.0, 1, 1, 1])
-    (row,) = lesion_table(labels, affine, NAMES, structures=Labelled(brain(), STRUCTURES))
-    assert (row["ventricle_mm"], row["cortex_mm"], row["place"]) == (6.0, 76.0, "deep white matter")
-
-
-def test_structures_have_the_roles_that_their_names_say():
-    said = {
-        "Right-Inf-Lat-Vent": "lateral ventricle",
-        "Left-VentralDC": "deep gray matter",
-        "3rd-Ventricle": "other",
-        "Brain-Stem": "infratentorial",
-        "Left-Cerebellum-Cortex": "infratentorial",
-        "ctx-rh-precuneus": "cortex",
-        "Right-Cerebral-White-Matter": "other",
-        "Hippocampus": "deep gray matter",
-    }
-    assert {name: structure_role(name) for name in said} == said
-
-
-def test_structures_without_ventricles_are_refused():
-    without = Labelled(brain(), {1: "White-Matter", 2: "Cortex"})
-    with pytest.raises(DataError, match="no lateral ventricle"):
-        lesion_table(
-            scene()[:60, :30, :16], np.eye(4), NAMES, structures=Labelled(brain()[:, :30, :16], without.names)
-        )
-
-
-def test_the_region_is_the_one_that_holds_most_of_the_lesion():
-    labels, atlas = np.zeros((2, 10, 10, 10), dtype=np.uint8)
-    labels[2:8, 5, 5], labels[0, 0, 0] = 1, 1
-    atlas[:4, 2:], atlas[4:, 2:] = 7, 9
-    rows = lesion_table(
-        labels, np.eye(4), NAMES, atlas=Labelled(atlas, {7: "frontal lobe", 9: "parietal lobe"})
-    )
-    assert [(row["region"], row["region_share"]) for row in rows] == [
-        ("parietal lobe", pytest.approx(4 / 6)),
-        (None, 0),
-    ]
-
-
 def test_confidence_of_each_lesion_stands_in_its_row():
     labels = np.zeros((10, 10, 10), dtype=np.uint8)
     labels[0:2, 0, 0], labels[5:8, 5, 5] = 1, 1
     probability = np.where(labels > 0, 0.5, 0.0)
     probability[5:8, 5, 5] = (0.9, 1.0, 0.8)
-    rows = lesion_table(labels, np.eye(4), NAMES, probability=probability, members=[labels > 0])
+    rows = lesion_table(labels, np.eye(4), NAMES, probability=probability)
     assert [row["probability_mean"] for row in rows] == pytest.approx([0.9, 0.5])
     assert rows[1]["certainty"] == pytest.approx(0)
-    assert [row["agreement"] for row in rows] == [1.0, 1.0]
 
 
 def test_bad_input_is_refused():
     with pytest.raises(DataError, match="labels 2 have no name"):
         lesion_table(scene(), OBLIQUE, {1: "oedema"})
-    with pytest.raises(DataError, match="the atlas has the shape"):
-        lesion_table(scene(), OBLIQUE, NAMES, atlas=Labelled(np.zeros((1, 1, 1)), {}))
-    with pytest.raises(DataError, match="the image of brain structures"):
-        lesion_table(scene(), OBLIQUE, NAMES, structures=Labelled(brain(), STRUCTURES))
+    with pytest.raises(DataError, match="the probability has the shape"):
+        lesion_table(scene(), OBLIQUE, NAMES, probability=np.zeros((1, 1, 1)))
     with pytest.raises(DataError, match="whole numbers"):
         lesion_table(scene().astype(float), OBLIQUE, NAMES)

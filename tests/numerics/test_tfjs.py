@@ -60,7 +60,7 @@ def conv(name: str, size: int = 3, dilation: int = 1, **more) -> tuple:
 
 def run(folder: Path, out: Path, image: np.ndarray) -> np.ndarray:
     """Outputs (x, y, z, k) of the converted network for an image (x, y, z, c)."""
-    convert(folder, ENTRY, out)
+    convert(folder, {**ENTRY, "outputs": {"activation": "none"}}, out)
     session = onnxruntime.InferenceSession(out / "model.onnx", providers=["CPUExecutionProvider"])
     batch = np.moveaxis(image, -1, 0)[np.newaxis].astype(np.float32)
     return np.moveaxis(session.run(None, {"image": batch})[0][0], 0, -1)
@@ -144,6 +144,25 @@ def test_an_activation_follows_its_formula(activation: str, form: str, tmp_path:
         layers = [first(2), conv("c", 1), own]
     found = run(write_model(tmp_path / "in", layers, {"c/kernel": kernel}), tmp_path / "out", image)
     np.testing.assert_allclose(found, FORMULA[activation](image @ kernel[0, 0, 0]), atol=2e-6)
+
+
+@pytest.mark.parametrize("form", ["inside", "layer"])
+def test_a_sigmoid_at_the_end_is_the_activation_of_the_card_and_is_not_applied_twice(
+    form: str, tmp_path: Path
+) -> None:
+    last = [conv("c", 1, activation="sigmoid")]
+    if form == "layer":
+        last = [conv("c", 1), ("Activation", {"name": "act", "activation": "sigmoid"})]
+    kernel = RANDOM.normal(size=(1, 1, 1, 2, 3))
+    folder = write_model(tmp_path / "in", [first(2), *last], {"c/kernel": kernel})
+    found = convert(folder, ENTRY, tmp_path / "out")
+    assert found["outputs"] == {"activation": "sigmoid"}
+    session = onnxruntime.InferenceSession(
+        tmp_path / "out" / "model.onnx", providers=["CPUExecutionProvider"]
+    )
+    image = RANDOM.normal(size=(1, 2, 4, 3, 2)).astype(np.float32)
+    logits = np.einsum("ncxyz,ck->nkxyz", image, kernel[0, 0, 0])
+    np.testing.assert_allclose(session.run(None, {"image": image})[0], logits, atol=2e-6)
 
 
 @pytest.mark.parametrize(("size", "dilation"), [(1, 1), (2, 1), (2, 3), (3, 2), (4, 1), (5, 1)])

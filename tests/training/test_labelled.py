@@ -73,6 +73,9 @@ def test_regions_are_the_labels_on_the_networks_grid(cases):
         assert regions[1].sum() * spacing**3 == pytest.approx(volume, rel=0.12)
         _, alone = on_network_grid(case, spec_of("sigmoid", spacing))
         assert alone.shape[0] == 1
+    _, both = on_network_grid(case, spec_of("sigmoid", labels={2: "core", 1: "spot"}))
+    # The channels of overlapping labels are in the order of the entry, as at inference.
+    assert [bool(channel.any()) for channel in both] == [False, True]
 
 
 def test_half_of_the_boxes_and_more_hold_a_lesion_and_a_seed_gives_one_box(cases, tmp_path):

@@ -34,6 +34,7 @@ COMMANDS = commands()
 # Of Snakemake, of programs that build and run containers, and of MRIQC.
 OF_OTHERS = {
     "--forcerun",
+    "--me",
     "--sdm",
     "--software-deployment-method",
     "--tmpfs",

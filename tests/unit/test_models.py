@@ -117,6 +117,24 @@ def test_labels_may_be_written_as_numbers_and_the_entry_reads_as_a_specification
 
 
 @pytest.mark.parametrize(
+    ("task", "activation", "names"),
+    [
+        ("segmentation", "softmax", ["core", "edema"]),
+        ("segmentation", "sigmoid", ["edema", "core"]),
+        ("classification", "softmax", ["core", "edema"]),
+        ("classification", "sigmoid", ["core", "edema"]),
+    ],
+)
+def test_channels_are_in_the_order_of_the_labels_values_unless_later_ones_are_painted_over(
+    task: str, activation: str, names: list[str]
+) -> None:
+    first = int(task == "segmentation")
+    labels = {first + 1: "edema", first: "core"}
+    content = entry(name="lesions", task=task, outputs={"activation": activation, "labels": labels})
+    assert list(parse_spec(content).labels.values()) == names
+
+
+@pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"licenc": "MIT"}, r"no field 'lesions\.licenc'; did you mean licence"),
@@ -126,7 +144,17 @@ def test_labels_may_be_written_as_numbers_and_the_entry_reads_as_a_specification
         ({"grid": {"orientation": "RRS"}}, r"lesions\.grid\.orientation"),
         ({"outputs": {}}, "has no labels"),
         ({"outputs": {"labels": {0: "a", 1: "b"}}}, "0 is the background"),
+        ({"framework": "tfjs", "members": ["one.onnx"]}, r"lesions\.members .* a network of tfjs is one"),
         ({"outputs": {"labels": {1: "a", 2: "a"}}}, "two labels are named 'a'"),
+        (
+            {"task": "classification", "outputs": {"labels": {1: "a", 2: "b"}}},
+            "from 0 to 1, as its outputs lie",
+        ),
+        (
+            {"postprocess": [{"name": "fill_hole"}]},
+            "lesions: there is no step fill_hole .*did you mean fill_holes",
+        ),
+        ({"postprocess": [{"name": "fill_holes", "labels": ["oedema"]}]}, "has oedema, which is no label"),
         ({"outputs": {"labels": {"one": "a"}}}, r"lesions\.outputs\.labels"),
         ({"source": {}}, r"lesions\.source"),
         ({"source": {"folder": "nets", "bundled": "nets"}}, "exactly one of package, url, folder, bundled"),
@@ -191,6 +219,19 @@ def test_fetch_writes_the_networks_and_a_card_that_says_everything(own, tmp_path
     assert state(registry(path)["lesions"], folder) == "ready"
 
 
+def test_members_of_one_name_in_different_folders_are_all_kept(own, tmp_path: Path) -> None:
+    path, folder = own(members=["b/model.onnx", "a/model.onnx"]), tmp_path / "models"
+    for name, outputs in (("a", 3), ("b", 3), ("c", 4)):
+        (tmp_path / "nets" / name).mkdir()
+        content = network(2, outputs).replace(b"small", b"fold" + name.encode())
+        (tmp_path / "nets" / name / "model.onnx").write_bytes(content)
+    assert models("fetch", "lesions", "--registry", path, "--models-dir", folder) == 0
+    card = load_card(folder, "lesions")
+    assert card["members"] == ["b/model.onnx", "a/model.onnx"]
+    assert len(set(card["sha256"].values())) == 2
+    assert damaged_files(folder, "lesions") == []
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -233,6 +274,19 @@ def test_the_digest_changes_with_what_decides_the_result_and_with_nothing_else(o
         models("fetch", "lesions", "--registry", own(**changes), "--models-dir", folder)
         digests.append(card_digest(folder, "lesions"))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_labels_in_another_order_are_another_network(own, tmp_path: Path, capsys) -> None:
+    folder, digests = tmp_path / "models", []
+    for labels in ({1: "core", 2: "edema"}, {2: "edema", 1: "core"}):
+        text = yaml.safe_dump(
+            {"lesions": entry(outputs={"activation": "sigmoid", "labels": labels})}, sort_keys=False
+        )
+        own(network(2, 2)).write_text(text)
+        models("fetch", "lesions", "--registry", tmp_path / "own.yaml", "--models-dir", folder)
+        assert "fetched" in capsys.readouterr().out
+        digests.append(card_digest(folder, "lesions"))
+    assert digests[0] != digests[1]
 
 
 def test_verify_names_the_damaged_file_and_exits_with_3(own, tmp_path: Path, capsys) -> None:

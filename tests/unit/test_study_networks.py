@@ -139,8 +139,17 @@ def fusion(*of, name="fused"):
 
 
 def test_masks_networks_and_fusions_have_names_that_fusions_and_comparisons_may_use(clinic):
-    save_model(clinic.models, "tiny", *above(1.0))
+    save_model(clinic.models, "tiny", *above(1.0), lesions=True)
     clinic.open(models=["tiny"], **fusion("one", "two", "tiny"), compare=["fused", "tiny", "one"])
+
+
+def test_a_network_of_structures_may_be_fused_and_is_not_compared(clinic):
+    save_model(clinic.models, "tiny", *above(1.0))
+    clinic.open(models=["tiny"], **fusion("one", "tiny"))
+    with pytest.raises(
+        InputError, match=r"segment: compare: the network tiny finds no lesions.*; take it out"
+    ):
+        clinic.open(models=["tiny"], compare=["tiny"])
 
 
 @pytest.mark.parametrize(

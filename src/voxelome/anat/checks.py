@@ -65,7 +65,7 @@ def holds_whole_head(shape: tuple[int, ...], affine: Affine) -> bool:
 
 def check_orientation(
     shape: tuple[int, ...], qform: Affine | None, sform: Affine | None, form: Form = "auto"
-) -> str:
+) -> Form:
     """Which of the header's two affines is used, after a check that they can be trusted.
 
     NIfTI holds two statements of where the voxels lie. Programs differ in which they read, so an image

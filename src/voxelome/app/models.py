@@ -11,15 +11,17 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from voxelome.app.config import explain, merge
-from voxelome.errors import InputError, blame, suggest
+from voxelome.errors import InputError, blame, listed, suggest
 from voxelome.imageio import load_yaml
 from voxelome.provenance import workflow_root
-from voxelome.segmentation.cards import CARD, damaged_files, digest, load_card
+from voxelome.segmentation.cards import CARD, damaged_files, load_card, network_digest
 from voxelome.segmentation.spec import parse_spec
 
 Entry = dict[str, Any]
 NAME = "a letter, then letters and digits, because it becomes an entity of file names"
 SEE = "see config/schemas/model.yaml for what is allowed"
+# Frameworks of which a network may have several members.
+ENSEMBLES = ("onnx", "torchscript", "nnunet")
 SOURCES = ("package", "url", "folder", "bundled")
 
 
@@ -89,6 +91,9 @@ def _checked(name: str, entry: Mapping[str, Any], source: Path) -> Entry:
         problem = f"{name}.files names {len(files)} files, and source.url is that of one"
         remedy = "name the files of a url with size and sha256; end the url of a folder with a slash"
         raise InputError(source, problem, remedy)
+    if "members" in plain and plain["framework"] not in ENSEMBLES:
+        problem = f"{name}.members chooses among files, and a network of {plain['framework']} is one"
+        raise InputError(source, problem, f"leave it out; it is for {listed(ENSEMBLES)}")
     whole = {"name": name, **plain}
     if "inputs" in plain and "outputs" in plain:
         check_network(whole, source)
@@ -152,7 +157,7 @@ def state(entry: Mapping[str, Any], models_dir: Path) -> str:
 
 def entry_digest(entry: Mapping[str, Any]) -> str:
     """Digest of an entry, wherever its files come from: a mirror's are the same."""
-    return digest({key: value for key, value in entry.items() if key != "source"})
+    return network_digest({key: value for key, value in entry.items() if key != "source"})
 
 
 def fetched(models_dir: Path) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from voxelome.imageio import Array, load_json, load_volume, save_text
 from voxelome.orientation import to_canonical
+from voxelome.segmentation.parts import dice
 from voxelome.step import StepRecord
 
 
@@ -71,10 +72,6 @@ def _canonical(path: Path) -> tuple[Array, Array]:
     return to_canonical(volume.data, volume.affine)
 
 
-def _dice(one: Array, other: Array) -> float:
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
-
-
 def recover_brain(cohort: Cohort) -> Iterator[Recovery]:
     """Brain volume and overlap of the brain mask."""
     values, planted, measured = [], [], []
@@ -84,7 +81,7 @@ def recover_brain(cohort: Cohort) -> Iterator[Recovery]:
         voxel = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
         planted.append((truth > 0).sum() * voxel)
         measured.append((found > 0).sum() * voxel)
-        values.append(_dice(truth > 0, found > 0))
+        values.append(dice(truth > 0, found > 0))
     yield Recovery(
         "preprocess",
         "brain volume (ml)",
@@ -197,7 +194,7 @@ def recover_lesion(cohort: Cohort) -> Iterator[Recovery]:
         found, _ = _canonical(
             cohort.out_dir / subject / "anat" / f"{subject}_space-MEGRE_desc-lesion_dseg.nii.gz"
         )
-        values.append(_dice(truth > 0, found > 0))
+        values.append(dice(truth > 0, found > 0))
     yield Recovery(
         "segment",
         "lesion on MEGRE (Dice)",

@@ -315,16 +315,20 @@ def _check_segmentations(config: Mapping[str, Any], plan: Mapping[str, Unit]) ->
         if name not in there:
             problem = f"there is no mask or network {name!r}"
             raise InputError(f"segment: {setting}", problem, suggest(name, there))
-        if name in segment["models"] and (why := _unfit(load_card(Path(config["models_dir"]), name))):
+        if name in segment["models"] and (
+            why := _unfit(load_card(Path(config["models_dir"]), name), setting)
+        ):
             raise InputError(f"segment: {setting}", f"the network {name} {why}", "take it out")
 
 
-def _unfit(card: Mapping[str, Any]) -> str:
+def _unfit(card: Mapping[str, Any], setting: str) -> str:
     """Why what a network gives cannot be fused or compared; empty where it can."""
     if card["task"] != "segmentation":
         return "gives no labels"
     if works_on_ct(card):
         return "works on CT, which no other image or visit is brought to"
+    if setting == "compare" and not card.get("lesions", False):
+        return "finds no lesions, which alone are compared (its entry has no lesions: true)"
     return ""
 
 

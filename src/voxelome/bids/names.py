@@ -96,6 +96,17 @@ def space_label(label: str) -> str:
     return label.replace("-", "").replace("_", "")
 
 
+def entity_value(name: str) -> str:
+    """A name as the value of an entity: its letters and digits.
+
+    Examples
+    --------
+    >>> entity_value("Left-Lateral-Ventricle")
+    'LeftLateralVentricle'
+    """
+    return "".join(letter for letter in name if letter.isascii() and letter.isalnum())
+
+
 def unit_name(subject: str, session: str | None) -> str:
     """Name of a subject's visit, such as ``sub-01_ses-1``."""
     return f"sub-{subject}" + (f"_ses-{session}" if session else "")

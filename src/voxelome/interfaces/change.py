@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
-from voxelome.bids.names import bids_name, split_label, unit_entities, unit_folder
-from voxelome.imageio import (
-    Array,
-    MaskArray,
-    Volume,
-    load_json,
-    load_volume,
-    save_text,
-    save_volume,
-    sidecar_path,
-)
+from voxelome.bids.names import bids_name, entity_value, unit_entities, unit_folder
+from voxelome.errors import DataError
+from voxelome.imageio import Array, MaskArray, Volume, load_volume, save_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.interfaces.delivery import output_uri
+from voxelome.interfaces.network_inputs import is_input
+from voxelome.interfaces.tables import save_label_names, save_table
+from voxelome.segmentation.spec import InputSpec
 from voxelome.step import StepRecord, recording, use_threads
 
 if TYPE_CHECKING:
-    from voxelome.segmentation.change import Comparison
+    from voxelome.segmentation.change import Comparison, Group
 
 # Contrasts in which lesions are bright, the best first: they tell a change of the image from one of the mask.
 BRIGHT = ("FLAIR", "T2w")
@@ -93,16 +88,15 @@ def _visit(record: StepRecord, name: str, midway: StepRecord) -> _Visit | None:
     from voxelome.segmentation.carry import carry_labels
 
     session = f"ses-{unit_entities(record.unit).get('session', '')}"
-    mask, transform = midway.path("midway-mask", visit=session), midway.path("matrix", visit=session)
-    if mask is None or transform is None:
+    mask, transforms = midway.path("midway-mask", visit=session), midway.find("matrix", visit=session)
+    if mask is None or not transforms:
         return None
     # The transform leads to the reference: labels on the grid of another image do not follow it.
-    space = split_label(transform.name.split(".")[0])[0]["from"]
-    found = record.find("labels", name=name, space=space)
+    found = record.find("labels", name=name, space=transforms[0]["space"])
     if not found:
         return None
     labels, grid = load_volume(found[0]["path"], dtype=None), load_volume(mask, dtype=None)
-    matrix = np.array(load_json(sidecar_path(transform))["Matrix"])
+    matrix = np.array(transforms[0]["matrix"])
     whole = (labels.data > 0).astype(np.int16)
     carried = (
         carry_labels(whole, labels.affine, grid.data.shape, grid.affine, matrix) if whole.any() else None
@@ -116,21 +110,10 @@ def _compare(first: _Visit, second: _Visit, spec: Any, midway: StepRecord, recor
 
     result = compare_visits(first.lesions, second.lesions, first.grid.affine)
     pair, name = f"{first.session} to {second.session}", spec.name
-    out_dir, desc = Path(spec.out_dir), "".join(c for c in name if c.isalnum())
+    out_dir, desc = Path(spec.out_dir), entity_value(name)
     scores, contrast = _confirmed(result, first, second, midway, (out_dir, desc), record)
-    rows = ["\t".join(_COLUMNS)]
-    for group in result.groups:
-        score = scores.get(group.number)
-        cells = [
-            group.number,
-            group.change,
-            group.first_ml,
-            group.second_ml,
-            group.beyond_ml,
-            *group.centroid,
-        ]
-        rows.append("\t".join([*map(_cell, cells), "n/a" if score is None else f"{score:.2f}"]))
-    table = save_text(second.file(out_dir, "lesions", ".tsv", f"{desc}Change"), "\n".join(rows) + "\n")
+    rows = [_row(group, scores.get(group.number)) for group in result.groups]
+    table = save_table(second.file(out_dir, "lesions", ".tsv", f"{desc}Change"), _COLUMNS, rows)
     record.add(table, "changes", name=name, pair=pair)
     out = second.file(out_dir, "dseg", ".nii.gz", f"{desc}Change")
     sources = [output_uri(visit.path) for visit in (first, second)]
@@ -147,10 +130,20 @@ def _compare(first: _Visit, second: _Visit, spec: Any, midway: StepRecord, recor
         record.done.append(
             f"Changes were checked in {contrast}: the score is that of what was gained or lost."
         )
-    else:
-        record.skip(
-            f"check of {pair} in the images", "not both visits have one contrast in which lesions are bright"
-        )
+
+
+def _row(group: Group, score: float | None) -> dict[str, object]:
+    """A row of the table of lesions; columns as in :data:`_COLUMNS`."""
+    cells = (
+        group.number,
+        group.change,
+        group.first_ml,
+        group.second_ml,
+        group.beyond_ml,
+        *group.centroid,
+        score,
+    )
+    return dict(zip(_COLUMNS, cells, strict=True))
 
 
 _COLUMNS = (
@@ -169,8 +162,7 @@ def _save_map(
         "SpatialReference": "halfway between the references of all visits of the subject",
     }
     save_volume(path, labels, visit.grid.affine, about)
-    lines = "".join(f"{value}\t{text}\n" for value, text in names.items())
-    save_text(path.with_name(path.name.replace(".nii.gz", ".tsv")), "index\tname\n" + lines)
+    save_label_names(path, names)
     return {str(value): text for value, text in names.items()}
 
 
@@ -182,7 +174,7 @@ def _confirmed(
     where: tuple[Path, str],
     record: StepRecord,
 ) -> tuple[dict[int, float], str]:
-    """Score of each change in the images, and the contrast that told; none where no contrast is common.
+    """Score of each change in the images, and their contrast; none where they cannot tell, which is noted.
 
     What changed in the images whatever the masks say is saved beside, under the folder and name `where`: a
     lesion that both masks miss shows.
@@ -196,30 +188,38 @@ def _confirmed(
     )
 
     out_dir, desc = where
-    for suffix in BRIGHT:
-        paths = [_path(midway, visit.session, suffix) for visit in (first, second)]
-        if not all(paths):
-            continue
-        one, other = (load_volume(path).data for path in paths)
-        brain = (first.grid.data > 0) & (second.grid.data > 0) & (one != 0) & (other != 0)
-        spacing = first.grid.spacing[:3]
+    pair = f"{first.session} to {second.session}"
+    suffix, paths = _common_images(midway, first.session, second.session)
+    if not paths:
+        why = "not both visits have one contrast in which lesions are bright"
+        record.skip(f"check of {pair} in the images", why)
+        return {}, ""
+    one, other = (load_volume(path).data for path in paths)
+    brain = (first.grid.data > 0) & (second.grid.data > 0) & (one != 0) & (other != 0)
+    spacing = first.grid.spacing[:3]
+    try:
         found = score_change(one, other, brain, spacing, first.lesions | second.lesions)
-        name = f"{first.session} to {second.session}"
-        out = second.file(out_dir, "dseg", ".nii.gz", f"{desc}{suffix}Change")
-        names = {BRIGHTER: "brighter", DARKER: "darker"}
-        sources = [output_uri(path) for path in paths]
-        regions = changed_regions(found, brain, spacing)
-        kept = _save_map(out, regions, first, names, sources, f"change of {suffix} from {name}")
-        record.add(out, "change", name=suffix, pair=name, visit=second.session, names=kept)
-        return change_scores(result, found), suffix
-    return {}, ""
+    except DataError as error:
+        record.skip(f"check of {pair} in the images", f"in {suffix}, {error.problem}")
+        return {}, ""
+    out = second.file(out_dir, "dseg", ".nii.gz", f"{desc}{suffix}Change")
+    sources = [output_uri(path) for path in paths]
+    regions = changed_regions(found, brain, spacing)
+    names = {BRIGHTER: "brighter", DARKER: "darker"}
+    kept = _save_map(out, regions, first, names, sources, f"change of {suffix} from {pair}")
+    record.add(out, "image-change", name=suffix, pair=pair, visit=second.session, names=kept)
+    return change_scores(result, found), suffix
 
 
-def _path(midway: StepRecord, session: str, suffix: str) -> str:
-    """Path of the first image of a contrast in the common space; empty where there is none."""
-    images = midway.find("midway", visit=session)
-    return next((item["path"] for item in images if split_label(item["image"])[1] == suffix), "")
+def _common_images(midway: StepRecord, *sessions: str) -> tuple[str, list[str]]:
+    """Contrast in which changes are looked for, and the image of each visit; of none where not all have one.
 
-
-def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    What a contrast agent brightens is no change: either all of them are after it, or none is.
+    """
+    for suffix, enhanced in product(BRIGHT, (False, True)):
+        wanted = InputSpec(suffix, enhanced)
+        held = [midway.find("midway", visit=session) for session in sessions]
+        found = [[item["path"] for item in items if is_input(item["image"], wanted)] for items in held]
+        if all(found):
+            return suffix, [paths[0] for paths in found]
+    return "", []

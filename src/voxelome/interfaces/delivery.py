@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from voxelome.bids.description import source_uri
-from voxelome.bids.names import bids_name, space_label, split_label, unit_entities
-from voxelome.imageio import Affine, Array, Volume, save_text, save_volume
+from voxelome.bids.names import bids_name, entity_value, space_label, split_label, unit_entities
+from voxelome.imageio import Affine, Array, Volume, save_volume
 from voxelome.interfaces.masks import matrix_between
+from voxelome.interfaces.tables import save_label_names
 from voxelome.step import StepRecord
 
 
@@ -56,7 +56,7 @@ class LabelImage:
     @property
     def desc(self) -> str:
         """Its name as an entity of a file's name."""
-        return re.sub("[^A-Za-z0-9]", "", self.name)
+        return entity_value(self.name)
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,7 @@ class Delivery:
     ) -> Path:
         out = self.path("dseg", ".nii.gz", space=space, desc=image.desc)
         save_volume(out, labels, affine, {**image.sidecar, **about})
-        rows = "".join(f"{index}\t{label}\n" for index, label in sorted(image.names.items()))
-        save_text(out.with_name(out.name.replace(".nii.gz", ".tsv")), "index\tname\n" + rows)
+        save_label_names(out, image.names)
         return out
 
     def path(self, suffix: str, extension: str, **entities: str) -> Path:

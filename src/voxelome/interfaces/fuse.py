@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
 from voxelome.bids.names import split_label
 from voxelome.errors import InputError, blame
-from voxelome.imageio import Array, load_volume
+from voxelome.imageio import load_volume
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.interfaces.delivery import Delivery, LabelImage, output_uri
 from voxelome.interfaces.prepared import prepared_grids, reference_of
@@ -75,6 +74,7 @@ def labels_of(records: list[str], names: list[str], space: str) -> dict[str, dic
 
 def _fuse(found: dict[str, dict[str, Any]], spec: Any, delivery: Delivery, record: StepRecord) -> None:
     from voxelome.segmentation.fusion import majority, simple, staple
+    from voxelome.segmentation.parts import dice
 
     names = _names(found)
     volumes = {name: load_volume(item["path"], dtype=None) for name, item in found.items()}
@@ -100,7 +100,7 @@ def _fuse(found: dict[str, dict[str, Any]], spec: Any, delivery: Delivery, recor
     )
     delivery.deliver(image, record)
     record.quality |= {
-        f"Dice of {name} with {spec.name}": _dice(data, labels)
+        f"Dice of {name} with {spec.name}": round(dice(data > 0, labels > 0, empty=1.0), 4)
         for name, data in zip(found, images, strict=True)
     }
     record.done.append(f"{spec.name}: {', '.join(found)} fused by {spec.method}.")
@@ -123,10 +123,3 @@ def _names(found: dict[str, dict[str, Any]]) -> dict[int, str]:
             names[value] = name
             owner.setdefault(value, source)
     return names
-
-
-def _dice(one: Array, other: Array) -> float:
-    """Dice of everything that is labelled."""
-    both = float(np.count_nonzero((one > 0) & (other > 0)))
-    total = float(np.count_nonzero(one) + np.count_nonzero(other))
-    return round(2 * both / total, 4) if total else 1.0

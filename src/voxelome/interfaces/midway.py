@@ -148,7 +148,7 @@ def _carry(
     save_itk_affine(transform, matrix)
     convention = "common space to reference, RAS mm"
     save_json(sidecar_path(transform), {"Type": "rigid", "Matrix": matrix, "Convention": convention})
-    record.add(transform, "matrix", visit=visit.session)
+    record.add(transform, "matrix", visit=visit.session, space=suffix, matrix=matrix.tolist())
     about = {"Type": "Brain", "Method": "carried from the visit's reference", "SpatialReference": _SPACE}
     path = images.path("mask", space=MIDWAY, desc="brain")
     save_volume(path, inside, affine, {**images.sidecar(visit.reference), **about})

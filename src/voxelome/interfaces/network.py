@@ -9,6 +9,7 @@ from nipype.interfaces.base import Directory, File, SimpleInterface, isdefined, 
 
 from voxelome.bids.description import source_uri
 from voxelome.errors import blame
+from voxelome.imageio import voxel_sizes
 from voxelome.interfaces.base import StepInputs, StepOutputs
 from voxelome.interfaces.delivery import Delivery, LabelImage
 from voxelome.interfaces.network_inputs import (
@@ -118,25 +119,31 @@ class RunNetwork(SimpleInterface):
         from voxelome.interfaces.network_outputs import save_findings
         from voxelome.segmentation.infer import segment
         from voxelome.segmentation.postprocess import postprocess
+        from voxelome.segmentation.postprocess_settings import needed_probabilities
 
         spec = self.inputs
-        wanted = network.labels if spec.probabilities or network.lesions or network.postprocess else ()
-        with blame(inputs.sources[0]):
+        every = spec.probabilities or network.lesions
+        wanted = network.labels if every else needed_probabilities(network.postprocess, network.labels)
+        with inputs.blamed():
             found = segment(inputs.volumes, inputs.affine, inputs.brain, network, members, wanted)
-        spacing = [float(size) for size in (inputs.affine[:3, :3] ** 2).sum(0) ** 0.5]
-        labels, said = postprocess(
-            found.labels, spacing, network.postprocess, network.labels, found.probabilities or None
-        )
+        spacing = voxel_sizes(inputs.affine)
+        with blame(Path(spec.models_dir) / spec.model):
+            labels, said = postprocess(
+                found.labels, spacing, network.postprocess, network.labels, found.probabilities
+            )
         record.warnings += [f"{network.name}: {note}" for note in found.notes]
         record.done += said
-        sidecar = {"Sources": [source_uri(path) for path in inputs.sources], "Model": _identity(card)}
+        sidecar = {
+            "Sources": [source_uri(path) for path in dict.fromkeys(inputs.sources)],
+            "Model": _identity(card),
+        }
         image = LabelImage(network.name, labels, inputs.affine, network.labels, inputs.home, "", sidecar)
         delivery = self._delivery(inputs)
         delivery.deliver(image, record)
         if inputs.home == CT:
             # No step prepares CT: the report draws on the image itself.
             for item in record.find("labels"):
-                item |= {"source": inputs.sources[0], "image": next(filter(None, inputs.labels))}
+                item |= {"source": inputs.home_source, "image": CT, "form": inputs.form}
         save_findings(image, found, network, delivery, spec.probabilities, record)
         used = ", ".join(label for label in inputs.labels if label)
         took = f"{found.network_seconds:.1f} s in the network of {found.seconds:.1f} s"

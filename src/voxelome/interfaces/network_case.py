@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from voxelome.bids.description import source_uri
 from voxelome.bids.names import bids_name, space_label, split_label, unit_entities
-from voxelome.errors import blame
 from voxelome.imageio import save_json, save_text, save_volume
 from voxelome.interfaces.feature_tables import feature_table
 from voxelome.interfaces.measure import Row
 from voxelome.interfaces.network_inputs import NetworkInputs
 from voxelome.radiomics.results import FeatureValue
+from voxelome.segmentation.cards import card_digest
 from voxelome.segmentation.spec import NetworkSpec
 from voxelome.step import StepRecord
 
@@ -37,16 +37,16 @@ def judge_case(
     # A probability near 1 hardly moves when a part is covered: its log odds do.
     odds = network.task == "classification"
     images = (inputs.volumes, inputs.affine, inputs.brain)
-    with blame(inputs.sources[0]):
+    with inputs.blamed():
         found = predict_case(*images, network, members)
         output = int(found.values.argmax())
         saliency = occlusion_map(*images, network, members, output, Occlusion(odds=odds))
     rows = _rows(network, found, inputs)
     entities = unit_entities(spec.unit)
-    sources = {"Sources": [source_uri(path) for path in inputs.sources]}
+    sources = {"Sources": [source_uri(path) for path in dict.fromkeys(inputs.sources)]}
     out = Path(spec.out_dir) / bids_name({**entities, "desc": network.name}, "features", ".tsv")
     save_text(out, feature_table(entities, rows))
-    save_json(out.with_suffix(".json"), {**sources, **_about(network, card), **_attention(found)})
+    save_json(out.with_suffix(".json"), {**sources, **_about(network, card, spec), **_attention(found)})
     record.add(out, "features", desc=network.name)
     key = split_label(inputs.home)[1]
     named = {**entities, "space": space_label(key), "desc": network.name}
@@ -54,7 +54,7 @@ def judge_case(
     changed = f"{'log odds of ' if odds else ''}{_output_name(network, output)}"
     text = f"fall of {changed} where a box is covered; positive where it speaks for it"
     save_volume(out, saliency.change, inputs.affine, {**sources, "Description": text})
-    record.add(out, "saliency", name=network.name, space=key, source=str(inputs.sources[0]))
+    record.add(out, "saliency", name=network.name, space=key, source=inputs.home_source, form=inputs.form)
     record.warnings += [f"{network.name}: {note}" for note in found.notes]
     for row in rows:
         value = row.value.value
@@ -98,7 +98,7 @@ def _output_name(network: NetworkSpec, index: int) -> str:
     return network.outcome if network.task == "regression" else list(network.labels.values())[index]
 
 
-def _about(network: NetworkSpec, card: dict[str, Any]) -> dict[str, Any]:
+def _about(network: NetworkSpec, card: dict[str, Any], spec: Any) -> dict[str, Any]:
     """Data dictionary of the table."""
     names = [_output_name(network, index) for index in range(network.outputs)]
     kind = "Value" if network.task == "regression" else "Probability of the class"
@@ -111,7 +111,11 @@ def _about(network: NetworkSpec, card: dict[str, Any]) -> dict[str, Any]:
     return {
         "Description": f"What the network {network.name} says of the case",
         "Software": f"{network.name} {card['sha256'][card['members'][0]][:12]}",
-        "Settings": {"members": len(network.members)},
+        # A model of these values refuses those of another network of the same name.
+        "Settings": {
+            "members": len(network.members),
+            "network": card_digest(Path(spec.models_dir), spec.model),
+        },
         "Features": {CLASS: features},
         "NotFor": card["not_for"],
     }

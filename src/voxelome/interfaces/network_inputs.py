@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from voxelome.bids.names import split_label
-from voxelome.errors import InputError
+from voxelome.errors import DataError, InputError, blame
 from voxelome.imageio import Affine, Array, Form, MaskArray, Volume, load_volume
 from voxelome.interfaces.prepared import load_prepared, reference_of
 from voxelome.orientation import to_canonical
-from voxelome.segmentation.spec import InputSpec, NetworkSpec
+from voxelome.segmentation.spec import ImageError, InputSpec, NetworkSpec
 from voxelome.step import StepRecord
 
 CT = "ct"
@@ -34,8 +35,12 @@ class NetworkInputs:
         Label of the image whose grid they are on.
     grid : Volume
         That image.
+    home_source : str
+        Its raw image.
     sources : list of str
-        Raw images that were used.
+        Raw images that were used, of the inputs for which there is one.
+    form : {'auto', 'sform', 'qform'}
+        Which of its header's affines counted where `home` is the raw image itself, as of a CT.
     """
 
     labels: list[str | None]
@@ -44,7 +49,23 @@ class NetworkInputs:
     brain: MaskArray | None
     home: str
     grid: Volume
+    home_source: str
     sources: list[str]
+    form: Form = "auto"
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Blame what a network cannot use on the image concerned; what concerns all, on that of the grid."""
+        try:
+            yield
+        except ImageError as error:
+            there = [index for index, label in enumerate(self.labels) if label is not None]
+            source = self.sources[there.index(error.index)]
+            raise InputError(source, error.problem, error.remedy) from error
+        except InputError:
+            raise
+        except DataError as error:
+            raise InputError(self.home_source, error.problem, error.remedy) from error
 
 
 def is_input(label: str, wanted: InputSpec) -> bool:
@@ -94,8 +115,9 @@ def mri_inputs(prepared: StepRecord, registered: StepRecord, chosen: list[str | 
         volumes.append(moved)
     mask = prepared.path("brain")
     brain = None if mask is None else load_volume(mask, dtype=None).data > 0
-    sources = [prepared.find("prepared", image=label)[0]["source"] for label in chosen if label is not None]
-    return NetworkInputs(chosen, volumes, grid.affine, brain, home, grid, sources)
+    raw = {item["image"]: str(item["source"]) for item in prepared.find("prepared")}
+    sources = [raw[label] for label in chosen if label is not None]
+    return NetworkInputs(chosen, volumes, grid.affine, brain, home, grid, raw[home], sources)
 
 
 def usable_labels(prepared: StepRecord, registered: StepRecord) -> list[str]:
@@ -112,14 +134,20 @@ def ct_inputs(paths: Sequence[str], spec: NetworkSpec, form: Form = "auto") -> N
     Raises
     ------
     InputError
-        It cannot be read, or is not 3D.
+        It cannot be read, is not 3D, or its header does not say how the head lies.
     """
-    volume = load_volume(paths[0], form=form)
+    from voxelome.anat.checks import check_orientation
+
+    path = str(paths[0])
+    volume = load_volume(path, form=form)
     if volume.data.ndim != 3:
-        raise InputError(paths[0], f"has {volume.data.ndim} dimensions", "give one volume a CT file")
+        raise InputError(path, f"has {volume.data.ndim} dimensions", "give one volume a CT file")
+    with blame(path):
+        used = check_orientation(volume.data.shape, volume.qform, volume.sform, form)
     data, affine = to_canonical(volume.data, volume.affine)
-    label = Path(paths[0]).name.split(".")[0].rsplit("_", 1)[-1]
+    label = Path(path).name.split(".")[0].rsplit("_", 1)[-1]
     chosen: list[str | None] = [label if item.contrast == CT else None for item in spec.inputs]
     volumes: list[Array | None] = [data if item else None for item in chosen]
     grid = replace(volume, data=data, affine=affine)
-    return NetworkInputs(chosen, volumes, affine, None, CT, grid, [str(paths[0])])
+    sources = [path for item in chosen if item]
+    return NetworkInputs(chosen, volumes, affine, None, CT, grid, path, sources, used)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from voxelome.bids.names import space_label, split_label
-from voxelome.imageio import save_json, save_text, save_volume, voxel_sizes
+from voxelome.bids.names import entity_value, space_label, split_label
+from voxelome.imageio import save_json, save_volume, voxel_sizes
 from voxelome.interfaces.delivery import Delivery, LabelImage
+from voxelome.interfaces.tables import save_table
 from voxelome.segmentation.spec import NetworkSpec
 from voxelome.step import StepRecord
 
@@ -32,8 +31,8 @@ def save_findings(
     space, about = space_label(key), {**image.sidecar, "SpatialReference": f"the visit's {image.home}"}
     if probabilities:
         for value, probability in found.probabilities.items():
-            name = "".join(part for part in network.labels[value] if part.isalnum())
-            out = delivery.path("probseg", ".nii.gz", space=space, label=name, desc=image.desc)
+            label = entity_value(network.labels[value])
+            out = delivery.path("probseg", ".nii.gz", space=space, label=label, desc=image.desc)
             save_volume(out, probability, image.affine, {**about, "Units": "1"})
             record.add(out, "probability", name=image.name, label=network.labels[value], space=key)
     maps = {
@@ -60,7 +59,7 @@ def _lesions(
     image: LabelImage, found: Prediction, network: NetworkSpec, delivery: Delivery, record: StepRecord
 ) -> None:
     from voxelome.segmentation.confidence import case_confidence, lesion_probability
-    from voxelome.segmentation.lesions import COLUMNS, lesion_table
+    from voxelome.segmentation.lesions import lesion_columns, lesion_table
 
     probability = lesion_probability(found.probabilities, network.activation)
     rows = lesion_table(
@@ -70,17 +69,12 @@ def _lesions(
         probability=probability,
         to_template=_to_template(delivery.registered),
     )
-    extra = [f"{name}_ml" for name in image.names.values()] if len(image.names) > 1 else []
-    columns = [*COLUMNS, *extra]
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    columns = lesion_columns(image.names)
     key = space_label(split_label(image.home)[1])
     out = delivery.path("lesions", ".tsv", space=key, desc=image.desc)
-    save_text(out, text.getvalue())
+    save_table(out, list(columns), rows)
     dictionary = {
-        name: {"Description": meaning, "Units": unit or "n/a"} for name, (meaning, unit) in COLUMNS.items()
+        name: {"Description": meaning, "Units": unit or "n/a"} for name, (meaning, unit) in columns.items()
     }
     save_json(out.with_suffix(".json"), dictionary)
     record.add(out, "lesions", name=image.name)
@@ -92,12 +86,6 @@ def _lesions(
     }
     if confidence.expected_dice is not None:
         record.quality[f"{image.name} expected Dice"] = round(confidence.expected_dice, 3)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "n/a"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _to_template(registered: StepRecord) -> PointMap | None:

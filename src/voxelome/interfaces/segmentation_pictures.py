@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from voxelome.bids.names import split_label
 from voxelome.imageio import Volume, load_volume
 from voxelome.orientation import to_canonical
 from voxelome.reports.figures import mosaic
@@ -34,10 +35,10 @@ def network_figures(records: Mapping[str, list[StepRecord]]) -> Iterator[Figure]
                 best = _best(shown, len(item["names"]))
                 yield _outlines(item, best["image"], load_volume(best["path"]), title, record)
             elif "source" in item:
-                yield _outlines(item, item["image"], _ct(item["source"]), title, record)
+                yield _outlines(item, item["image"], _ct(item), title, record)
         for item in record.find("saliency"):
             shown = [image for image in images if image["space"] == item["space"]]
-            yield _saliency(item, load_volume(_best(shown, 1)["path"]) if shown else _ct(item["source"]))
+            yield _saliency(item, load_volume(_best(shown, 1)["path"]) if shown else _ct(item))
 
 
 def _saliency(item: dict[str, Any], image: Volume) -> Figure:
@@ -72,9 +73,9 @@ def _best(images: list[dict[str, Any]], labels: int) -> dict[str, Any]:
     return ranked[0]
 
 
-def _ct(path: str) -> Volume:
-    """CT as labels were made on it: in RAS+ order, cut to what shows the brain."""
-    volume = load_volume(path)
+def _ct(item: Mapping[str, Any]) -> Volume:
+    """CT as a network saw it, by the same of its affines: in RAS+ order, cut to what shows the brain."""
+    volume = load_volume(item["source"], form=item["form"])
     data, affine = to_canonical(volume.data, volume.affine)
     return replace(volume, data=np.clip(data, *_BRAIN_WINDOW), affine=affine)
 
@@ -105,23 +106,35 @@ def _outlines(item: dict[str, Any], image: str, volume: Volume, title: str, reco
 
 
 def change_figures(record: StepRecord, midway: StepRecord) -> Iterator[Figure]:
-    """Map of what changed between two visits, over the later one."""
-    for item in record.find("change"):
-        images = midway.find("midway", visit=item["visit"])
-        if not images:
+    """Maps of what changed between two visits, in the lesions and in the images, over the later one."""
+    from voxelome.segmentation.change import STABLE
+
+    for item in record.outputs:
+        images = midway.find("midway", visit=item.get("visit"))
+        if not images or item["role"] not in ("change", "image-change"):
             continue
-        volume: Volume = load_volume(_best(images, 1)["path"])
         labels = load_volume(item["path"], dtype=None).data
-        names = {int(value): name for value, name in item["names"].items()}
-        changed = (labels > 0) & (labels < max(names))
+        if item["role"] == "change":
+            shown, changed = images, (labels > 0) & (labels != STABLE)
+            what = "Stable lesions are outlined too; a shell of one voxel is no change."
+        else:
+            shown, changed = _of_contrast(images, item["name"]), labels > 0
+            what = (
+                f"Where {item['name']} became brighter or darker than noise explains, whatever the masks say."
+            )
+        volume: Volume = load_volume(_best(shown, 1)["path"])
         box = changed if changed.any() else labels > 0
         picture = mosaic(
             volume.data,
             volume.affine,
             overlay=labels,
-            names=names,
+            names={int(value): name for value, name in item["names"].items()},
             box=box if box.any() else volume.data != 0,
             crop=volume.data != 0,
         )
-        caption = f"Over {item['visit']}. Stable lesions are outlined too; a shell of one voxel is no change."
-        yield Figure(f"Change of {item['name']}, {item['pair']}", caption, png=picture)
+        title = f"Change of {item['name']}, {item['pair']}"
+        yield Figure(title, f"Over {item['visit']}. {what}", png=picture)
+
+
+def _of_contrast(images: list[dict[str, Any]], suffix: str) -> list[dict[str, Any]]:
+    return [image for image in images if split_label(image["image"])[1] == suffix]

@@ -181,7 +181,7 @@ def _together(records: Sequence[StepRecord], room: _Room) -> Scene:
                 for item in record.find("midway")
             ]
         elif record.step == "change":
-            for item in record.find("change"):
+            for item in [*record.find("image-change"), *record.find("change")]:
                 changes.append(("labels", f"change of {item['name']}, {item['pair']}", item["path"]))
                 names[item["path"]] = {int(value): text for value, text in item["names"].items()}
     # The changes are small and the reason to look here: they find room before the other images.

@@ -64,8 +64,18 @@ def card_digest(models_dir: Path, name: str) -> str:
         The model is not there.
     """
     card = load_card(models_dir, name)
-    decisive = {key: card[key] for key in DECISIVE if key in card}
-    return digest(decisive)[:16]
+    return network_digest({key: card[key] for key in DECISIVE if key in card})[:16]
+
+
+def network_digest(fields: Mapping[str, Any]) -> str:
+    """SHA-256 of fields of an entry or card.
+
+    The order of the labels counts: it says which is painted over which.
+    """
+    outputs = fields.get("outputs", {})
+    if "labels" in outputs:
+        fields = {**fields, "outputs": {**outputs, "labels": list(outputs["labels"].items())}}
+    return digest(fields)
 
 
 def digest(content: Mapping[str, Any]) -> str:

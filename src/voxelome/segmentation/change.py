@@ -64,8 +64,6 @@ class Group:
         One of :data:`CHANGES`.
     first_ml, second_ml : float
         Volumes at both visits.
-    first_parts, second_parts : int
-        Connected parts at both visits: 1 and 2 of a lesion that fell apart, 2 and 1 of two that merged.
     beyond_ml : float
         Volume gained beyond the shell, or lost where that is more (negative).
     centroid : tuple of float
@@ -76,8 +74,6 @@ class Group:
     change: Change
     first_ml: float
     second_ml: float
-    first_parts: int
-    second_parts: int
     beyond_ml: float
     centroid: tuple[float, float, float]
 
@@ -97,8 +93,6 @@ class Comparison:
         Number of each voxel's group.
     first_ml, second_ml : float
         Volumes of all lesions at both visits.
-    voxel_ml : float
-        Volume of a voxel.
     """
 
     groups: list[Group]
@@ -106,18 +100,11 @@ class Comparison:
     numbers: Parts
     first_ml: float
     second_ml: float
-    voxel_ml: float
 
     @property
     def counts(self) -> dict[Change, int]:
         """Groups of each change; those that are none too."""
         return {change: sum(group.change == change for group in self.groups) for change in CHANGES}
-
-    @property
-    def volumes_ml(self) -> dict[str, float]:
-        """Volume of each value of the map, by its name."""
-        sizes = np.bincount(self.map.ravel(), minlength=STABLE + 1)
-        return {name: float(sizes[value]) * self.voxel_ml for value, name in MAP_NAMES.items()}
 
 
 def compare_visits(
@@ -146,7 +133,7 @@ def compare_visits(
     rules = rules or ChangeRules()
     same_shape(first.shape, the_mask_of_the_second_visit=second)
     _check(rules)
-    numbers, pieces = _grouped(first, second, rules.shell)
+    numbers = _grouped(first, second, rules.shell)
     voxel = voxel_ml(voxel_sizes(affine))
     changes = np.zeros(first.shape, dtype=np.uint8)
     groups = []
@@ -163,13 +150,11 @@ def compare_visits(
                 change,
                 float(one.sum()) * voxel,
                 float(other.sum()) * voxel,
-                int(pieces[number, 0]),
-                int(pieces[number, 1]),
                 beyond,
                 (float(x), float(y), float(z)),
             )
         )
-    return Comparison(groups, changes, numbers, first.sum() * voxel, second.sum() * voxel, voxel)
+    return Comparison(groups, changes, numbers, first.sum() * voxel, second.sum() * voxel)
 
 
 def _check(rules: ChangeRules) -> None:
@@ -180,22 +165,21 @@ def _check(rules: ChangeRules) -> None:
         )
 
 
-def _grouped(first: MaskArray, second: MaskArray, shell: int) -> tuple[Parts, Array]:
-    """Number of each voxel's group, and parts of each group at both visits, shape (groups + 1, 2)."""
+def _grouped(first: MaskArray, second: MaskArray, shell: int) -> Parts:
+    """Number of each voxel's group."""
     parts, count = connected_parts(first)
     others, other_count = connected_parts(second)
     group = _linked(parts, count, others, other_count, shell)
     sizes = np.r_[part_sizes(parts, count), part_sizes(others, other_count)]
     visit = np.repeat([0, 1], [count, other_count])
-    volumes, pieces = np.zeros((2, group.max(initial=-1) + 1, 2), dtype=np.int64)
+    volumes = np.zeros((group.max(initial=-1) + 1, 2), dtype=np.int64)
     np.add.at(volumes, (group, visit), sizes)
-    np.add.at(pieces, (group, visit), 1)
     order = np.argsort(-volumes.max(axis=1), kind="stable")
     rank = np.empty(len(order), dtype=np.int32)
     rank[order] = np.arange(1, len(order) + 1)
     number = rank[group]
     numbers: Parts = np.maximum(np.r_[0, number[:count]][parts], np.r_[0, number[count:]][others])
-    return numbers.astype(np.int32), np.concatenate([np.zeros((1, 2), dtype=np.int64), pieces[order]])
+    return numbers.astype(np.int32)
 
 
 def _linked(parts: Parts, count: int, others: Parts, other_count: int, shell: int) -> NDArray[np.intp]:

@@ -10,6 +10,7 @@ from voxelome.errors import DataError
 from voxelome.imageio import FloatArray, MaskArray
 from voxelome.quality import MEASURES
 from voxelome.regions import largest_region
+from voxelome.segmentation.parts import dice
 
 AGREEMENT = MEASURES["brain mask agreement"]
 # Probability of brain above which a voxel is brain.
@@ -71,8 +72,7 @@ def fuse(network: FloatArray, atlas: FloatArray) -> Fused:
             "resample them to one grid",
         )
     one, other = network > BRAIN, atlas > BRAIN
-    total = int(one.sum() + other.sum())
-    agreement = 2 * float((one & other).sum()) / total if total else 0.0
+    agreement = dice(one, other, empty=0.0)
     surest = SUREST if agreement >= DOUBTFUL else 1.0
     mean = (np.clip(network, 1 - surest, surest) + atlas) / np.float32(2)
     ratio = float(one.sum()) / max(1.0, float(other.sum()))

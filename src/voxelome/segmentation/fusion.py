@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,7 +145,7 @@ def _posterior(given: FloatArray, performance: FloatArray, prior: FloatArray) ->
     return np.asarray(special.softmax(logs, axis=1))
 
 
-def simple(segmentations: Sequence[Array], regions: Mapping[int, Collection[int]] | None = None) -> Simple:
+def simple(segmentations: Sequence[Array]) -> Simple:
     """Weighted votes, label by label, in which raters far from the consensus are dropped.
 
     From a majority vote on, each rater weighs the square of 1 + its Dice with the consensus; who weighs
@@ -155,9 +155,6 @@ def simple(segmentations: Sequence[Array], regions: Mapping[int, Collection[int]
     Parameters
     ----------
     segmentations : sequence of ndarray of int, shape (x, y, z)
-    regions : mapping of int to collection of int, optional
-        What is voted on: the labels that make up a region, by the value that it is painted with, a later one
-        over an earlier one. Without it every label is a region.
 
     Raises
     ------
@@ -171,12 +168,10 @@ def simple(segmentations: Sequence[Array], regions: Mapping[int, Collection[int]
     2000-2008.
     """
     ballot = _Ballot.of(segmentations)
-    if regions is None:
-        regions = {value: (value,) for value in ballot.values[1:]}
     fused = np.zeros(ballot.counts.size, np.int16)
     weights = {}
-    for value, members in regions.items():
-        consensus, weights[value] = _simple_region(np.isin(ballot.votes, list(members)), ballot.counts)
+    for value in ballot.values[1:]:
+        consensus, weights[value] = _simple_region(ballot.votes == value, ballot.counts)
         fused[consensus] = value
     return Simple(ballot.image(fused), weights)
 

@@ -96,7 +96,7 @@ def segment(
     shape = check_inputs(volumes, brain, spec)
     if not members:
         raise DataError(f"{spec.name} has no network", "name its members in its entry in the registry")
-    _check_memory(shape, network_grid(shape, affine, spec.grid, brain), spec, members)
+    _check_memory(shape, network_grid(shape, affine, spec.grid, brain), spec, members, len(wanted))
     ready = prepare(volumes, affine, brain, spec)
     timed = [_Timed(member) for member in members]
     mapped = probabilities_of(ready.stack, timed, spec.grid, spec.outputs, spec.activation, ready.inside)
@@ -161,14 +161,14 @@ def _known(labels: Iterable[int], spec: NetworkSpec) -> list[int]:
 
 
 def _check_memory(
-    shape: Sequence[int], grid: NetworkGrid, spec: NetworkSpec, members: Sequence[Forward]
+    shape: Sequence[int], grid: NetworkGrid, spec: NetworkSpec, members: Sequence[Forward], kept: int
 ) -> None:
     window = grid.shape if spec.grid.kind == "conform" else spec.grid.patch
     # A GPU has memory of its own, which nothing here knows.
     own = [member for member in members if isinstance(member, Network) and member.provider == CPU]
     batch = (1, spec.channels, *window)
     activations = max((activation_memory(member.path, batch) for member in own), default=0)
-    check_memory(memory_needed(spec, grid.shape, shape, activations))
+    check_memory(memory_needed(spec, grid.shape, shape, activations, kept))
 
 
 class _Timed:

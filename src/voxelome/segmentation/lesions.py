@@ -9,16 +9,15 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from voxelome.errors import DataError, listed
-from voxelome.imageio import Affine, Array, FloatArray, MaskArray
+from voxelome.imageio import Affine, Array, FloatArray
 from voxelome.segmentation.confidence import lesion_confidence
-from voxelome.segmentation.location import Labelled, Structures, region_of, side_of
 from voxelome.segmentation.parts import Parts, boxes_of, connected_parts, part_sizes, same_shape
 from voxelome.segmentation.template_points import PointMap
 
 Row = dict[str, str | float | int | None]
-# Column: what it says, and its unit. Of several labels there is also one column <label>_ml each.
+# Column: what it says, and its unit; those of all tables.
 COLUMNS: dict[str, tuple[str, str]] = {
-    "lesion": ("Number of the lesion, by volume, the largest first; its value in the image of lesions", ""),
+    "lesion": ("Number of the lesion, by volume, the largest first", ""),
     "label": ("Names of its labels, the largest first", ""),
     "voxels": ("Number of its voxels", ""),
     "volume_ml": ("Volume", "ml"),
@@ -30,31 +29,32 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "template_y_mm": ("Centroid in the template, to the front", "mm"),
     "template_z_mm": ("Centroid in the template, upwards", "mm"),
     "side": ("left or right (nine tenths of it are, in the template), or midline", ""),
-    "place": ("Place among the brain's structures", ""),
-    "ventricle_mm": ("Least distance to the lateral ventricles", "mm"),
-    "cortex_mm": ("Least distance to the cortex", "mm"),
-    "region": ("Region of the atlas that holds most of it", ""),
-    "region_share": ("Share of it in that region", "1"),
     "probability_mean": ("Mean probability of lesion in it", "1"),
     "probability_highest": ("Largest probability of lesion in it", "1"),
     "certainty": ("1 less the mean binary entropy in bits in it", "1"),
-    "agreement": ("Mean intersection over union with the lesions of the ensemble's members", "1"),
 }
 # Of a lesion with more voxels, as many evenly spread ones tell where it lies in the template.
 _MOST_POINTS = 2000
+# Voxels nearer than this (mm) to the midplane are on neither side, and so much of a lesion is on one side.
+_MIDLINE_MM, _ON_ONE_SIDE = 2.0, 0.9
 
 
-def number_lesions(labels: Array, values: Sequence[int] | None = None) -> Parts:
+def lesion_columns(names: Mapping[int, str]) -> dict[str, tuple[str, str]]:
+    """Columns of the table of these labels: what each says, and its unit."""
+    parts = names.values() if len(names) > 1 else ()
+    return COLUMNS | {f"{name}_ml": (f"Volume of its part that is {name}", "ml") for name in parts}
+
+
+def number_lesions(labels: Array) -> Parts:
     """Image of lesions numbered by volume, the largest first; of one volume, in the order of the array.
+
+    Touching voxels of different labels are one lesion.
 
     Parameters
     ----------
     labels : ndarray of int, shape (x, y, z)
-    values : sequence of int, optional
-        Labels that lesions are made of; all but 0 if not given. Touching voxels of different labels are one
-        lesion.
     """
-    parts, count = connected_parts(labels != 0 if values is None else np.isin(labels, values))
+    parts, count = connected_parts(labels != 0)
     number = np.zeros(count + 1, dtype=np.int32)
     number[1 + np.argsort(-part_sizes(parts, count), kind="stable")] = np.arange(1, count + 1)
     return number[parts]
@@ -66,12 +66,9 @@ def lesion_table(
     names: Mapping[int, str],
     *,
     probability: FloatArray | None = None,
-    members: Sequence[MaskArray] = (),
     to_template: PointMap | None = None,
-    structures: Labelled | None = None,
-    atlas: Labelled | None = None,
 ) -> list[Row]:
-    """Rows of a table of lesions, one each, the largest first; columns as in :data:`COLUMNS`.
+    """Rows of a table of lesions, one each, the largest first; columns as in :func:`lesion_columns`.
 
     A lesion is a connected part (26 neighbours) of all labels together. What the input does not tell is None.
 
@@ -85,40 +82,28 @@ def lesion_table(
         Name by label value.
     probability : ndarray, shape (x, y, z), optional
         Of lesion, whatever its label.
-    members : sequence of ndarray of bool, shape (x, y, z), optional
-        Segmentation of each member of an ensemble; used with `probability`.
     to_template : callable, optional
         World points of shape (n, 3) to points of the template, NaN where it cannot.
-    structures : Labelled, optional
-        Brain structures, named as FreeSurfer does.
-    atlas : Labelled, optional
-        Regions, such as lobes or vascular territories.
 
     Raises
     ------
     DataError
-        A label has no name, an image is on another grid, or structures lack ventricles or cortex.
+        A label has no name, or the probability is on another grid.
     """
-    _check(labels, names, probability, structures, atlas)
+    _check(labels, names, probability)
     parts = number_lesions(labels)
     sizes = np.bincount(parts.ravel())[1:]
-    placed = None if structures is None else Structures(structures, affine)
     rows: list[Row] = []
     for number, box in boxes_of(parts):
         voxels = np.argwhere(parts[box] == number) + [side.start for side in box]
-        row: Row = dict.fromkeys(COLUMNS)
+        row: Row = dict.fromkeys(lesion_columns(names))
         row |= {"lesion": number, "voxels": int(sizes[number - 1])}
         row |= _measures(labels[tuple(voxels.T)], voxels, affine, names)
         if to_template is not None:
             row |= _in_template(voxels, affine, to_template)
-        if placed is not None:
-            place = placed.place(voxels)
-            row |= {"place": place.name, "ventricle_mm": place.ventricle_mm, "cortex_mm": place.cortex_mm}
-        if atlas is not None:
-            row["region"], row["region_share"] = region_of(voxels, atlas)
         rows.append(row)
     if probability is not None:
-        _add_confidence(rows, parts, probability, members)
+        _add_confidence(rows, parts, probability)
     return rows
 
 
@@ -134,23 +119,12 @@ def largest_diameter(voxels: Array, affine: Affine) -> float:
     return float(pdist(points[ConvexHull(points).vertices]).max())
 
 
-def _check(
-    labels: Array,
-    names: Mapping[int, str],
-    probability: FloatArray | None,
-    structures: Labelled | None,
-    atlas: Labelled | None,
-) -> None:
+def _check(labels: Array, names: Mapping[int, str], probability: FloatArray | None) -> None:
     if labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"the labels are {labels.ndim}D of type {labels.dtype}", "give whole numbers in 3D")
     if unnamed := sorted({int(value) for value in np.unique(labels)} - {0, *names}):
         raise DataError(f"the labels {listed(unnamed)} have no name", "name every label")
-    same_shape(
-        labels.shape,
-        the_probability=probability,
-        the_image_of_brain_structures=None if structures is None else structures.data,
-        the_atlas=None if atlas is None else atlas.data,
-    )
+    same_shape(labels.shape, the_probability=probability)
 
 
 def _measures(values: Array, voxels: Array, affine: Affine, names: Mapping[int, str]) -> Row:
@@ -182,14 +156,28 @@ def _in_template(voxels: Array, affine: Affine, to_template: PointMap) -> Row:
     return row
 
 
-def _add_confidence(
-    rows: Sequence[Row], parts: Parts, probability: FloatArray, members: Sequence[MaskArray]
-) -> None:
-    found = lesion_confidence(parts, probability, members)
+def side_of(points: FloatArray) -> str | None:
+    """Side that points of shape (n, 3) in a template's world, RAS mm, lie on.
+
+    Returns
+    -------
+    str or None
+        ``left`` or ``right`` where at least nine tenths of them lie more than 2 mm from the midplane on
+        that side, else ``midline``; None where no point is known (NaN).
+    """
+    x = points[np.isfinite(points).all(axis=1), 0]
+    if len(x) == 0:
+        return None
+    if np.mean(x < -_MIDLINE_MM) >= _ON_ONE_SIDE:
+        return "left"
+    return "right" if np.mean(x > _MIDLINE_MM) >= _ON_ONE_SIDE else "midline"
+
+
+def _add_confidence(rows: Sequence[Row], parts: Parts, probability: FloatArray) -> None:
+    found = lesion_confidence(parts, probability)
     for index, row in enumerate(rows):
         row |= {
             "probability_mean": float(found.mean[index]),
             "probability_highest": float(found.highest[index]),
             "certainty": float(found.certainty[index]),
-            "agreement": None if found.agreement is None else float(found.agreement[index]),
         }

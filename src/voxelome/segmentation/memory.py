@@ -57,9 +57,13 @@ def activation_memory(path: Path, shape: Sequence[int]) -> int:
 
 
 def memory_needed(
-    spec: NetworkSpec, shape: Sequence[int], native_shape: Sequence[int], activations: int = 0
+    spec: NetworkSpec,
+    shape: Sequence[int],
+    native_shape: Sequence[int],
+    activations: int = 0,
+    kept: int = 0,
 ) -> int:
-    """Bytes that a segmentation takes at its worst moment, about.
+    """Bytes that a segmentation takes at its worst moment, about, with its networks in memory already.
 
     Parameters
     ----------
@@ -70,6 +74,8 @@ def memory_needed(
         Grid of the images.
     activations : int
         What the layers of the network take, by :func:`activation_memory`.
+    kept : int
+        Labels whose probabilities are kept.
     """
     voxels, native = prod(shape), prod(native_shape)
     window = voxels if spec.grid.kind == "conform" else min(voxels, prod(spec.grid.patch))
@@ -79,7 +85,7 @@ def memory_needed(
     held = 0 if window == voxels else (spec.outputs + 2) * voxels
     summed = spec.outputs * window if passes > 1 else 0
     running = inputs + held + summed + max(activations // FLOAT, spec.outputs * window + summed)
-    return PROGRAM + FLOAT * max(running, inputs + spec.outputs * voxels + NATIVE_VOLUMES * native)
+    return PROGRAM + FLOAT * max(running, inputs + spec.outputs * voxels + (NATIVE_VOLUMES + kept) * native)
 
 
 def check_memory(needed: int) -> None:

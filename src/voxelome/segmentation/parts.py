@@ -64,6 +64,18 @@ def _wider(box: Box, margin: int, shape: Sequence[int]) -> Box:
     )
 
 
+def dice(one: MaskArray, other: MaskArray, empty: float = float("nan")) -> float:
+    """Dice overlap of two masks; `empty` where both are empty.
+
+    Examples
+    --------
+    >>> dice(np.array([True, True, False]), np.array([True, False, False]))
+    0.6666666666666666
+    """
+    total = int(one.sum()) + int(other.sum())
+    return 2 * int((one & other).sum()) / total if total else empty
+
+
 def voxel_ml(spacing: Sequence[float]) -> float:
     """Volume of a voxel in ml.
 

@@ -73,6 +73,13 @@ _SETTINGS: dict[str, dict[str, _Setting]] = {
 STEPS = tuple(_SETTINGS)
 
 
+def needed_probabilities(steps: Sequence[Mapping[str, Any]], names: Mapping[int, str]) -> set[int]:
+    """Label values whose probabilities the steps, which were checked, read."""
+    by_name = {name: value for value, name in names.items()}
+    nested = [item for item in steps if item["name"] == "hierarchy" and item.get("by") == "probabilities"]
+    return {by_name[name] for item in nested for name in item["order"][:-1]}
+
+
 def check_steps(steps: Sequence[Mapping[str, Any]], names: Mapping[int, str]) -> None:
     """Refuse steps that do not exist, or whose settings do not fit.
 

@@ -13,7 +13,7 @@ from voxelome.imageio import Affine, Array, MaskArray
 from voxelome.segmentation.conform import conform
 from voxelome.segmentation.grids import NetworkGrid, network_grid, to_network
 from voxelome.segmentation.intensity import far_outside, scale
-from voxelome.segmentation.spec import InputSpec, NetworkSpec
+from voxelome.segmentation.spec import ImageError, InputSpec, NetworkSpec
 
 FloatArray = NDArray[np.float32]
 
@@ -56,9 +56,11 @@ def prepare(
 
     Raises
     ------
+    ImageError
+        An image is not finite, or without contrast.
     DataError
-        An image that the network needs is missing; images are not on one grid, not finite, or without
-        contrast; the brain mask is needed and missing or empty.
+        An image that the network needs is missing; images are not on one grid; the brain mask is needed and
+        missing or empty.
     """
     shape = check_inputs(volumes, brain, spec)
     target = network_grid(shape, affine, spec.grid, brain)
@@ -68,13 +70,17 @@ def prepare(
         inside = to_network(keep.astype(np.float32), target) > 0.5
     stack = np.zeros((spec.channels, *target.shape), dtype=np.float32)
     notes, first = [], 0
-    for volume, item in zip(volumes, spec.inputs, strict=True):
+    conformed = spec.grid.kind == "conform"
+    for index, (volume, item) in enumerate(zip(volumes, spec.inputs, strict=True)):
         channels = stack[first : first + item.channels]
         first += item.channels
         if volume is None:
             continue
-        notes.append(far_outside(volume, brain, item))
-        _fill(channels, volume, affine, brain, item, target, conformed=spec.grid.kind == "conform", keep=keep)
+        try:
+            notes.append(far_outside(volume, brain, item))
+            _fill(channels, volume, affine, brain, item, target, conformed=conformed, keep=keep)
+        except DataError as error:
+            raise ImageError(error.problem, error.remedy, index) from error
         if inside is not None:
             channels *= inside
     return Prepared(stack, target, inside, [note for note in notes if note])

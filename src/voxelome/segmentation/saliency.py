@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
 
 import numpy as np
 
@@ -16,7 +15,6 @@ from voxelome.segmentation.grids import FloatVolume, from_network
 from voxelome.segmentation.prepare import prepare
 from voxelome.segmentation.spec import NetworkSpec
 
-Fill = Literal["around", "zero"]
 Box = tuple[slice, slice, slice]
 
 _BATCH = 8
@@ -34,14 +32,12 @@ class Occlusion:
     most : int
         Passes of each member at most: where more would be needed the boxes are made larger. Covering what is
         even, such as air, changes nothing and costs no pass.
-    fill : {'around', 'zero'}
-        What a box is filled with: the mean of a shell around it, half a side thick, so that an object
-        becomes like its surroundings; or 0.
+    odds : bool
+        Whether what falls is the log odds of a classification's probability.
     """
 
     side: float = 24.0
     most: int = 1200
-    fill: Fill = "around"
     odds: bool = False
 
 
@@ -115,7 +111,7 @@ def occlusion_map(
         covers[box] += 1
     for first in range(0, len(chosen_boxes), _BATCH):
         batch = chosen_boxes[first : first + _BATCH]
-        covered = np.stack([cover(case.stack, box, occlusion.fill) for box in batch])
+        covered = np.stack([cover(case.stack, box) for box in batch])
         numbers = _mean_numbers(members, covered, spec)[:, chosen]
         for box, number in zip(batch, numbers, strict=True):
             fall = _log_odds(plain[chosen]) - _log_odds(number) if odds else plain[chosen] - number
@@ -142,18 +138,14 @@ def few_boxes(
     occlusion : Occlusion
     """
     shape = stack.shape[1:]
-    telling = _telling(stack, occlusion.fill)
+    telling = _telling(stack)
     side = occlusion.side
     while True:
         x, y, z = (
             min(2 * max(1, round(side / size / 2)), 2 * ((count + 1) // 2))
             for size, count in zip(sizes, shape, strict=True)
         )
-        needed = [
-            box
-            for box in boxes(shape, (x, y, z))
-            if telling[_shell(box) if occlusion.fill == "around" else box].any()
-        ]
+        needed = [box for box in boxes(shape, (x, y, z)) if telling[_shell(box)].any()]
         whole = all(one >= count for one, count in zip((x, y, z), shape, strict=True))
         if whole or len(needed) < occlusion.most:
             return (x, y, z), needed
@@ -167,23 +159,23 @@ def boxes(shape: Sequence[int], sides: Sequence[int]) -> Iterator[Box]:
         yield slice(i, i + sides[0]), slice(j, j + sides[1]), slice(k, k + sides[2])
 
 
-def cover(stack: FloatVolume, box: Box, fill: Fill) -> FloatVolume:
-    """Copy of a stack (C, X, Y, Z) with a box covered."""
+def cover(stack: FloatVolume, box: Box) -> FloatVolume:
+    """Copy of a stack (C, X, Y, Z) with a box filled with the mean of a shell around it, half a side thick.
+
+    So an object becomes like its surroundings.
+    """
     part = (slice(None), *box)
     covered = stack.copy()
     covered[part] = 0
-    if fill == "around":
-        shell = covered[(slice(None), *_shell(box))]
-        count = shell[0].size - covered[part][0].size
-        mean = shell.sum((1, 2, 3), dtype=np.float64) / max(count, 1)
-        covered[part] = mean.astype(np.float32)[:, None, None, None]
+    shell = covered[(slice(None), *_shell(box))]
+    count = shell[0].size - covered[part][0].size
+    mean = shell.sum((1, 2, 3), dtype=np.float64) / max(count, 1)
+    covered[part] = mean.astype(np.float32)[:, None, None, None]
     return covered
 
 
-def _telling(stack: FloatVolume, fill: Fill) -> MaskArray:
+def _telling(stack: FloatVolume) -> MaskArray:
     """Voxels that make covering a box with them change something."""
-    if fill == "zero":
-        return np.asarray(stack.any(axis=0))
     uneven = np.zeros(stack.shape[1:], dtype=np.bool_)
     for axis in range(3):
         steps = np.diff(stack, axis=axis + 1).any(axis=0)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from voxelome.errors import DataError
+from voxelome.errors import DataError, listed
+from voxelome.segmentation.postprocess_settings import check_steps
 
 Task = Literal["segmentation", "classification", "regression"]
 Need = Literal["required", "one", "optional"]
@@ -14,6 +15,14 @@ GridKind = Literal["spacing", "conform", "cube"]
 Rule = Literal["zscore", "percentile", "window", "none"]
 Region = Literal["brain", "nonzero", "image"]
 Activation = Literal["softmax", "sigmoid", "none"]
+
+
+class ImageError(DataError):
+    """An image that a network cannot use; `index` is that of its input."""
+
+    def __init__(self, problem: str, remedy: str, index: int = 0) -> None:
+        super().__init__(problem, remedy)
+        self.index = index
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,8 @@ class NetworkSpec:
         (the outputs are probabilities of a softmax already).
     labels : dict
         Of a segmentation: name by label value, background left out. Of a classification: name by class,
-        from 0.
+        from 0. In the order of the channels: of a segmentation by ``sigmoid`` as the entry lists them, else
+        by value.
     outcome, unit : str
         Name and unit of the value that a regression gives.
     postprocess : tuple of dict
@@ -192,12 +202,15 @@ def parse_spec(card: Mapping[str, Any]) -> NetworkSpec:
     grid = GridSpec(**_tuples(card.get("grid", {})))
     outputs = card["outputs"]
     labels = {int(value): str(name) for value, name in outputs.get("labels", {}).items()}
+    activation = outputs.get("activation", "softmax")
+    if card["task"] != "segmentation" or activation != "sigmoid":
+        labels = dict(sorted(labels.items()))
     spec = NetworkSpec(
         name=card["name"],
         task=card["task"],
         inputs=inputs,
         grid=grid,
-        activation=outputs.get("activation", "softmax"),
+        activation=activation,
         labels=labels,
         outcome=outputs.get("outcome", ""),
         unit=outputs.get("unit", ""),
@@ -209,8 +222,15 @@ def parse_spec(card: Mapping[str, Any]) -> NetworkSpec:
         raise DataError(f"the network {spec.name} has no labels", "name them in its entry, under outputs")
     if spec.task == "segmentation" and min(labels) < 1:
         raise DataError(f"the network {spec.name} names the label 0", "0 is the background; leave it out")
+    if spec.task == "classification" and list(labels) != list(range(len(labels))):
+        problem = f"the network {spec.name} has the classes {listed(labels)}"
+        raise DataError(problem, f"number them from 0 to {len(labels) - 1}, as its outputs lie")
     if spec.task == "regression" and not spec.outcome:
         raise DataError(f"the network {spec.name} does not say what it predicts", "add outputs: outcome")
+    try:
+        check_steps(spec.postprocess, labels)
+    except DataError as error:
+        raise DataError(f"the network {spec.name}: {error.problem}", error.remedy) from error
     for item in inputs:
         if (item.rule == "window") != bool(item.windows):
             problem = f"the network {spec.name}: input {item.label} has the rule {item.rule}"

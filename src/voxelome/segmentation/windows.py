@@ -39,14 +39,11 @@ class Mapped:
         Mutual information between the passes and the answer, from 0 (all alike) to 1; None with one pass.
     passes : int
         Members of the ensemble times mirrored passes.
-    windows : int
-        Windows that the network was run on.
     """
 
     probabilities: FloatArray
     disagreement: FloatArray | None
     passes: int
-    windows: int
 
 
 def probabilities_of(
@@ -93,9 +90,7 @@ def probabilities_of(
     ensemble = _Ensemble(members, grid.mirror, outputs, activation)
     mapped, unsure = _blend(stack, windows, ensemble, outputs, passes > 1)
     middle = tuple(slice(before, before + count) for (before, _), count in zip(room, shape, strict=True))
-    return Mapped(
-        mapped[(slice(None), *middle)], None if unsure is None else unsure[middle], passes, len(windows)
-    )
+    return Mapped(mapped[(slice(None), *middle)], None if unsure is None else unsure[middle], passes)
 
 
 def _blend(

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from voxelome.imageio import MaskArray
 from voxelome.segmentation.engine import Forward
 from voxelome.segmentation.infer import segment
+from voxelome.segmentation.parts import dice
 from voxelome.segmentation.spec import NetworkSpec
 from voxelome.segmentation.windows import probabilities_of
 from voxelome.training.contrasts import CHANNELS
@@ -23,18 +23,6 @@ UNSEEN = 10**9
 SETS: tuple[tuple[int, ...], ...] = ((0, 1, 2, 3), (0, 1), (0,), (1, 2), (3,))
 CASES = 12
 Row = dict[str, Any]
-
-
-def dice(one: MaskArray, other: MaskArray) -> float:
-    """Dice overlap of two masks; nan where both are empty.
-
-    Examples
-    --------
-    >>> dice(np.array([True, True, False]), np.array([True, False, False]))
-    0.6666666666666666
-    """
-    both = int(one.sum()) + int(other.sum())
-    return 2 * int((one & other).sum()) / both if both else float("nan")
 
 
 def synthetic_scores(

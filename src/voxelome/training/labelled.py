@@ -82,8 +82,7 @@ def on_network_grid(case: Case, spec: NetworkSpec) -> tuple[Prepared, MaskArray]
         A channel a label; before them, where the network excludes labels by a softmax, the background.
     """
     ready = prepare(case.volumes, case.affine, case.brain, spec)
-    values = sorted(spec.labels)
-    shares = [to_network((case.labels == value).astype(np.float32), ready.grid) for value in values]
+    shares = [to_network((case.labels == value).astype(np.float32), ready.grid) for value in spec.labels]
     if spec.activation == "sigmoid":
         return ready, np.stack([share >= 0.5 for share in shares])
     every = np.stack([1 - np.sum(shares, axis=0), *shares])

@@ -20,6 +20,12 @@ CONTRASTS = {
 }
 
 
+def shows_brain_alone(inputs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a network saw the brain alone: its z-scores, if there are any, are all of the brain."""
+    regions = [item.get("region", "brain") for item in inputs if item.get("rule", "zscore") == "zscore"]
+    return bool(regions) and all(region == "brain" for region in regions)
+
+
 def named_inputs(
     source: Path, names: Sequence[str], rules: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:

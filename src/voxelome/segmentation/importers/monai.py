@@ -12,7 +12,7 @@ from typing import Any
 from voxelome.claims import check_archive_claim
 from voxelome.errors import InputError, blame, listed
 from voxelome.segmentation.importers import monai_bundle
-from voxelome.segmentation.importers.contrasts import named_inputs
+from voxelome.segmentation.importers.contrasts import named_inputs, shows_brain_alone
 from voxelome.segmentation.importers.export import Form, write_member
 from voxelome.segmentation.importers.onnx_graph import Layout
 from voxelome.segmentation.importers.torch_files import FETCH_AGAIN, load_checkpoint, load_weights
@@ -37,7 +37,7 @@ def convert(source: Path, entry: Mapping[str, Any], folder: Path) -> dict[str, A
     entry : mapping
         Registry entry. It must give what the bundle does not say in plain values (often ``grid:
         orientation`` and ``grid: spacing``); its labels are matched with the names of the channels, so
-        that their order is that in which they are painted.
+        that of channels that overlap their order is that in which they are painted.
     folder : path
 
     Raises
@@ -124,12 +124,9 @@ def _grid(
     entry: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Grid, complete or refused."""
-    brain = [
-        item.get("region", "brain") == "brain" for item in inputs if item.get("rule", "zscore") == "zscore"
-    ]
     grid = {
         "kind": "spacing",
-        "brain_only": bool(brain) and all(brain),
+        "brain_only": shows_brain_alone(inputs),
         **monai_bundle.grid_fields(configuration, described),
         **entry.get("grid", {}),
     }
@@ -166,7 +163,8 @@ def _outputs(
             "labels": {str(value): name for value, name in enumerate(names) if value},
         }, ()
     known = {name.casefold(): place for place, name in enumerate(names) if place >= background}
-    wanted = [str(name).casefold() for name in given["labels"].values()]
+    values = [*given["labels"]] if kind == "sigmoid" else sorted(given["labels"], key=int)
+    wanted = [str(given["labels"][value]).casefold() for value in values]
     if sorted(wanted) != sorted(known):
         named = listed(given["labels"].values())
         problem = f"its channels are {listed(names)}, and the entry's labels {named}"

@@ -14,6 +14,8 @@ Gain = tuple[float, float]
 
 # Transforms that change neither intensities nor grid.
 HARMLESS = {"LoadImaged", "EnsureChannelFirstd", "AddChanneld", "EnsureTyped", "ToTensord", "CropForegroundd"}
+# They take their figures from the image, of all channels together unless they are told otherwise.
+MEASURING = {"NormalizeIntensityd", "ScaleIntensityd", "ScaleIntensityRangePercentilesd"}
 GRID = {"Orientationd", "Spacingd"}
 
 
@@ -71,16 +73,17 @@ def scaling(path: Path, configuration: Mapping[str, Any], channels: int) -> tupl
         names = listed(name for name, _ in scalings) or "no transform"
         raise InputError(path, f"scales intensities by {names}; one was expected", remedy)
     name, settings = scalings[0]
+    if channels > 1 and name in MEASURING and not _true(settings.get("channel_wise")):
+        raise InputError(path, "scales all channels together", remedy)
     if name == "NormalizeIntensityd" and not {"subtrahend", "divisor"} & set(settings):
-        if channels > 1 and not _true(settings.get("channel_wise")):
-            raise InputError(path, "scales all channels together", remedy)
         # What is not zero is the brain in images that show nothing else.
         region = "brain" if _true(settings.get("nonzero")) else "image"
         return {"rule": "zscore", "region": region}, (1.0, 0.0)
     try:
         if name == "ScaleIntensityRanged":
             return _window(path, settings)
-        if name == "ScaleIntensityRangePercentilesd" and (settings["b_min"], settings["b_max"]) == (0, 1):
+        to_one = name == "ScaleIntensityRangePercentilesd" and not _true(settings.get("relative"))
+        if to_one and (settings["b_min"], settings["b_max"]) == (0, 1):
             clip = {"clip": [0.0, 1.0]} if _true(settings.get("clip")) else {}
             limits = {"low": float(settings["lower"]), "high": float(settings["upper"])}
             return {"rule": "percentile", "region": "image", **limits, **clip}, (1.0, 0.0)
@@ -96,7 +99,7 @@ def _window(path: Path, settings: Mapping[str, Any]) -> tuple[dict[str, Any], Ga
     if not _true(settings.get("clip")):
         raise InputError(path, "scales a range without clipping", "give inputs in the network's entry")
     low, high = float(settings["a_min"]), float(settings["a_max"])
-    least, most = float(settings.get("b_min") or 0.0), float(settings.get("b_max") or 1.0)
+    least, most = float(settings["b_min"]), float(settings["b_max"])
     window = {"rule": "window", "region": "image", "windows": [[(low + high) / 2, high - low]]}
     return window, (most - least, least)
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from voxelome.errors import InputError, blame
+from voxelome.errors import InputError, blame, listed
 from voxelome.imageio import load_json
+from voxelome.segmentation.importers.contrasts import shows_brain_alone
 from voxelome.segmentation.importers.export import Form, write_member
 from voxelome.segmentation.importers.nnunet_plans import (
     Plan,
@@ -38,7 +39,8 @@ def convert(source: Path, entry: Mapping[str, Any], folder: Path) -> dict[str, A
         holds this one.
     entry : mapping
         Registry entry. Its ``grid: orientation`` says how the training images were stored, unless nnU-Net
-        was told to reorient them; its ``inputs`` replace those found.
+        was told to reorient them; its ``inputs`` replace those found; its ``members`` are folds, such as
+        ``fold_0``, where it is not all of them.
     folder : path
 
     Raises
@@ -51,9 +53,7 @@ def convert(source: Path, entry: Mapping[str, Any], folder: Path) -> dict[str, A
     # Read before the large files are.
     for name in ("dataset.json", "plans.json"):
         load_json(root / name)
-    folds = sorted(path for path in root.glob("fold_*") if path.is_dir())
-    if not folds:
-        raise InputError(root, "has no folder fold_*", "give the result folder of a trained nnU-Net")
+    folds = _folds(root, entry)
     first = load_checkpoint(folds[0] / CHECKPOINT)
     plan = read_plan(root / "plans.json", _configuration(folds[0] / CHECKPOINT, first))
     found, gains = _card(root, plan, first, entry)
@@ -86,6 +86,18 @@ def _root(source: Path) -> Path:
     return held[0]
 
 
+def _folds(root: Path, entry: Mapping[str, Any]) -> list[Path]:
+    """Folders of the folds: those that the entry names as members, or all."""
+    held = sorted(path.name for path in root.glob("fold_*") if path.is_dir())
+    if not held:
+        raise InputError(root, "has no folder fold_*", "give the result folder of a trained nnU-Net")
+    names = entry.get("members", held)
+    if absent := [name for name in names if name not in held]:
+        problem = f"has no {listed(absent)}, which the entry names under members"
+        raise InputError(root, problem, f"its folds are {listed(held)}")
+    return [root / name for name in names]
+
+
 def _configuration(path: Path, checkpoint: Mapping[str, Any]) -> str:
     """Name of the configuration that was trained."""
     settings = checkpoint.get("init_args")
@@ -116,9 +128,6 @@ def _card(
         raise InputError(
             root / "plans.json", problem, "give grid: orientation in the network's entry, such as LPS"
         )
-    brain = [
-        item.get("region", "brain") == "brain" for item in inputs if item.get("rule", "zscore") == "zscore"
-    ]
     mirror = checkpoint.get("inference_allowed_mirroring_axes") or ()
     grid = {
         "kind": "spacing",
@@ -126,7 +135,7 @@ def _card(
         "patch": plan.patch,
         "overlap": OVERLAP,
         "mirror": sorted(plan.axes[int(axis)] for axis in mirror),
-        "brain_only": bool(brain) and all(brain),
+        "brain_only": shows_brain_alone(inputs),
         **entry.get("grid", {}),
         "orientation": orientation,
     }

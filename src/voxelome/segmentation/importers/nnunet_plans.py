@@ -12,6 +12,7 @@ from typing import Any
 from voxelome.errors import InputError, listed
 from voxelome.imageio import load_json
 from voxelome.segmentation.importers.contrasts import named_inputs
+from voxelome.segmentation.importers.export import FAILURES
 
 # The one reader of images that brings them into an orientation of its own.
 REORIENTING = {"NibabelIOWithReorient": "RAS"}
@@ -162,7 +163,7 @@ def build_network(path: Path, architecture: Mapping[str, Any], channels: int, ou
     settings["deep_supervision"] = False
     try:
         return getattr(unet, name)(input_channels=channels, num_classes=outputs, **settings)
-    except (TypeError, AssertionError, ValueError, RuntimeError, LookupError) as error:
+    except FAILURES as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(path, f"describes no {name} ({reason})", RETRAIN) from error
 

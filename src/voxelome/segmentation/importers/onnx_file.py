@@ -9,6 +9,7 @@ from typing import Any
 
 from voxelome.errors import InputError
 from voxelome.imageio import replacing
+from voxelome.segmentation.importers.member_files import member_files
 
 # Domains of operators that ONNX Runtime brings itself.
 KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
@@ -17,27 +18,19 @@ KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 def convert(source: Path, entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The members' names, as an addition to the card; see :func:`voxelome.segmentation.importers.convert`.
 
-    `source` is an ONNX file, or a folder; then `entry` names the ``members`` in it, or all its files that
-    end in ``.onnx`` are.
+    `source` is an ONNX file, or a folder, of which :func:`.member_files.member_files` says what is taken.
 
     Raises
     ------
     InputError
         There is no file, one is damaged or needs another file, or has operators of its own.
     """
-    if source.is_dir():
-        paths = [source / name for name in entry.get("members", ())] or sorted(source.glob("*.onnx"))
-    else:
-        paths = [source]
-    if not paths:
-        raise InputError(
-            source, "holds no file that ends in .onnx", "give the folder with the network's files"
-        )
-    for path in paths:
+    files = member_files(source, entry, (".onnx",))
+    for member, path in files.items():
         _check(path)
-        with replacing(folder / path.name) as temporary:
+        with replacing(folder / member) as temporary:
             shutil.copyfile(path, temporary)
-    return {"members": [path.name for path in paths]}
+    return {"members": list(files)}
 
 
 def _check(path: Path) -> None:

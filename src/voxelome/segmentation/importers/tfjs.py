@@ -53,16 +53,24 @@ def convert(source: Path, entry: Mapping[str, Any], folder: Path) -> dict[str, A
     result = "image"
     for layer in layers:
         result = graph.layer(layer, result)
+    activation = _activation(graph, entry)
     with replacing(folder / MEMBER) as temporary:
-        temporary.write_bytes(graph.to_bytes(str(entry["name"]), _channels(path, layers), result))
-    found: dict[str, Any] = {
-        "members": [MEMBER],
-        "outputs": {"activation": "none" if graph.nodes[-1].op_type in ("Softmax", "Sigmoid") else "softmax"},
-    }
+        temporary.write_bytes(graph.to_bytes(str(entry["name"]), _channels(path, layers)))
+    found: dict[str, Any] = {"members": [MEMBER], "outputs": {"activation": activation}}
     shape = layers[0]["config"].get("batch_input_shape", [])[1:4]
     if len(shape) == 3 and all(isinstance(size, int) for size in shape):
         found["grid"] = {"patch": shape}
     return found
+
+
+def _activation(graph: LayerGraph, entry: Mapping[str, Any]) -> str:
+    """What makes probabilities of the outputs, as a card has it."""
+    last = graph.nodes[-1].op_type if graph.nodes else ""
+    if last == "Sigmoid" and entry.get("outputs", {}).get("activation", "sigmoid") == "sigmoid":
+        # A card knows of no sigmoid that was applied already, so it is left to what runs the network.
+        graph.nodes.pop()
+        return "sigmoid"
+    return "none" if last == "Softmax" else "softmax"
 
 
 def _layers(path: Path, model: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -61,7 +61,7 @@ class LayerGraph:
         self.constants: dict[str, NDArray[Any]] = {}
         self.channels = 0
 
-    def to_bytes(self, name: str, channels: int, result: str) -> bytes:
+    def to_bytes(self, name: str, channels: int) -> bytes:
         """ONNX file that maps ``image`` to ``output``; the same bytes every time."""
         from onnx import TensorProto, helper, numpy_helper
 

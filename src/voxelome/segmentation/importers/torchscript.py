@@ -11,6 +11,7 @@ from typing import Any
 from voxelome.claims import check_archive_claim
 from voxelome.errors import InputError, blame
 from voxelome.segmentation.importers.export import Form, write_member
+from voxelome.segmentation.importers.member_files import member_files
 from voxelome.segmentation.importers.onnx_graph import Layout
 from voxelome.segmentation.importers.torch_files import FETCH_AGAIN
 from voxelome.segmentation.spec import parse_spec
@@ -27,7 +28,7 @@ def convert(source: Path, entry: Mapping[str, Any], folder: Path) -> dict[str, A
     Parameters
     ----------
     source : path
-        File, or folder; of a folder the files that ``entry["files"]`` names, or else all.
+        File, or folder; :func:`.member_files.member_files` says which of its files are taken.
     entry : mapping
         Registry entry; it must say what the network takes and gives: ``inputs``, ``grid``, ``outputs``.
     folder : path
@@ -46,30 +47,15 @@ def convert(source: Path, entry: Mapping[str, Any], folder: Path) -> dict[str, A
         raise InputError(source, problem, f"give in its entry: {', '.join(missing)}")
     with blame(str(entry.get("name", source))):
         spec = parse_spec({"task": "segmentation", "name": source.stem, **entry})
-    paths = _files(source, entry)
-    members = [f"{path.stem}.onnx" for path in paths]
-    for path, member in zip(paths, members, strict=True):
+    files = member_files(source, entry, ENDINGS)
+    for member, path in files.items():
         write_script(path, folder / member, Form.of(spec))
-    return {"members": members}
+    return {"members": list(files)}
 
 
 def write_script(path: Path, target: Path, form: Form, layout: Layout | None = None) -> None:
     """Write the network of a TorchScript file as ONNX; see :func:`write_member`."""
     write_member(load_script(path), target, form, path, layout)
-
-
-def _files(source: Path, entry: Mapping[str, Any]) -> list[Path]:
-    """Files of the members, in their order."""
-    if source.is_file():
-        return [source]
-    names = [str(item["path"]) for item in entry.get("files", ())]
-    named = [source / name for name in names if name.endswith(ENDINGS)]
-    paths = named or sorted(path for path in source.glob("*") if path.suffix in ENDINGS)
-    if not paths:
-        raise InputError(source, "holds no TorchScript file", f"its name must end in {', '.join(ENDINGS)}")
-    if len({path.stem for path in paths}) != len(paths):
-        raise InputError(source, "holds two files of one name", "give the members names of their own")
-    return paths
 
 
 def load_script(path: Path) -> Any:
