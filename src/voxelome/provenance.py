@@ -84,7 +84,9 @@ def workflow_digest(*more: str) -> str:
     for top in tops:
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
             again = top == PACKAGE and path.is_relative_to(PACKAGE / "workflow")
-            if path.is_file() and path.suffix != ".pyc" and not again:
+            # Python and numba keep what they compiled there, while steps run.
+            made = "__pycache__" in path.parts
+            if path.is_file() and not made and not again:
                 digest.update(f"{path.relative_to(top.parent)}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

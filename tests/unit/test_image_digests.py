@@ -43,6 +43,10 @@ def test_the_digest_of_an_image_covers_all_that_is_copied_into_it_and_runs(check
         after = digests(checkout)
         assert {stage for stage in STAGES if after[stage] != before[stage]} == {APP}, name
         before = after
+    compiled = checkout / "src" / "voxelome" / "qsm" / "__pycache__" / "unwrap._grow-91.py311.1.nbc"
+    compiled.parent.mkdir(exist_ok=True)
+    compiled.write_bytes(b"what numba compiled")
+    assert digests(checkout) == before
     append(checkout / "scripts" / "report_subject.py", "\n# a comment\n")
     assert digests(checkout)["report"] == before["report"]
     append(checkout / "scripts" / "report_subject.py", "\nEDITED = 1\n")
