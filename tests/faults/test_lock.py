@@ -166,7 +166,7 @@ def test_of_a_run_whose_jobs_are_in_a_queue_nothing_is_cleared_away_unasked(tmp_
         assert lock.killed is None
 
 
-@pytest.mark.parametrize("pid", [2**22 + 1, os.getpid()])
+@pytest.mark.parametrize("pid", [2**22 + 1, os.getpid()], ids=["gone", "there"])
 def test_where_a_file_system_has_no_locks_a_run_that_did_not_end_is_asked_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,14 @@ follow BIDS, and each image has a JSON file that says what was done. Feature tab
 """
 
 
+def _generator() -> dict[str, Any]:
+    """What made the derivatives; the image of the BIDS App says of itself which it is."""
+    generator: dict[str, Any] = {"Name": "voxelome", "Version": voxelome.__version__}
+    if image := os.environ.get("VOXELOME_IMAGE"):
+        generator["Container"] = {"Type": "docker", "Tag": image}
+    return generator
+
+
 def source_uri(path: Path | str) -> str:
     """BIDS URI of an input image: its path from the subject's folder on, in the linked dataset ``raw``."""
     parts = Path(path).parts
@@ -63,7 +72,7 @@ def write_description(out_dir: Path, bids_dir: Path, derivatives: dict[str, Path
         "Name": f"voxelome derivatives of {name}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "voxelome", "Version": voxelome.__version__}],
+        "GeneratedBy": [_generator()],
         "SourceDatasets": [{"URL": bids_dir.resolve().as_uri()}],
         "DatasetLinks": {
             "raw": bids_dir.resolve().as_uri(),
