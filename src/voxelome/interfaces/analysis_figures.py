@@ -10,7 +10,7 @@ from voxelome.reports.curves import Curve, curves, round_up
 from voxelome.reports.forest import Interval, forest, swarm
 from voxelome.reports.matrix import shares
 from voxelome.reports.model import Figure
-from voxelome.reports.plots import roc_curve
+from voxelome.reports.plots import roc_curve, strip
 
 UNIT = ((0.0, 1.0), (0.0, 1.0))
 _PROBABILITIES = ("Predicted probability", "Observed share")
@@ -30,7 +30,7 @@ def figures_of(metrics: dict[str, Any]) -> list[Figure]:
         found = _survival(metrics)
     elif kind in ("multiclass", "ordinal"):
         found = [_confusion(metrics), _calibration_by_class(metrics)]
-    return [*found, *_learning(metrics)]
+    return [*found, *_learning(metrics), *_by_site(metrics)]
 
 
 def _roc(metrics: dict[str, Any]) -> list[Figure]:
@@ -121,6 +121,29 @@ def _learning(metrics: dict[str, Any]) -> list[Figure]:
     plot = curves({"held out": Curve(number, values)}, title, ("Participants in training", measure), limits)
     caption = "Where it still rises at its end, more participants would make a better model."
     return [Figure(title, caption, svg=plot)]
+
+
+def _by_site(metrics: dict[str, Any]) -> list[Figure]:
+    """Features by site, before and after harmonisation: those that differed most between sites."""
+    found = metrics.get("sites")
+    if not found:
+        return []
+    figures = []
+    for each in found["shown"]:
+        groups = {
+            f"{site}, {when}": [("", value) for value in each[when][site]]
+            for when in ("before", "after")
+            for site in each[when]
+        }
+        caption = (
+            f"Between sites lay {each['share_before']:.0%} of the variance before harmonisation and"
+            f" {each['share_after']:.0%} after it (of all {found['features']} features in the median"
+            f" {found['median_before']:.0%} and {found['median_after']:.0%}). These are the participants that"
+            " the final model learned from; in the validation each fold harmonises by its own training part."
+        )
+        title = f"{each['feature']} by site"
+        figures.append(Figure(title, caption, svg=strip(groups, each["feature"])))
+    return figures
 
 
 def explanation_figures(metrics: dict[str, Any], contributions: list[dict[str, Any]]) -> list[Figure]:

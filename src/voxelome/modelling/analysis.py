@@ -28,6 +28,7 @@ from voxelome.modelling.predictions import columns_of, named_outcome
 from voxelome.modelling.problems import BINARY
 from voxelome.modelling.scoring import Scored, score_fold
 from voxelome.modelling.settings import AnalysisSettings, parse_analysis
+from voxelome.modelling.site_effects import site_effects
 from voxelome.modelling.suspicions import giveaways, twins
 from voxelome.modelling.tasks import CURVE, MODEL, SIMPLER, Arrays, Task, permuted, results_of, tasks_of, work
 
@@ -151,10 +152,12 @@ def conclude(plan: Plan, tables: Tables, done: Mapping[Task, Arrays]) -> Analysi
     metrics |= _beside(plan, done, scored)
     mixed, unchanged = changes(data, tables, settings)
     model = fit_model(cohort, settings, np.arange(len(data.participants)), data.features)
+    selected = _selected(results, model, data.features, settings.selected_features)
+    metrics["sites"] = site_effects(data, model, selected)
     return AnalysisResult(
         _predictions(results, data),
         metrics,
-        _selected(results, model, data.features, settings.selected_features),
+        selected,
         model,
         _roc(cohort.kind, scored),
         [*data.notes, *_suspicions(data), *unchanged],

@@ -175,7 +175,7 @@ def _dots(dots: Sequence[tuple[str, float]], middle: float, axis: Axis) -> list[
     else:
         parts += [
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4" fill="{ACCENT}" fill-opacity=".75">'
-            f"<title>{escape(who)}: {value:.4g}</title></circle>"
+            f"<title>{escape(who)}{': ' if who else ''}{value:.4g}</title></circle>"
             for who, value, x, y in places
         ]
     reach = -np.inf
