@@ -43,7 +43,7 @@ def write_crate(out_dir: Path, bids_dir: Path) -> None:
         "datePublished": actions[-1]["endTime"],
         "license": str(load_json(bids_dir / "dataset_description.json").get("License") or "not given"),
         "conformsTo": {"@id": _PROFILE},
-        "hasPart": _ids([*parts, *inputs]),
+        "hasPart": _ids([dataset, *parts, *inputs]),
         "mentions": _ids(actions),
     }
     about: Entity = {
