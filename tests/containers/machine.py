@@ -106,7 +106,11 @@ def _prepare_apptainer() -> None:
 
 
 def _base_image_is_here() -> bool:
-    return bool(shutil.which("podman")) and _works(["podman", "image", "exists", BASE])
+    """Whether podman has the base image, and can run it as this checkout is set up."""
+    return bool(shutil.which("podman")) and all(
+        _works(["podman", *words, BASE, *more])
+        for words, more in ((["image", "exists"], []), (["run", "--rm"], ["true"]))
+    )
 
 
 def _works(command: list[str]) -> bool:
