@@ -18,6 +18,8 @@ from voxelome.segmentation.cards import CARD, damaged_files, load_card, network_
 from voxelome.segmentation.spec import parse_spec
 
 Entry = dict[str, Any]
+# Raised where a framework's networks are converted otherwise than before, so that they are fetched again.
+CONVERSIONS = {"deepbet": 2}
 NAME = "a letter, then letters and digits, because it becomes an entity of file names"
 SEE = "see config/schemas/model.yaml for what is allowed"
 # Frameworks of which a network may have several members.
@@ -145,7 +147,8 @@ def pick(entries: Mapping[str, Entry], name: str) -> Entry:
 def state(entry: Mapping[str, Any], models_dir: Path) -> str:
     """Whether a model is in the models folder: ``ready``, ``absent``, ``damaged`` or ``outdated``.
 
-    It is outdated where it is whole, but fetched by another entry than the registry has now.
+    It is outdated where it is whole, but fetched by another entry than the registry has now, or converted
+    otherwise.
     """
     name = str(entry["name"])
     if not (models_dir / name / CARD).is_file():
@@ -157,7 +160,8 @@ def state(entry: Mapping[str, Any], models_dir: Path) -> str:
 
 def entry_digest(entry: Mapping[str, Any]) -> str:
     """Digest of an entry, wherever its files come from: a mirror's are the same."""
-    return network_digest({key: value for key, value in entry.items() if key != "source"})
+    fields = {key: value for key, value in entry.items() if key != "source"}
+    return network_digest({**fields, "conversion": CONVERSIONS.get(str(entry.get("framework")), 1)})
 
 
 def fetched(models_dir: Path) -> list[str]:

@@ -88,7 +88,7 @@ def export_deepbet(folder: Path) -> None:
                 "version": VERSION,
                 "url": "https://pypi.org/project/deepbet/1.0.2/",
             },
-            "conversion": f"TorchScript to ONNX (opset {OPSET}), float32, weights unchanged",
+            "conversion": f"TorchScript to ONNX (opset {OPSET}), float32, softmax of two as sigmoid",
             "licence": "MIT",
             "reference": "Fisch L, Zumdick S, Barkhau C, et al. deepbet: Fast brain extraction of "
             "T1-weighted MRI using Convolutional Neural Networks. Comput Biol Med 179 (2024) 108845.",
@@ -207,7 +207,10 @@ def _session(folder: Path, file: str, threads: int) -> onnxruntime.InferenceSess
     if not (folder / file).is_file():
         raise InputError(folder / file, "the network is missing", FETCH_AGAIN)
     digest = load_json(folder / "card.json").get("sha256", {}).get(file, "")
-    return open_session(folder / file, digest, threads, remedy=FETCH_AGAIN)
+    session = open_session(folder / file, digest, threads, remedy=FETCH_AGAIN)
+    if session.get_outputs()[0].shape[1] != 1:
+        raise InputError(folder / file, "was written by an earlier version of voxelome", FETCH_AGAIN)
+    return session
 
 
 def _cube(file: str) -> tuple[int, int, int]:
@@ -225,7 +228,7 @@ def _probability(
     if not sd > 0:
         raise DataError("the image has no contrast where its brain should be", NO_BRAIN)
     scaled = TRAINED_SD * ((scaled - mean) / sd) + TRAINED_MEAN
-    result: FloatVolume = session.run(None, {"image": scaled[np.newaxis, np.newaxis]})[0][0, 1]
+    result: FloatVolume = session.run(None, {"image": scaled[np.newaxis, np.newaxis]})[0][0, 0]
     return result
 
 

@@ -150,8 +150,8 @@ def linknet_onnx(weights: Weights, name: str, edge: int) -> bytes:
     name : str
         Name of the graph.
     edge : int
-        The network maps ``image``, shape (1, 1, edge, edge, edge), to ``probability``, shape
-        (1, 2, edge, edge, edge), whose channels are background and foreground.
+        The network maps ``image``, shape (1, 1, edge, edge, edge), to ``probability`` of the foreground, of
+        the same shape.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -162,7 +162,7 @@ def linknet_onnx(weights: Weights, name: str, edge: int) -> bytes:
         layers.nodes,
         name,
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, *cube])],
-        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [1, 2, *cube])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [1, 1, *cube])],
         [numpy_helper.from_array(value, key) for key, value in layers.constants.items()],
     )
     opset = helper.make_opsetid("", OPSET)
@@ -188,8 +188,11 @@ def _linknet(layers: _Layers) -> None:
         x = layers.add("Add", [x, skips.pop()], f"up{level}.sum")
     x = layers.conv_norm_relu(x, "tp_conv1", stride=2, pad=1, transposed=True)
     x = layers.conv_norm_relu(x, "conv", stride=1, pad=1)
+    # A softmax of two channels is the sigmoid of their difference, which the last convolution gives at once:
+    # over 256^3 voxels the softmax alone took a third of the time.
+    layers.differ("tp_conv2")
     x = layers.conv(x, "tp_conv2", stride=2, pad=0, transposed=True)
-    layers.add("Softmax", [x], "probability", axis=1)
+    layers.add("Sigmoid", [x], "probability")
 
 
 class _Layers:
@@ -206,6 +209,12 @@ class _Layers:
 
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
+
+    def differ(self, name: str) -> None:
+        """Make a transposed convolution to two channels one to their difference, second minus first."""
+        for part, axis in (("weight", 1), ("bias", 0)):
+            if (held := self.weights.get(f"{name}.{part}")) is not None:
+                self.weights = {**self.weights, f"{name}.{part}": np.diff(held, axis=axis)}
 
     def conv(self, x: str, name: str, stride: int, pad: int, transposed: bool = False) -> str:
         """Convolution, with a bias where the weights have one."""
