@@ -5,11 +5,14 @@ import shutil
 import subprocess
 import sys
 
+import pytest
 from bids import BIDSLayout
 from rocrate.rocrate import ROCrate
 
 from tests.conftest import ROOT
 from tests.golden_lists import golden, made_by
+from tests.unit.test_documented_commands import COMMANDS
+from voxelome.app.demo import STUDY
 
 
 def test_a_run_leaves_the_files_of_the_golden_list(finished):
@@ -52,3 +55,29 @@ def test_snakemake_makes_its_own_report(finished, tmp_path):
     shutil.unpack_archive(tmp_path / "report.zip", tmp_path / "report")
     text = next((tmp_path / "report").rglob("report.html")).read_text()
     assert "preprocess" in text
+
+
+def documented() -> list:
+    """Calls of voxelome in the README and the docs that need neither images nor a cluster."""
+    calls = {tuple(words) for _, words in COMMANDS if words[0] == "voxelome" and "--profile" not in words}
+    return [pytest.param(words[1:], id=" ".join(words)) for words in sorted(calls)]
+
+
+@pytest.mark.parametrize("words", documented())
+def test_a_call_that_the_pages_show_runs_on_a_dataset(study, tmp_path, words):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    places = {
+        **dict.fromkeys(("BIDS_DIR", "demo/bids"), str(study.bids)),
+        **dict.fromkeys(("OUT_DIR", "demo/out"), str(study.out)),
+        **dict.fromkeys(("study.yaml", "demo/study.yaml"), str(tmp_path / "study.yaml")),
+        **dict.fromkeys(
+            ("masks=BIDS_DIR/derivatives/masks", "masks=demo/bids/derivatives/masks"),
+            f"masks={study.bids}/derivatives/masks",
+        ),
+    }
+    given = [places.get(word, word) for word in words]
+    done = subprocess.run(
+        [sys.executable, "-m", "voxelome.cli", *given, "--dry-run"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
