@@ -16,7 +16,7 @@ from pathlib import Path
 import voxelome
 from voxelome.errors import InputError, exit_code
 from voxelome.imageio import load_yaml, replacing, save_text
-from voxelome.images import APP, CODE_LABEL, DIGEST, STEPS, default_images_dir, stage_digest
+from voxelome.images import APP, CODE_LABEL, DIGEST, STEPS, default_images_dir, image_labels, stage_digest
 from voxelome.provenance import file_digest
 
 # The recipe is no code: another one makes a new image, and an old one is not refused for it.
@@ -78,11 +78,16 @@ def build(stage: str) -> None:
 
 
 def convert(stage: str, folder: Path) -> None:
-    """Write a stage's image as a file for Apptainer."""
+    """Write a stage's image as a file for Apptainer, unless the file is of the same code and recipe."""
     if not shutil.which("apptainer"):
         raise InputError("PATH", "there is no apptainer", "install it to convert images")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{tag(stage).split(':')[0]}.sif"
+    if target.is_file():
+        held = image_labels(target)
+        if all(held.get(name) and held[name] == label(stage, name) for name in (CODE_LABEL, RECIPE_LABEL)):
+            say(f"{target} is up to date")
+            return
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(dir=folder) as scratch, replacing(target) as part:
         archive = Path(scratch) / "image.tar"

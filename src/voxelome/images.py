@@ -135,14 +135,25 @@ def check_images(images: Mapping[str, str], stages: Iterable[str]) -> None:
 
 def image_code(path: Path) -> str:
     """Digest of the code in an image file, as its label has it; the empty string where it has none."""
+    return image_labels(path).get(CODE_LABEL, "")
+
+
+def image_labels(path: Path) -> dict[str, str]:
+    """Labels of an image file of Apptainer.
+
+    Raises
+    ------
+    InputError
+        It cannot be read.
+    """
     done = subprocess.run(
         ["apptainer", "inspect", "--json", str(path)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         problem = f"cannot be read as an image ({' '.join(done.stderr.split())[-200:]})"
         raise InputError(path, problem, "remove it and build it anew (make images sif)")
-    labels = json.loads(done.stdout)["data"]["attributes"].get("labels") or {}
-    return str(labels.get(CODE_LABEL, ""))
+    labels: dict[str, str] = json.loads(done.stdout)["data"]["attributes"].get("labels") or {}
+    return labels
 
 
 def check_own_image(environment: Mapping[str, str]) -> None:

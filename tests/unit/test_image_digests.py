@@ -104,3 +104,26 @@ def test_an_image_without_a_digest_does_not_erase_the_one_that_is_written(
     with pytest.raises(InputError, match="has no digest"):
         make.pin("qsm")
     assert make.CONTAINERS.read_text() == before
+
+
+@pytest.mark.parametrize(("held", "written"), [("same", False), ("other", True)])
+def test_an_image_file_is_written_anew_only_where_the_image_is_another(
+    make: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str, written: bool
+):
+    commands = []
+
+    def run(command: list[str], *_: object) -> None:
+        commands.append(command[0])
+        if command[0] == "apptainer":
+            Path(command[-2]).write_bytes(b"new")
+
+    target = tmp_path / "voxelome-qsm.sif"
+    target.write_bytes(b"old")
+    monkeypatch.setattr(make, "run", run)
+    monkeypatch.setattr(make.shutil, "which", lambda _: "apptainer")
+    monkeypatch.setattr(make, "label", lambda *_: "same")
+    labels = {make.CODE_LABEL: held, make.RECIPE_LABEL: "same"}
+    monkeypatch.setattr(make, "image_labels", lambda _: labels)
+    make.convert("qsm", tmp_path)
+    assert bool(commands) == written
+    assert target.read_bytes() == (b"new" if written else b"old")
