@@ -438,7 +438,6 @@ def test_the_references_of_the_checklists_are_known() -> None:
 
 
 def test_the_phrases_know_every_family_selection_and_balance_of_the_models() -> None:
-    pytest.importorskip("sksurv")
     from voxelome.modelling import families
     from voxelome.modelling.settings import BALANCES, AnalysisSettings
 

@@ -33,14 +33,14 @@ def add_run(out, name, command, failures=""):
 
 def test_each_run_is_an_action_with_what_it_took_and_what_it_made(study):
     bids, out = study
-    add_run(out, "20260101-100000", "BIDS OUT participant --nprocs 2", "sub-02\tqsm\n")
-    add_run(out, "20260102-100000", "BIDS OUT group")
+    add_run(out, "20260101-100000", "'a group of BIDS' OUT participant --nprocs 2", "sub-02\tqsm\n")
+    add_run(out, "20260102-100000", "'a group of BIDS' OUT group")
     write_crate(out, bids)
     crate = ROCrate(out)
     assert crate.root_dataset["license"] == "CC0"
     first, second = crate.root_dataset["mentions"]
     assert (first["description"], first["actionStatus"]) == (
-        "voxelome BIDS OUT participant --nprocs 2",
+        "voxelome 'a group of BIDS' OUT participant --nprocs 2",
         "http://schema.org/FailedActionStatus",
     )
     assert second["actionStatus"] == "http://schema.org/CompletedActionStatus"

@@ -6,6 +6,7 @@ with voxelome as its instrument, the dataset and the settings as its objects, an
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,7 +84,8 @@ def _action(run: Path, out_dir: Path, dataset: Entity, parts: list[Entity]) -> E
     """A run, from its logs."""
     command = (run / "command.txt").read_text(encoding="utf-8").strip()
     failed = len((run / "failures.tsv").read_text(encoding="utf-8").splitlines()) > 1
-    group = " group" in f"{command} "
+    words = shlex.split(command)
+    group = "group" in words and "participant" not in words
     made = [part for part in parts if part["@id"].startswith("group") == group]
     return {
         "@id": f"#{run.name}",

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from voxelome.imageio import save_text
+from voxelome.interfaces.tables import save_table
 
 # What to do about the errors that datasets of MRI most often have; the validator's own words are long.
 _REMEDIES = {
@@ -72,7 +73,8 @@ def validate(bids_dir: Path, folder: Path) -> list[str]:
         return [f"BIDS validation: the validator gave no answer; see {log}"]
     if not findings:
         return ["BIDS validation: no errors."]
-    table = save_text(log.with_suffix(".tsv"), _table(findings))
+    columns = [field.name for field in fields(Finding)]
+    table = save_table(log.with_suffix(".tsv"), columns, map(asdict, findings))
     return [
         f"BIDS validation: {len(findings)} error(s); the run goes on. All of them: {table}",
         *_shown(findings),
@@ -117,9 +119,3 @@ def _shown(findings: Sequence[Finding]) -> list[str]:
         for rule, count in counts.most_common(_SHOWN)
     ]
     return [*lines, *([f"  and {len(counts) - _SHOWN} more rule(s)"] if len(counts) > _SHOWN else [])]
-
-
-def _table(findings: Sequence[Finding]) -> str:
-    """The findings as TSV."""
-    rows = [tuple(field.name for field in fields(Finding)), *map(astuple, findings)]
-    return "".join("\t".join(" ".join(str(cell).split()) for cell in row) + "\n" for row in rows)
