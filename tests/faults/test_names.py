@@ -125,7 +125,8 @@ def test_no_command_of_any_step_has_a_name_outside_of_quotes(evil: Study):
     second_visit(evil)
     evil.planned("participant", "--config-file", str(settings), "--models-dir", str(models))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1"]
-    command += ["--configfile", str(evil.work / "config.yaml"), "--dry-run", "--printshellcmds", "--forceall"]
+    command += ["--configfile", str(evil.work / "dry-run.yaml")]
+    command += ["--dry-run", "--printshellcmds", "--forceall"]
     done = subprocess.run([*command, "all"], capture_output=True, text=True, check=False, cwd=evil.folder)
     assert done.returncode == 0, done.stderr
     lines = re.findall(r"\w+\.py --unit.*|report_\w+\.py --.*", done.stdout + done.stderr)

@@ -25,7 +25,8 @@ def open_in(bids: Path, out: Path, **settings: object) -> Study:
     update = update_inventory(bids, work / "inventory")
     inventories = load_inventory(work / "inventory")
     save_config(work / "config.yaml", config)
-    return Study(bids, out, work, config, inventories, update, load_plan(inventories, bids, {}))
+    plan = load_plan(inventories, bids, {})
+    return Study(bids, out, work, config, inventories, update, plan, work / "config.yaml")
 
 
 def record_of(study: Study, step: str) -> Path:

@@ -46,7 +46,8 @@ def open_again(bids: Path, **settings: object) -> Study:
     config = merge(default_config(), own, settings)
     update = update_inventory(bids, work / "inventory")
     inventories = load_inventory(work / "inventory")
-    return Study(bids, out, work, config, inventories, update, load_plan(inventories, bids, {}))
+    plan = load_plan(inventories, bids, {})
+    return Study(bids, out, work, config, inventories, update, plan, work / "config.yaml")
 
 
 def finish(study: Study, label: str) -> None:

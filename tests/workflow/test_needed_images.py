@@ -52,7 +52,7 @@ def images(folder: Path, *stages: str) -> tuple[str, ...]:
 
 def snakemake(study: Study, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1"]
-    command += ["--sdm", "apptainer", "--configfile", str(study.work / "config.yaml"), *arguments]
+    command += ["--sdm", "apptainer", "--configfile", str(study.work / "dry-run.yaml"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=study.folder)
 
 

@@ -217,6 +217,12 @@ def test_new_subjects_with_the_same_images_are_planned_as_snakemake_plans_them(s
     assert ours == study.planned("participant", "--stages", "radiomics", "report", "--", "--nocolor")
 
 
+def test_a_dry_run_with_other_settings_is_not_what_the_group_goes_by(study: Study, tmp_path: Path):
+    (tmp_path / "study.yaml").write_text("radiomics: {bin_count: 16}\n")
+    assert "sub-01 radiomics" in study.planned("participant", "--config-file", str(tmp_path / "study.yaml"))
+    assert study.planned("group") == set()
+
+
 class Second(Study):
     """Another output folder over the dataset of a study."""
 

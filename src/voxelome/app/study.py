@@ -44,11 +44,8 @@ class Study:
     inventories: Mapping[str, SubjectInventory]
     update: InventoryUpdate
     plan: Mapping[str, Unit]
-
-    @property
-    def configfile(self) -> Path:
-        """File with the settings that Snakemake reads."""
-        return self.work_dir / "config.yaml"
+    # File with the settings that Snakemake reads.
+    configfile: Path
 
     @property
     def subjects(self) -> list[str]:
@@ -122,9 +119,11 @@ def open_study(options: argparse.Namespace) -> Study:
             load_plan(inventories, options.bids_dir, derivatives, maps=config["maps"]) if some else plan
         )
         _check_segmentations(config, everyone)
-    study = Study(options.bids_dir, options.out_dir, options.work_dir, config, inventories, update, plan)
-    save_config(study.configfile, config)
-    return study
+    # config.yaml says how the results were made: what makes none leaves it alone.
+    configfile = options.work_dir / ("dry-run.yaml" if options.dry_run or options.unlock else "config.yaml")
+    save_config(configfile, config)
+    folders = options.bids_dir, options.out_dir, options.work_dir
+    return Study(*folders, config, inventories, update, plan, configfile)
 
 
 def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> dict[str, Any]:
