@@ -22,13 +22,13 @@ from scipy.spatial.transform import Rotation
 
 from voxelome.anat.bias import correct_bias
 from voxelome.anat.stripped import stripped_mask
-from voxelome.app.arguments import default_models_dir
 from voxelome.imageio import load_volume
 from voxelome.orientation import to_canonical
 from voxelome.phantom.anatomy import tissues_at
 from voxelome.phantom.cohort import make_cohort
 from voxelome.phantom.person import make_person
 from voxelome.registration.template import load_template
+from voxelome.segmentation.cards import default_models_dir
 from voxelome.segmentation.deepbet import BrainExtractor
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

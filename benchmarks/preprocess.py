@@ -37,7 +37,6 @@ from _cases import (
 from scipy import ndimage
 
 from voxelome.anat.bias import correct_bias
-from voxelome.app.arguments import default_models_dir
 from voxelome.interfaces import _HOMES
 from voxelome.phantom.acquisition import CENTRE, EXTENT, field_of_view
 from voxelome.phantom.anatomy import load_head_model, tissues_at
@@ -47,6 +46,7 @@ from voxelome.phantom.deform import Grid
 from voxelome.phantom.lesion import make_tumour, tumour_fractions
 from voxelome.phantom.person import make_person
 from voxelome.registration.template import load_template
+from voxelome.segmentation.cards import default_models_dir
 from voxelome.step import StepRecord
 
 ROOT = Path(__file__).resolve().parents[1]

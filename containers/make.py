@@ -66,6 +66,7 @@ def build(stage: str) -> None:
     if all(label(stage, name) == digest for name, digest in wanted.items()):
         say(f"{tag(stage)} is up to date")
         return
+    replaced = inspect(stage, "{{.Id}}")
     begun = time.monotonic()
     arguments = {"CODE": wanted[CODE_LABEL], "VERSION": voxelome.__version__, "REVISION": revision()}
     command = [engine(), "build", "--file", str(recipe), "--tag", tag(stage)]
@@ -75,6 +76,19 @@ def build(stage: str) -> None:
     command += shlex.split(os.environ.get("BUILD_OPTIONS", ""))
     run([*command, str(ROOT)])
     say(f"{tag(stage)} built in {time.monotonic() - begun:.0f} s")
+    if replaced:
+        drop(replaced)
+
+
+def drop(image: str) -> None:
+    """Remove an image that has lost its name: each is up to 2 GB, and nobody would find it again."""
+    command = [engine(), "image", "inspect", "--format", "{{.RepoTags}}", image]
+    named = subprocess.run(command, capture_output=True, text=True, check=False)
+    if named.stdout.strip() != "[]":
+        return
+    removed = subprocess.run([engine(), "image", "rm", image], capture_output=True, text=True, check=False)
+    if removed.returncode:
+        say(f"the image before, {image}, is kept: {removed.stderr.strip()}")
 
 
 def convert(stage: str, folder: Path) -> None:

@@ -44,10 +44,17 @@ from voxelome.images import (
     workflow_code,
 )
 from voxelome.provenance import code_digest, file_digest, sessions_digest
-from voxelome.segmentation.cards import card_digest, load_card, works_on_ct
+from voxelome.segmentation.cards import (
+    card_digest,
+    default_models_dir,
+    load_card,
+    works_on_ct,
+)
 
 BIDS_DIR = Path(config["bids_dir"])
 OUT_DIR = Path(config["out_dir"])
+# Read as settings elsewhere, too: what is bound in images is worked out of them.
+config["models_dir"] = config["models_dir"] or str(default_models_dir())
 SCRIPTS = str(Path(workflow.basedir) / "scripts")
 CONTAINERS = image_names(Path(config["images_dir"] or default_images_dir()))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 from voxelome.errors import InputError
 from voxelome.imageio import load_yaml
-from voxelome.provenance import code_digest, scripts_digest, workflow_digest, workflow_root
+from voxelome.provenance import code_digest, scripts_digest, user_folder, workflow_digest, workflow_root
 
 # Modules of voxelome.interfaces that run in the image of each stage.
 STEPS = {
@@ -65,8 +64,7 @@ def stage_digest(stage: str) -> str:
 
 def default_images_dir() -> Path:
     """Folder of image files: VOXELOME_IMAGES_DIR, or one in the user's cache."""
-    cache_dir = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("VOXELOME_IMAGES_DIR") or Path(cache_dir) / "voxelome" / "images")
+    return user_folder("images")
 
 
 def image_names(images_dir: Path, containers: Mapping[str, Any] | None = None) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
@@ -33,6 +34,12 @@ PROGRAMS = (
 # What Snakemake says to voxelome, and what travels beside the package, or inside of it once it is installed.
 _PLUGIN = "snakemake_logger_plugin_voxelome"
 _WORKFLOW = ("Snakefile", "rules", "config", "envs", "scripts")
+
+
+def user_folder(name: str) -> Path:
+    """Folder of what all runs share, such as models: VOXELOME_<NAME>_DIR, or one in the user's cache."""
+    cache_dir = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get(f"VOXELOME_{name.upper()}_DIR") or Path(cache_dir) / "voxelome" / name)
 
 
 def workflow_root() -> Path:

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import voxelome
-from voxelome.app.arguments import default_models_dir, parse_derivatives
+from voxelome.app.arguments import parse_derivatives
 from voxelome.app.progress import open_console
 from voxelome.app.study import available_cores
 from voxelome.bids.plan import Unit
 from voxelome.errors import ExitCode, exit_code
 from voxelome.imageio import load_json
+from voxelome.segmentation.cards import default_models_dir
 
 CONSOLE = open_console()
 

@@ -14,10 +14,11 @@ import yaml
 from tests.conftest import ROOT, Study
 from tests.faults.runs import only_whole
 from tests.model_folders import above, save_model
-from voxelome.app.arguments import check_name, default_models_dir
+from voxelome.app.arguments import check_name
 from voxelome.bids.entities import name_fault, parse_entities
 from voxelome.bids.inventory import update_inventory
 from voxelome.errors import InputError
+from voxelome.segmentation.cards import default_models_dir
 
 EVIL = "a b;touch pwned1 $(touch pwned2) `touch pwned3` 'q\" & | > pwned4 é"
 

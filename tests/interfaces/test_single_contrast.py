@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxelome.app.arguments import default_models_dir
 from voxelome.imageio import load_json, load_volume
 from voxelome.interfaces import PreprocessSession, RegisterSession
 from voxelome.orientation import to_canonical
 from voxelome.phantom.cohort import make_cohort
 from voxelome.registration.resample import resample
+from voxelome.segmentation.cards import default_models_dir
 from voxelome.step import StepRecord
 
 

@@ -38,6 +38,31 @@ def test_the_runs_are_recorded_as_a_crate(finished):
     assert "sub-02/" in {item.id for item in runs[0]["result"]}
 
 
+def test_the_results_are_derivatives_for_another_run(study, tmp_path):
+    """The lesion as the first run carried it to the gradient echo is measured there by the second."""
+    out = tmp_path / "second"
+    command = [
+        sys.executable,
+        "-m",
+        "voxelome.cli",
+        study.bids,
+        out,
+        "participant",
+        "--participant-label",
+        "01",
+    ]
+    command += ["--derivatives", f"first={study.out}", "--stages", "radiomics", "--skip-bids-validation"]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(out.rglob("*_features.tsv"))
+
+
 def test_snakemake_makes_its_own_report(finished, tmp_path):
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile",

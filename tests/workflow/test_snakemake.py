@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from tests.conftest import ROOT, SPACING, Study
+from voxelome import tools
 from voxelome.app.events import RunState, follow
 from voxelome.phantom.cohort import make_cohort
 
@@ -27,6 +28,22 @@ def test_snakemake_itself_finds_everything_up_to_date_that_voxelome_made(finishe
     done = snakemake(finished, "--profile", str(profile), "--dry-run", "all")
     assert done.returncode == 0, done.stderr
     assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_the_workflow_runs_with_nothing_but_an_inventory_and_three_folders(finished, tmp_path):
+    """As the README says."""
+    work = tmp_path / "work"
+    assert tools.main(["inventory", str(finished.bids), str(work)]) == 0
+    folders = {"bids_dir": finished.bids, "out_dir": tmp_path / "out", "work_dir": work}
+    (tmp_path / "study.yaml").write_text("".join(f"{name}: {path}\n" for name, path in folders.items()))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--profile", str(ROOT / "config" / "profiles" / "local"), "--dry-run"]
+    command += ["--configfile", str(tmp_path / "study.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {"preprocess", "qsm", "report_subject"} <= set(
+        re.findall(r"^rule (\w+):", done.stdout, re.MULTILINE)
+    )
 
 
 def test_every_step_ran_once_and_none_failed(finished):

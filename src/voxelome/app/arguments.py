@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import voxelome
 from voxelome.bids.targets import STAGES
 from voxelome.errors import InputError, suggest
 from voxelome.images import default_images_dir
+from voxelome.segmentation.cards import default_models_dir
 
 DESCRIPTION = """\
 From a BIDS dataset of brain MRI to quantitative maps, segmentations, radiomics and honestly
@@ -25,12 +25,6 @@ exit codes: 0 done; 1 some subject failed (the table says which, where and why);
 example: voxelome /data/study /data/study-out participant --nprocs 8
          voxelome /data/study /data/study-out group
 """
-
-
-def default_models_dir() -> Path:
-    """Folder of fetched models: VOXELOME_MODELS_DIR, or one in the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("VOXELOME_MODELS_DIR") or Path(cache) / "voxelome" / "models")
 
 
 def build_parser() -> argparse.ArgumentParser:

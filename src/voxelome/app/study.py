@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from voxelome.app.arguments import default_models_dir, match_labels, parse_derivatives
+from voxelome.app.arguments import match_labels, parse_derivatives
 from voxelome.app.config import check_config, default_config, merge, save_config
 from voxelome.app.exclusions import excluded_visits
 from voxelome.app.failures import reason_in
@@ -30,7 +30,13 @@ from voxelome.bids.targets import (
 from voxelome.errors import DataError, InputError, blame, suggest
 from voxelome.imageio import load_json, load_yaml
 from voxelome.images import default_images_dir
-from voxelome.segmentation.cards import damaged_files, fetch_command, load_card, works_on_ct
+from voxelome.segmentation.cards import (
+    damaged_files,
+    default_models_dir,
+    fetch_command,
+    load_card,
+    works_on_ct,
+)
 
 
 @dataclass(frozen=True)

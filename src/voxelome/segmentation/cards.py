@@ -11,13 +11,18 @@ from typing import Any
 
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, load_yaml
-from voxelome.provenance import workflow_root
+from voxelome.provenance import user_folder, workflow_root
 
 CARD = "card.json"
 # Contrast of head CT.
 CT = "ct"
 # What decides the result; the rest of a card is for people.
 DECISIVE = ("name", "task", "inputs", "grid", "outputs", "postprocess", "lesions", "members", "sha256")
+
+
+def default_models_dir() -> Path:
+    """Folder of fetched models: VOXELOME_MODELS_DIR, or one in the user's cache."""
+    return user_folder("models")
 
 
 def load_card(models_dir: Path, name: str) -> dict[str, Any]:
