@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
+RECORD := $(BIN)/python benchmarks/record.py
 
 .PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation bench-scale bench-overhead lock
 # docs is a folder, too.
@@ -99,39 +100,39 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
+# What they print is kept in docs/benchmarks.
 bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling \
 	bench-segmentation bench-scale bench-overhead
 
 bench-inventory: setup
-	$(BIN)/python benchmarks/inventory.py
+	$(RECORD) inventory inventory.py
 
 bench-real: setup
-	$(BIN)/python benchmarks/real_data.py --nprocs $(NPROCS)
+	$(RECORD) real-data "real_data.py --nprocs $(NPROCS)"
 
 bench-registration: setup
-	$(BIN)/python benchmarks/registration.py
+	$(RECORD) registration registration.py
 
 bench-preprocess: setup
-	$(BIN)/python benchmarks/preprocess.py
+	$(RECORD) preprocess preprocess.py
 
 bench-qsm: setup
-	$(BIN)/python benchmarks/qsm.py
+	$(RECORD) qsm qsm.py
 
 bench-features: setup
-	$(BIN)/python benchmarks/features.py
+	$(RECORD) features features.py
 
 bench-modelling: setup
-	$(BIN)/python benchmarks/modelling.py
-	$(BIN)/python benchmarks/known_truth.py
+	$(RECORD) modelling modelling.py known_truth.py
 
 bench-segmentation: setup
-	$(BIN)/python benchmarks/segmentation.py
+	$(RECORD) segmentation segmentation.py
 
 bench-scale: setup
-	$(BIN)/python benchmarks/scale.py
+	$(RECORD) scale scale.py
 
 bench-overhead: setup
-	$(BIN)/python benchmarks/overhead.py
+	$(RECORD) overhead overhead.py
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh

@@ -67,10 +67,22 @@ def networks_page() -> str:
     )
 
 
+def benchmarks_page() -> str:
+    """What the benchmarks printed when they were last run by `make bench`."""
+    parts = [
+        "# Benchmarks as printed",
+        "`make bench` and its parts write these. [Measured](../measured.md) reads them.",
+    ]
+    for path in sorted((REPOSITORY / "docs" / "benchmarks").glob("*.txt")):
+        parts += [f"## {path.stem}", f"```text\n{path.read_text()}```"]
+    return "\n\n".join(parts) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "options.md": options_page,
     "settings.md": settings_page,
     "registry.md": networks_page,
+    "benchmarks.md": benchmarks_page,
 }
 
 
