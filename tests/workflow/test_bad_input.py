@@ -79,9 +79,9 @@ def clinic(finished: Study, tmp_path_factory: pytest.TempPathFactory):
         replace_image(path, lambda data: data * 777)
     for path in clinic.add("sametimes", "_MEGRE").glob("*echo-2*.json"):
         shutil.copy(str(path).replace("echo-2", "echo-1"), path)
-    for path in clinic.add("nophase", "_MEGRE").glob("*phase*"):
+    for path in clinic.add("nophase", "_MEGRE").glob("*part-phase*"):
         path.unlink()
-    for path in clinic.add("nomagnitude", "_MEGRE").glob("*mag*"):
+    for path in clinic.add("nomagnitude", "_MEGRE").glob("*part-mag*"):
         path.unlink()
     (clinic.add("link", "01_T1w") / "sub-link_T2w.nii.gz").symlink_to("nowhere.nii.gz")
     notgzip = clinic.add("notgzip", "01_T1w") / "sub-notgzip_T1w.nii.gz"
@@ -110,7 +110,7 @@ def test_the_run_ends_with_1_and_without_a_traceback(clinic):
         ("json", "inventory", "sub-json_T1w.json.* is not JSON"),
         ("phase", "qsm MEGRE", "phase_MEGRE.nii.gz: .*(unit|Units)"),
         ("sametimes", "qsm MEGRE", "echo-2_part-mag_MEGRE.nii.gz: has the same EchoTime"),
-        ("nomagnitude", "qsm MEGRE", "part-phase_MEGRE.nii.gz: phase has no magnitude image"),
+        ("nomagnitude", "preprocess", "sub-nomagnitude: .*phase and no magnitude.*add part-mag images"),
         ("link", "inventory", "sub-link_T2w.nii.gz: "),
         ("notgzip", "preprocess", "sub-notgzip_T1w.nii.gz: cannot be read as an image"),
     ],
