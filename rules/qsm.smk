@@ -31,8 +31,16 @@ rule qsm:
         units=lambda wildcards: acquisition_of(wildcards).phase_units,
         affine=config["affine"],
         choices=[
-            f"--{name} {config['qsm'][name]}"
-            for name in ("background", "inversion", "reference", "swi")
+            f"--{name.replace('_', '-')} {config['qsm'][name]}"
+            for name in (
+                "unwrapping",
+                "field_fit",
+                "relaxometry",
+                "background",
+                "inversion",
+                "reference",
+                "swi",
+            )
         ],
         out_dir=anat_of,
     shell:

@@ -65,7 +65,9 @@ MAPS = {f"{name}.nii.gz" for name in ("Chimap", "R2starmap", "T2starmap", "S0map
         ("sub-brain1", ENHANCED | TUMOUR),
         (
             "sub-gre7t",
-            MAPS | {f"desc-{name}.nii.gz" for name in ("brain_mask", "qsm_mask", "standarderror_Chimap")},
+            MAPS
+            | {f"desc-{name}.nii.gz" for name in ("brain_mask", "qsm_mask", "standarderror_Chimap")}
+            | {f"{name}fieldmap.nii.gz" for name in ("", "desc-standarderror_", "desc-residual_")},
         ),
     ],
 )

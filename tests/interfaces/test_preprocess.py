@@ -171,6 +171,11 @@ def test_a_visit_without_any_usable_image_is_refused_and_all_files_are_named(pre
         preprocess(images)
 
 
+def test_a_visit_of_phase_alone_is_refused(preprocess):
+    with pytest.raises(InputError, match=r"sub-01: has gradient-echo phase and no magnitude.*add part-mag"):
+        preprocess({})
+
+
 def test_a_slab_is_not_the_reference_where_another_image_holds_the_whole_head(preprocess, tmp_path):
     slab = AFFINE.copy()
     slab[:3, 3] += 4 * 15 * np.array([0, 0, 1])

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from voxelome.errors import InputError
 from voxelome.imageio import load_json
 from voxelome.interfaces import ReconstructQSM
+from voxelome.qsm.fieldmap import ECHO_FIT, UNWRAPPING
 from voxelome.qsm.susceptibility import BACKGROUND, INVERSION
 from voxelome.step import StepRecord
 
@@ -47,7 +48,12 @@ def acquisition(folder: Path, **header: Any) -> dict[str, Any]:
             path = folder / f"sub-01_echo-{number}_part-{kind}_MEGRE.nii.gz"
             nib.save(image, path)
             images[kind].append(str(path))
-    return {**images, "inside": distance < radius - 1.5, "around": body & (distance > radius + 2)}
+    return {
+        **images,
+        "hertz": hertz,
+        "inside": distance < radius - 1.5,
+        "around": body & (distance > radius + 2),
+    }
 
 
 def reconstruct(folder: Path, images: dict[str, Any], **more: Any) -> StepRecord:
@@ -134,11 +140,42 @@ def test_the_sidecar_says_how_the_map_was_made_and_the_error_is_no_map_to_take_f
     assert (nib.load(path).get_fdata()[inside] > 0).all()
 
 
+def test_the_frequency_its_error_and_what_it_leaves_unexplained_are_kept_and_are_no_maps_either(tmp_path):
+    images = acquisition(tmp_path)
+    record = reconstruct(tmp_path, images, background="vsharp", inversion="tkd")
+    found, units = {}, {}
+    for item in record.find("field", suffix="fieldmap"):
+        found[item["desc"]] = nib.load(item["path"]).get_fdata()
+        units[item["desc"]] = load_json(item["path"].replace(".nii.gz", ".json"))["Units"]
+    assert units == {"frequency": "Hz", "standarderror": "Hz", "residual": "rad"}
+    assert "fieldmap" not in {item["suffix"] for item in record.find("map")}
+    error = (found["frequency"] - images["hertz"])[images["around"]]
+    # The phase offset takes a constant and a trace of the field with it.
+    error -= np.median(error)
+    assert np.median(np.abs(error)) < 0.2
+    scatter = 0.01 / 2 / np.pi / np.sqrt(sum((np.exp(-20 * time) * time) ** 2 for time in TIMES))
+    assert np.median(found["standarderror"][images["around"]]) == pytest.approx(scatter, rel=0.1)
+    assert 0.002 < np.median(found["residual"][images["around"]]) < 0.02
+
+
+def test_arlo_is_named_in_the_sidecar_and_refuses_uneven_echoes_by_the_file(tmp_path):
+    images = acquisition(tmp_path)
+    record = reconstruct(tmp_path, images, phase=[], relaxometry="arlo")
+    path = record.path("map", suffix="R2starmap")
+    assert "(ARLO)" in load_json(str(path).replace(".nii.gz", ".json"))["R2* fit"]
+    assert np.median(nib.load(path).get_fdata()[images["around"]]) == pytest.approx(20, rel=0.02)
+    for phase in ([], images["phase"]):
+        with pytest.raises(InputError, match=r"echo-1_part-mag.*evenly spaced echoes.*relaxometry: linear"):
+            reconstruct(tmp_path, images, phase=phase, echo_times=[0.006, 0.012, 0.02], relaxometry="arlo")
+
+
 def test_each_setting_that_is_offered_gives_a_map(tmp_path):
     images = acquisition(tmp_path)
     for setting in (
         *({"background": name} for name in BACKGROUND),
         *({"inversion": name} for name in INVERSION),
+        *({"unwrapping": name} for name in UNWRAPPING),
+        *({"field_fit": name} for name in ECHO_FIT),
     ):
         chi = nib.load(reconstruct(tmp_path, images, **setting).path("map", suffix="Chimap")).get_fdata()
         contrast = chi[images["inside"]].mean() - chi[images["around"]].mean()
@@ -258,6 +295,10 @@ def test_phase_that_was_unwrapped_is_refused(tmp_path):
         change(path, lambda data: data * 3.7)
     with pytest.raises(InputError, match=r"part-phase.*already unwrapped"):
         reconstruct(tmp_path, images)
+    with pytest.raises(
+        InputError, match=r"part-phase.*range .* is none that is known.*the wrapped phase again"
+    ):
+        reconstruct(tmp_path, images, phase_units="")
 
 
 @pytest.mark.parametrize(
@@ -277,6 +318,27 @@ def test_a_mask_too_small_or_too_thin_is_refused(tmp_path, size, thickness, says
     path = str(registered.save(tmp_path / "given.json"))
     with pytest.raises(InputError, match=says):
         reconstruct(tmp_path, images, registered=path)
+
+
+def test_a_mask_smaller_than_the_largest_sphere_is_mapped_by_smaller_ones_and_without_any_refused(tmp_path):
+    images = acquisition(tmp_path)
+
+    def inside(slices: int) -> str:
+        """Record of a visit whose brain mask is 24 x 24 mm, and slices of 2.5 mm high."""
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[10:30, 10:30, 10 : 10 + slices] = 1
+        nib.save(nib.Nifti1Image(mask, AFFINE), tmp_path / "mask.nii.gz")
+        registered = StepRecord("register", "sub-01")
+        registered.add(tmp_path / "mask.nii.gz", "mask", space="MEGRE", name="brain")
+        return str(registered.save(tmp_path / "given.json"))
+
+    record = reconstruct(tmp_path, images, registered=inside(6), background="vsharp")
+    kept = nib.load(record.path("mask", name="qsm")).get_fdata() > 0
+    assert 0 < kept.sum() < 0.5 * 20 * 20 * 6
+    assert any("Background removal kept only" in text for text in record.warnings)
+    for name in ("vsharp", "resharp"):
+        with pytest.raises(InputError, match=rf"part-mag.*no inside that {name} could use.*choose pdf"):
+            reconstruct(tmp_path, images, registered=inside(4), background=name)
 
 
 @pytest.mark.parametrize("name", ["magnitude", "phase"])

@@ -77,6 +77,12 @@ def clinic(finished: Study, tmp_path_factory: pytest.TempPathFactory):
         path.write_text(json.dumps(sidecar))
     for path in phase.glob("*phase*.nii.gz"):
         replace_image(path, lambda data: data * 777)
+    for path in clinic.add("sametimes", "_MEGRE").glob("*echo-2*.json"):
+        shutil.copy(str(path).replace("echo-2", "echo-1"), path)
+    for path in clinic.add("nophase", "_MEGRE").glob("*part-phase*"):
+        path.unlink()
+    for path in clinic.add("nomagnitude", "_MEGRE").glob("*part-mag*"):
+        path.unlink()
     (clinic.add("link", "01_T1w") / "sub-link_T2w.nii.gz").symlink_to("nowhere.nii.gz")
     notgzip = clinic.add("notgzip", "01_T1w") / "sub-notgzip_T1w.nii.gz"
     notgzip.write_bytes(gzip.compress(b"this is no image"))
@@ -103,6 +109,8 @@ def test_the_run_ends_with_1_and_without_a_traceback(clinic):
         ("othergrid", "segment", "sub-othergrid_desc-lesion_dseg.nii.gz: its grid .* is that of no image"),
         ("json", "inventory", "sub-json_T1w.json.* is not JSON"),
         ("phase", "qsm MEGRE", "phase_MEGRE.nii.gz: .*(unit|Units)"),
+        ("sametimes", "qsm MEGRE", "echo-2_part-mag_MEGRE.nii.gz: has the same EchoTime"),
+        ("nomagnitude", "preprocess", "sub-nomagnitude: .*phase and no magnitude.*add part-mag images"),
         ("link", "inventory", "sub-link_T2w.nii.gz: "),
         ("notgzip", "preprocess", "sub-notgzip_T1w.nii.gz: cannot be read as an image"),
     ],
@@ -117,6 +125,14 @@ def test_the_good_subject_is_done_and_not_in_the_table(clinic):
     _, study, rows = clinic
     assert "good" not in rows
     assert (study.out / "sub-good" / "anat" / "sub-good_desc-radiomics_features.tsv").is_file()
+
+
+def test_without_phase_r2star_is_done_and_the_report_says_that_the_rest_is_not(clinic):
+    _, study, rows = clinic
+    assert "nophase" not in rows
+    made = {path.name for path in (study.out / "sub-nophase" / "anat").glob("*map.nii.gz")}
+    assert made == {f"sub-nophase_{name}map.nii.gz" for name in ("R2star", "T2star", "S0")}
+    assert "there is no phase image" in (study.out / "sub-nophase.html").read_text()
 
 
 def test_the_good_images_of_a_subject_with_a_broken_one_are_worked_on(clinic):

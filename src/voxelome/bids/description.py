@@ -22,6 +22,8 @@ ro-crate-metadata.json
 /sub-*/**/*_swi.json
 /sub-*/**/*_minIP.nii.gz
 /sub-*/**/*_minIP.json
+/sub-*/**/*_fieldmap.nii.gz
+/sub-*/**/*_fieldmap.json
 /sub-*/**/*_features.tsv*
 /sub-*/**/*_features.json
 /sub-*/**/*_ct.nii.gz

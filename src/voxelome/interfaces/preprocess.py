@@ -98,6 +98,12 @@ def _usable_images(spec: Any, record: StepRecord) -> dict[str, CheckedImage]:
     InputError
         None can be used.
     """
+    if not spec.images:
+        raise InputError(
+            spec.unit,
+            "has gradient-echo phase and no magnitude, and no other image",
+            "add part-mag images of the same echoes",
+        )
     images: dict[str, CheckedImage] = {}
     errors: list[InputError] = []
     imaginary = dict(zip(spec.complex_labels, spec.imaginary, strict=True))

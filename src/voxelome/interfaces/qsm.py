@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,24 @@ from voxelome.orientation import reorder_like
 from voxelome.step import StepRecord, recording, use_threads
 
 TISSUE = "tissue mask from the magnitude"
-UNWRAPPING = "region growing over space by quality (as ROMEO)"
-COMBINATION = "weighted least squares over echo times, phase offset taken out (MCPC-3D-S)"
 UNITS = {
     "Chimap": "ppm",
     "R2starmap": "1/s",
     "T2starmap": "s",
     "S0map": "arbitrary",
+    "fieldmap": "Hz",
     "swi": "arbitrary",
     "minIP": "arbitrary",
 }
 ERROR_OF_CHI = {
     "Units": "ppm",
     "Description": "Standard error of the susceptibility that the noise of the phase causes",
+}
+# By the desc of their names.
+FIELD_MAPS: dict[str | None, dict[str, str]] = {
+    None: {"Units": "Hz", "Description": "Frequency shift by the total field, above 0 where it is raised"},
+    "standarderror": {"Units": "Hz", "Description": "Standard error of the frequency that noise causes"},
+    "residual": {"Units": "rad", "Description": "Root mean square of measured minus fitted phase"},
 }
 
 
@@ -76,6 +82,24 @@ class QSMInputs(StepInputs):
         "tikhonov",
         usedefault=True,
         desc="dipole inversion: total variation, thresholded, two-step or Tikhonov",
+    )
+    unwrapping = traits.Enum(
+        "romeo",
+        "laplacian",
+        usedefault=True,
+        desc="phase unwrapping over space: region growing, or by the Laplacian (loses a harmonic part)",
+    )
+    field_fit = traits.Enum(
+        "linear",
+        "nonlinear",
+        usedefault=True,
+        desc="fit of the field over the echoes: of the phase, or of the complex signal",
+    )
+    relaxometry = traits.Enum(
+        "linear",
+        "arlo",
+        usedefault=True,
+        desc="R2*: weighted fit of the logarithm, or ARLO, which needs evenly spaced echoes",
     )
     reference = traits.Enum(
         "brain",
@@ -145,13 +169,21 @@ class ReconstructQSM(SimpleInterface):
 
     def _reconstruct(self, images: Images, mask: Any, record: StepRecord) -> None:
         from voxelome.qsm.dipole import field_direction
+        from voxelome.qsm.fieldmap import ECHO_FIT, UNWRAPPING
         from voxelome.qsm.pipeline import reconstruct
+        from voxelome.qsm.relaxometry import RELAXOMETRY
         from voxelome.qsm.susceptibility import QSMSettings
 
         spec = self.inputs
         affine, echoes = images.grid.affine, images.magnitude.shape[-1]
         settings = QSMSettings(
-            background=spec.background, inversion=spec.inversion, reference=spec.reference, swi=spec.swi
+            background=spec.background,
+            inversion=spec.inversion,
+            reference=spec.reference,
+            swi=spec.swi,
+            unwrapping=spec.unwrapping,
+            field_fit=spec.field_fit,
+            relaxometry=spec.relaxometry,
         )
         with blame(magnitude_paths(spec)[0]):
             result = reconstruct(
@@ -167,13 +199,15 @@ class ReconstructQSM(SimpleInterface):
         maps: dict[str, Any] = {"Chimap": result.chi, "swi": result.swi, "minIP": result.minip}
         several = result.r2star is not None
         if several:
+            record.parameters["R2* fit"] = RELAXOMETRY[spec.relaxometry]
             maps |= {"R2starmap": result.r2star, "T2starmap": result.t2star, "S0map": result.s0}
         else:
             record.skip("R2*", "there is only one echo")
             record.skip("correction of the phase offset", "it needs two echoes and there is one")
         record.parameters |= {
-            "phase unwrapping": UNWRAPPING + (", later echoes against the earlier ones" if several else ""),
-            "echo combination": COMBINATION if several else "none: there is one echo",
+            "phase unwrapping": UNWRAPPING[spec.unwrapping]
+            + (", later echoes against the earlier ones" if several and spec.unwrapping == "romeo" else ""),
+            "echo combination": ECHO_FIT[spec.field_fit] if several else "none: there is one echo",
             **result.parameters,
             "main field along the voxel axes": ", ".join(f"{part:.3f}" for part in field_direction(affine)),
         }
@@ -182,6 +216,7 @@ class ReconstructQSM(SimpleInterface):
         save_volume(error, result.chi_error, affine, {**self._map_sidecar("Chimap", record), **ERROR_OF_CHI})
         # Not a map: radiomics would take features of it.
         record.add(error, "error", image=self._image("Chimap"), space=spec.label, suffix="Chimap")
+        self._save_field((result.frequency, result.frequency_error, result.phase_residual), affine, record)
         valid = self._path("mask", desc="qsm")
         save_volume(valid, result.mask, affine, {**self._sidecar(), "Type": "ROI"})
         record.add(valid, "mask", space=spec.label, name="qsm")
@@ -192,15 +227,26 @@ class ReconstructQSM(SimpleInterface):
         )
         record.warnings += result.notes
 
+    def _save_field(self, maps: Sequence[Any], affine: Any, record: StepRecord) -> None:
+        """Save frequency, standard error and residual: no maps of tissue to take features of."""
+        for (desc, words), data in zip(FIELD_MAPS.items(), maps, strict=True):
+            path = self._path("fieldmap", **({"desc": desc} if desc else {}))
+            save_volume(path, data, affine, {**self._map_sidecar("fieldmap", record), **words})
+            record.add(path, "field", space=self.inputs.label, suffix="fieldmap", desc=desc or "frequency")
+
     def _relax(self, magnitude: Any, mask: Any, affine: Any, record: StepRecord) -> None:
         from voxelome.qsm.pipeline import reconstruct_magnitude_only
+        from voxelome.qsm.relaxometry import RELAXOMETRY
 
         record.skip("SWI and susceptibility", "there is no phase image")
         if magnitude.shape[-1] < 2:
             record.skip("R2*", "there is only one echo")
             return
         with blame(magnitude_paths(self.inputs)[0]):
-            r2star, t2star, s0 = reconstruct_magnitude_only(magnitude, list(self.inputs.echo_times), mask)
+            r2star, t2star, s0 = reconstruct_magnitude_only(
+                magnitude, list(self.inputs.echo_times), mask, self.inputs.relaxometry
+            )
+        record.parameters["R2* fit"] = RELAXOMETRY[self.inputs.relaxometry]
         self._save({"R2starmap": r2star, "T2starmap": t2star, "S0map": s0}, affine, record)
         record.done.append(f"R2* from {magnitude.shape[-1]} echoes.")
 

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from scipy import ndimage
 
 from voxelome.imageio import Array, MaskArray
+from voxelome.qsm.complexfit import fit_complex
+from voxelome.qsm.echoes import evenly_spaced
+from voxelome.qsm.laplacian import unwrap_echoes
+from voxelome.qsm.offset import plane, smooth_offset
 from voxelome.qsm.unwrap import unwrap_spatially, unwrap_to
 
+Unwrapping = Literal["romeo", "laplacian"]
+EchoFit = Literal["linear", "nonlinear"]
+UNWRAPPING = {
+    "romeo": "region growing over space by quality (as ROMEO)",
+    "laplacian": "Laplacian, each echo from the one before; a harmonic part of the field is left out",
+}
+ECHO_FIT = {
+    "linear": "weighted least squares over echo times, phase offset taken out (MCPC-3D-S)",
+    "nonlinear": "nonlinear fit of the complex signal over echo times, phase offset taken out (MCPC-3D-S)",
+}
 GYROMAGNETIC_RATIO = 42.577478518e6  # Hz/T, proton
 _NORMAL_MEDIAN = 0.6745
-_EVEN = 0.02  # spacing of echoes that differs by less counts as even
 _LEAST_ALTERNATION = 0.1  # rad
-_POLYNOMIAL_SAMPLES = 20_000
-_OFFSET_SIGMA = 5.0  # mm; coil phase varies over centimetres
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,15 @@ class FieldFit:
 
 
 def fit_field(
-    phase: Array, magnitude: Array, echo_times: Sequence[float], mask: MaskArray, spacing: Sequence[float]
+    phase: Array,
+    magnitude: Array,
+    echo_times: Sequence[float],
+    mask: MaskArray,
+    spacing: Sequence[float],
+    *,
+    unwrapping: Unwrapping = "romeo",
+    method: EchoFit = "linear",
+    threads: int = 1,
 ) -> FieldFit:
     """Field by weighted least squares over the echoes.
 
@@ -75,6 +94,13 @@ def fit_field(
     mask : ndarray of bool, shape (x, y, z)
     spacing : sequence of 3 floats
         Voxel sizes in mm.
+    unwrapping : {"romeo", "laplacian"}
+        Over space: by region growing, or all echoes by :func:`voxelome.qsm.laplacian.unwrap_echoes`, which
+        leaves a harmonic part of the field out.
+    method : {"linear", "nonlinear"}
+        The line, or from there the fit of the complex signal, :func:`voxelome.qsm.complexfit.fit_complex`.
+    threads : int
+        Threads of the Laplacian's cosine transforms.
     """
     times = np.asarray(echo_times, dtype=np.float32)
     noise = signal_noise(magnitude[..., 0] * np.exp(1j * phase[..., 0]), mask)
@@ -82,21 +108,24 @@ def fit_field(
     if alternating is not None:
         signs = np.where(np.arange(len(times)) % 2, -0.5, 0.5).astype(np.float32)
         phase = phase - alternating[..., None] * signs
+    if unwrapping == "laplacian":
+        phase = unwrap_echoes(phase, mask, spacing, threads=threads)
     values, signal = phase[mask].astype(np.float32), magnitude[mask].astype(np.float32)
     offset = np.zeros(mask.shape, np.float32)
     if len(times) == 1:
-        first = unwrap_spatially(phase[..., 0], magnitude[..., 0], mask)[mask]
-        start = first / times[0]
+        first = phase[..., 0]
+        if unwrapping == "romeo":
+            first = unwrap_spatially(first, magnitude[..., 0], mask)
+        start = first[mask] / times[0]
     else:
-        difference = unwrap_spatially(
-            np.angle(np.exp(1j * (phase[..., 1] - phase[..., 0]))),
-            magnitude[..., 0] * magnitude[..., 1],
-            mask,
-        )
+        difference = phase[..., 1] - phase[..., 0]
+        if unwrapping == "romeo":
+            wrapped, product = np.angle(np.exp(1j * difference)), magnitude[..., 0] * magnitude[..., 1]
+            difference = unwrap_spatially(wrapped, product, mask)
         rough = difference / (times[1] - times[0])
-        offset = _smooth_offset(phase[..., 0] - rough * times[0], magnitude[..., 0], mask, spacing)
+        offset = smooth_offset(phase[..., 0] - rough * times[0], magnitude[..., 0], mask, spacing)
         start = rough[mask]
-    field, residual = _fit(values - offset[mask, None], signal, times, start)
+    field, residual = _fit(values - offset[mask, None], signal, times, start, method)
     weight = np.sqrt((signal**2 * times**2).sum(axis=-1))
     ramp = 0.0 if alternating is None else float(np.abs(alternating[mask]).max())
     return FieldFit(_fill(field, mask), offset, _fill(residual, mask), _fill(weight, mask), noise, ramp)
@@ -128,28 +157,13 @@ def alternating_phase(phase: Array, magnitude: Array, echo_times: Array, mask: M
     as a complex number, so that wraps do not matter; it is known but for a multiple of pi, of which
     the smallest is taken.
     """
-    if len(echo_times) < 3:
-        return None
-    steps = np.diff(echo_times)
-    if np.ptp(steps[:2]) > _EVEN * steps[0]:
+    if not evenly_spaced(echo_times[:3]):
         return None
     double = phase[..., 0] - 2 * phase[..., 1] + phase[..., 2]
     weight = np.where(mask, magnitude[..., :3].min(axis=-1), 0)
-    ramp = _plane(weight * np.exp(1j * double))
+    ramp = plane(weight * np.exp(1j * double))
     share = float(np.abs(ramp[mask]).max()) / 2
     return (ramp / 2).astype(np.float32) if share > _LEAST_ALTERNATION else None
-
-
-def _plane(values: Array) -> Array:
-    """Phase in rad of complex values as a constant and slopes along the axes; the constant within pi."""
-    ramp = np.zeros((1, 1, 1), np.float32)
-    for axis, size in enumerate(values.shape):
-        moved = np.moveaxis(values, axis, 0)
-        slope = np.angle(np.vdot(moved[:-1], moved[1:]))
-        centred = np.arange(size, dtype=np.float32) - (size - 1) / 2
-        ramp = ramp + np.moveaxis((slope * centred)[:, None, None], 0, axis)
-    constant: Array = ramp + np.angle(np.sum(values * np.exp(-1j * ramp)))
-    return constant
 
 
 def to_ppm(field: Array, field_strength: float) -> Array:
@@ -157,51 +171,12 @@ def to_ppm(field: Array, field_strength: float) -> Array:
     return field * np.float32(1e6 / (2 * np.pi * GYROMAGNETIC_RATIO * field_strength))
 
 
-def _smooth_offset(offset: Array, magnitude: Array, mask: MaskArray, spacing: Sequence[float]) -> Array:
-    """Phase offset without its noise, smoothed as a complex number so that wraps do not matter.
-
-    At the rim of the mask, smoothing sees one side of a slope only, and what it gets wrong there goes into
-    the field. So the mean slope is taken out first, and then a polynomial of third order.
-    """
-    weighted = (np.where(mask, magnitude, 0) * np.exp(1j * offset)).astype(np.complex64)
-    ramp = _plane(weighted)
-    rough = unwrap_spatially(_smooth_phase(weighted, ramp, spacing), magnitude, mask) + ramp
-    shape = _polynomial(rough, magnitude, mask)
-    # What is left is small enough not to wrap, and has not been smoothed.
-    shape += _polynomial(np.angle(weighted * np.exp(-1j * shape)), magnitude, mask)
-    return np.where(mask, _smooth_phase(weighted, shape, spacing) + shape, 0).astype(np.float32)
+def to_hertz(field: Array) -> Array:
+    """Frequency shift in Hz, from rad/s."""
+    return field * np.float32(1 / (2 * np.pi))
 
 
-def _smooth_phase(values: Array, trend: Array, spacing: Sequence[float]) -> Array:
-    """Phase of complex values without a trend (rad), smoothed over 5 mm."""
-    flat = values * np.exp(-1j * trend)
-    sigma = [_OFFSET_SIGMA / size for size in spacing]
-    real, imaginary = (ndimage.gaussian_filter(part, sigma, truncate=3) for part in (flat.real, flat.imag))
-    phase: Array = np.arctan2(imaginary, real).astype(np.float32)
-    return phase
-
-
-def _polynomial(values: Array, weight: Array, mask: MaskArray) -> Array:
-    """Polynomial of third order that fits values in a mask best."""
-    inside = np.argwhere(mask)
-    picked = inside[:: max(1, len(inside) // _POLYNOMIAL_SAMPLES)]
-    axes = [
-        ((np.arange(n) - n / 2) / max(n, 2) * 2)[tuple(slice(None) if k == axis else None for k in range(3))]
-        for axis, n in enumerate(mask.shape)
-    ]
-    powers = [(i, j, k) for i in range(4) for j in range(4) for k in range(4) if i + j + k <= 3]
-    places = [np.broadcast_to(axis, mask.shape)[tuple(picked.T)] for axis in axes]
-    design = np.stack([places[0] ** i * places[1] ** j * places[2] ** k for i, j, k in powers], axis=1)
-    trust = weight[tuple(picked.T)].astype(np.float64)
-    scaled = design * trust[:, None]
-    factors = np.linalg.lstsq(scaled, values[tuple(picked.T)] * trust, rcond=None)[0]
-    total = np.zeros(mask.shape, np.float32)
-    for factor, (i, j, k) in zip(factors, powers, strict=True):
-        total += (factor * axes[0] ** i * axes[1] ** j * axes[2] ** k).astype(np.float32)
-    return total
-
-
-def _fit(phase: Array, magnitude: Array, times: Array, start: Array) -> tuple[Array, Array]:
+def _fit(phase: Array, magnitude: Array, times: Array, start: Array, method: EchoFit) -> tuple[Array, Array]:
     """Slope through the origin of (voxel, echo) phase and its residual, unwrapping echo by echo."""
     field, top, bottom = start, np.zeros_like(start), np.zeros_like(start)
     unwrapped = np.empty_like(phase)
@@ -213,6 +188,9 @@ def _fit(phase: Array, magnitude: Array, times: Array, start: Array) -> tuple[Ar
         # The first echo alone cannot better a start that came from the first two.
         if echo > 0 or len(times) == 1:
             field = top / bottom
+    if method == "nonlinear":
+        field = fit_complex(unwrapped, magnitude, times, field)
+        unwrapped = unwrap_to(field[:, None] * times, unwrapped)
     error = unwrapped - field[:, None] * times
     residual = np.sqrt((weights * error**2).sum(axis=-1) / weights.sum(axis=-1))
     return field, residual

@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
-from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_ppm
+from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_hertz, to_ppm
 from voxelome.qsm.masking import fluid_mask, inner_mask, trusted_mask
-from voxelome.qsm.relaxometry import fit_r2star
+from voxelome.qsm.relaxometry import Relaxometry, fit_r2star
 from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, map_susceptibility
 from voxelome.qsm.swi import clear_swi, combine_echoes, minip, swi
 from voxelome.qsm.unwrap import wrap_fraction
@@ -40,6 +40,10 @@ class QSMResult:
         Susceptibility-weighted image and its minimum-intensity projection, in the magnitude's unit.
     field_ppm, local_field_ppm : ndarray
         Field shift before and after removal of the background.
+    frequency, frequency_error : ndarray
+        The field shift before in Hz, and its standard error that the noise causes.
+    phase_residual : ndarray
+        Root mean square of measured minus fitted phase in rad.
     mask : ndarray of bool
         Where `chi` is known.
     quality : dict
@@ -59,6 +63,9 @@ class QSMResult:
     minip: Array
     field_ppm: Array
     local_field_ppm: Array
+    frequency: Array
+    frequency_error: Array
+    phase_residual: Array
     mask: MaskArray
     quality: dict[str, float]
     parameters: dict[str, str]
@@ -113,12 +120,23 @@ def reconstruct(
     inside, signal = mask[box], magnitude[box]
     spacing = voxel_sizes(affine)
     trusted = trusted_mask(inside, signal[..., -1])
-    fit = fit_field(phase[box], signal, echo_times, trusted, spacing)
+    fit = fit_field(
+        phase[box],
+        signal,
+        echo_times,
+        trusted,
+        spacing,
+        unwrapping=settings.unwrapping,
+        method=settings.field_fit,
+        threads=threads,
+    )
     total, error = (to_ppm(part, field_strength) for part in (fit.field, fit.standard_error))
     found = map_susceptibility(total, error, fit, signal, trusted, affine, settings, threads=threads)
     chi, local, kept, parameters = found.chi, found.local_field, found.mask, found.parameters
     kept = inner_mask(kept, spacing, settings.rim) if settings.background == "pdf" else kept
-    relaxation = fit_r2star(signal, echo_times, trusted) if len(echo_times) > 1 else (None, None, None)
+    relaxation: tuple[Array, Array, Array] | tuple[None, None, None] = (None, None, None)
+    if len(echo_times) > 1:
+        relaxation = fit_r2star(signal, echo_times, trusted, settings.relaxometry)
     chi, reference, notes = _referenced(chi, relaxation[0], kept, spacing, settings)
     parameters["reference"] = reference
     late = np.float32(2e-6 * np.pi * GYROMAGNETIC_RATIO * field_strength * max(echo_times))
@@ -146,6 +164,9 @@ def reconstruct(
         minip=_uncrop(projection, mask, box),
         field_ppm=_uncrop(total, mask, box),
         local_field_ppm=_uncrop(local, mask, box),
+        frequency=_uncrop(to_hertz(fit.field), mask, box),
+        frequency_error=_uncrop(to_hertz(fit.standard_error), mask, box),
+        phase_residual=_uncrop(fit.residual, mask, box),
         mask=_uncrop(kept, mask, box),
         quality=quality,
         parameters=parameters,
@@ -154,19 +175,19 @@ def reconstruct(
 
 
 def reconstruct_magnitude_only(
-    magnitude: Array, echo_times: Sequence[float], mask: MaskArray
+    magnitude: Array, echo_times: Sequence[float], mask: MaskArray, method: Relaxometry = "linear"
 ) -> tuple[Array, Array, Array]:
     """R2* (1/s), T2* (s) and S0 of an acquisition without phase; see `fit_r2star`.
 
     Raises
     ------
     DataError
-        Shapes, echo times or mask cannot be used, or there is only one echo.
+        Shapes, echo times or mask cannot be used, or there are too few echoes.
     """
     _check(magnitude, echo_times, mask)
     if len(echo_times) < 2:
         raise DataError("R2* needs at least two echoes and there is one", "leave this acquisition out")
-    return fit_r2star(magnitude, echo_times, mask)
+    return fit_r2star(magnitude, echo_times, mask, method)
 
 
 def _check(magnitude: Array, echo_times: Sequence[float], mask: MaskArray) -> None:

@@ -14,10 +14,11 @@ from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
 from voxelome.qsm.background import project_dipoles, sphere_radii, vsharp
 from voxelome.qsm.dipole import field_direction, forward_field
 from voxelome.qsm.direct import tikhonov, tkd
-from voxelome.qsm.fieldmap import FieldFit
+from voxelome.qsm.fieldmap import EchoFit, FieldFit, Unwrapping
 from voxelome.qsm.harmonic import laplacian_boundary_values, resharp
 from voxelome.qsm.inversion import total_variation, two_steps
 from voxelome.qsm.masking import edge_weights
+from voxelome.qsm.relaxometry import Relaxometry
 from voxelome.qsm.uncertainty import propagated_error
 
 # Weight of the total variation in ppm, from the field's standard error in ppm. Chosen on two simulated heads
@@ -74,6 +75,10 @@ class QSMSettings:
         Magnitude times the fourth power of a linear phase mask, or of even brightness with a sigmoid one.
     slab : float
         Thickness in mm of the minimum-intensity projection.
+    unwrapping, field_fit
+        As `unwrapping` and `method` of :func:`voxelome.qsm.fieldmap.fit_field`.
+    relaxometry
+        As `method` of :func:`voxelome.qsm.relaxometry.fit_r2star`.
     """
 
     background: Literal["pdf", "vsharp", "resharp", "lbv"] = "pdf"
@@ -85,6 +90,9 @@ class QSMSettings:
     reference: Literal["brain", "csf", "none"] = "brain"
     swi: Literal["classic", "clear"] = "classic"
     slab: float = 8.0
+    unwrapping: Unwrapping = "romeo"
+    field_fit: EchoFit = "linear"
+    relaxometry: Relaxometry = "linear"
 
 
 @dataclass(frozen=True)
