@@ -18,7 +18,7 @@ from rich.text import Text
 import voxelome
 from voxelome.app.aftermath import write_group_report, write_reports
 from voxelome.app.arguments import check_folders, parse
-from voxelome.app.citations import write_citations
+from voxelome.app.citations import changed_settings, records_of_run, write_citations
 from voxelome.app.crate import write_crate
 from voxelome.app.deployment import (
     LOCAL,
@@ -60,7 +60,6 @@ from voxelome.app.study import Study, available_cores, ct_records, open_study, u
 from voxelome.app.validate import validate
 from voxelome.bids.description import dataset_name, write_description
 from voxelome.bids.mounts import mounts
-from voxelome.bids.targets import midway_visits, wanted_stages
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
 from voxelome.images import check_images, image_names, needed_images
@@ -336,7 +335,9 @@ class _Run:
         write_description(
             study.out_dir, study.bids_dir, {k: Path(v) for k, v in study.config["derivatives"].items()}
         )
-        write_citations(self.folder, dataset_name(study.bids_dir), self._stages())
+        records, left = records_of_run(study, group=self.options.level == "group")
+        settings = changed_settings(study.config)
+        write_citations(self.folder, dataset_name(study.bids_dir), records, settings, left)
         write_failures(self.folder / "failures.tsv", self.failures)
         steps = [failure for failure in self.failures if not failure.of_a_file]
         if steps and "report" in study.config["stages"]:
@@ -369,12 +370,6 @@ class _Run:
             return rejected_files(study.plan, study.work_dir)
         units = {unit.name: unit for subject in standing.planned for unit in study.visits(subject)}
         return [*standing.rejected, *rejected_files(units, study.work_dir)]
-
-    def _stages(self) -> list[str]:
-        """Stages whose methods this run rests on."""
-        study = self.study
-        together = any(midway_visits(study.visits(subject)) for subject in study.subjects)
-        return [*wanted_stages(study.config), *(["midway"] if together else [])]
 
     def _show_failures(self) -> None:
         table = Table(title=f"{len(self.failures)} failure(s)", title_style="bold red", title_justify="left")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A paper, and the stages that rest on it."""
+    """A paper, and the stages that rest on it.
+
+    Where it has names of methods, it is cited if the settings of one of its stages have one of them.
+    """
 
     key: str
     stages: tuple[str, ...]
@@ -18,6 +21,7 @@ class Reference:
     journal: str
     year: int
     doi: str
+    named: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.use}: {self.authors} ({self.year}). {self.title}. {self.journal}. doi:{self.doi}"
@@ -69,6 +73,7 @@ REFERENCES = (
         "IEEE Transactions on Medical Imaging 29:1310-1320",
         2010,
         "10.1109/TMI.2010.2046908",
+        ("N4",),
     ),
     Reference(
         "isensee2021",
@@ -83,24 +88,26 @@ REFERENCES = (
     Reference(
         "warfield2004",
         ("fusion",),
-        "STAPLE, where it was chosen",
+        "STAPLE",
         "Warfield, S. K. and others",
         "Simultaneous truth and performance level estimation (STAPLE): an algorithm for the validation of "
         "image segmentation",
         "IEEE Transactions on Medical Imaging 23:903-921",
         2004,
         "10.1109/TMI.2004.828354",
+        ("staple",),
     ),
     Reference(
         "langerak2010",
         ("fusion",),
-        "SIMPLE, where it was chosen",
+        "SIMPLE",
         "Langerak, T. R. and others",
         "Label fusion in atlas-based segmentation using a selective and iterative method for performance "
         "level estimation (SIMPLE)",
         "IEEE Transactions on Medical Imaging 29:2000-2008",
         2010,
         "10.1109/TMI.2010.2057442",
+        ("simple",),
     ),
     Reference(
         "deepbet",
@@ -111,6 +118,7 @@ REFERENCES = (
         "Computers in Biology and Medicine 179:108845",
         2024,
         "10.1016/j.compbiomed.2024.108845",
+        ("deepbet",),
     ),
     Reference(
         "ants",
@@ -131,6 +139,7 @@ REFERENCES = (
         "NeuroImage 54:313-327",
         2011,
         "10.1016/j.neuroimage.2010.07.033",
+        ("MNI152NLin2009aSym",),
     ),
     Reference(
         "romeo",
@@ -141,6 +150,7 @@ REFERENCES = (
         "Magnetic Resonance in Medicine 85:2294-2308",
         2021,
         "10.1002/mrm.28563",
+        ("ROMEO",),
     ),
     Reference(
         "pdf",
@@ -151,6 +161,7 @@ REFERENCES = (
         "NMR in Biomedicine 24:1129-1136",
         2011,
         "10.1002/nbm.1670",
+        ("(PDF)",),
     ),
     Reference(
         "tv",
@@ -161,6 +172,7 @@ REFERENCES = (
         "Magnetic Resonance in Medicine 72:1444-1459",
         2014,
         "10.1002/mrm.25029",
+        ("total variation",),
     ),
     Reference(
         "swi",
@@ -171,6 +183,7 @@ REFERENCES = (
         "Magnetic Resonance in Medicine 52:612-618",
         2004,
         "10.1002/mrm.20198",
+        ("classic",),
     ),
     Reference(
         "pyradiomics",
@@ -181,6 +194,7 @@ REFERENCES = (
         "Cancer Research 77:e104-e107",
         2017,
         "10.1158/0008-5472.CAN-17-0339",
+        ("pyradiomics",),
     ),
     Reference(
         "ibsi",
@@ -534,10 +548,13 @@ REFERENCES = (
 )
 
 
-def references_for(stages: Iterable[str]) -> list[Reference]:
-    """References of the stages, in the order in which data flow."""
-    wanted = set(stages)
-    return [item for item in REFERENCES if wanted & set(item.stages)]
+def references_for(used: Mapping[str, str]) -> list[Reference]:
+    """References of stages, by the words of their settings, in the order in which data flow."""
+    return [item for item in REFERENCES if any(_rests(stage, used, item) for stage in item.stages)]
+
+
+def _rests(stage: str, used: Mapping[str, str], item: Reference) -> bool:
+    return stage in used and (not item.named or any(name in used[stage] for name in item.named))
 
 
 def bibtex(references: Iterable[Reference]) -> str:

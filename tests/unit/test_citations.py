@@ -9,16 +9,34 @@ import pytest
 
 import voxelome
 from tests.unit.html_page import Page
-from voxelome.app.citations import write_citations
-from voxelome.interfaces.summaries import METHODS
-from voxelome.references import references_for
+from voxelome.app.citations import changed_settings, write_citations
+from voxelome.app.config import default_config, merge
+from voxelome.interfaces.methods import METHODS, methods_of, references_of
+from voxelome.step import StepRecord
 
 HOSTILE = "<script>alert(1)</script>"
 
 
+QSM = {"background removal": "V-SHARP", "phase unwrapping": "region growing (as ROMEO)"}
+RECORDS = [
+    StepRecord("preprocess", "sub-1", parameters={"bias correction": "N4", "brain mask": "deepbet 1.0.2"}),
+    StepRecord(
+        "preprocess", "sub-2", parameters={"bias correction": "N4", "brain mask": "given by the user"}
+    ),
+    StepRecord(
+        "network", "sub-1", parameters={"model": "synlesion", "Sha256": ["ab12"], "task": "segmentation"}
+    ),
+    StepRecord("network", "sub-1", parameters={"model": "meshnet18", "Sha256": ["cd34"]}),
+    StepRecord(
+        "fusion", "sub-1", parameters={"name": "both", "of": ["synlesion", "rater"], "method": "staple"}
+    ),
+    StepRecord("midway", "sub-1", parameters={"transform": "rigid"}, software={"antspyx": "0.6.3"}),
+]
+
+
 @pytest.fixture
 def run(tmp_path) -> Path:
-    write_citations(tmp_path, HOSTILE, ["preprocess", "network-synlesion", "fusion-both", "midway"])
+    write_citations(tmp_path, HOSTILE, RECORDS, ["radiomics.bin_count = 16"], 7)
     return tmp_path
 
 
@@ -29,20 +47,47 @@ def words(text: str) -> str:
 def test_text_and_page_say_the_same_methods_and_references(run):
     text = (run / "CITATION.md").read_text(encoding="utf-8")
     page = words(Page((run / "CITATION.html").read_text(encoding="utf-8")).text)
-    references = references_for(["preprocess", "network", "fusion", "midway"])
-    for told in (*(METHODS[step] for step in ("preprocess", "midway", "network", "fusion")), *references):
+    for told in (
+        *methods_of(RECORDS),
+        *references_of(RECORDS),
+        "radiomics.bin_count = 16",
+        "7 more subjects",
+    ):
         assert str(told) in text
         assert words(str(told)) in page
     assert METHODS["qsm"] not in text
     assert METHODS["qsm"] not in page
-    assert f"voxelome {voxelome.__version__}" in text
+    assert f"voxelome {voxelome.__version__}, antspyx 0.6.3" in text
     assert f"voxelome{voxelome.__version__}" in page
 
 
-def test_networks_and_fusions_are_cited_although_their_names_follow_their_stage(run):
+def test_the_settings_are_those_that_the_steps_had(run):
+    text = (run / "CITATION.md").read_text(encoding="utf-8")
+    assert "bias correction: N4; brain mask: deepbet 1.0.2 (1), given by the user (1)." in text
+    assert "Settings of synlesion: model: synlesion; Sha256: ab12; task: segmentation." in text
+    assert "Settings of both: name: both; of: synlesion, rater; method: staple." in text
+
+
+def test_networks_and_fusions_are_cited_and_methods_that_did_not_run_are_not(run):
     keys = set(re.findall(r"@article{(.*),", (run / "CITATION.bib").read_text(encoding="utf-8")))
-    assert {"isensee2021", "warfield2004", "reuter2012"} <= keys
-    assert "qsm" not in keys
+    assert {"isensee2021", "warfield2004", "reuter2012", "n4", "deepbet"} <= keys
+    assert not keys & {"romeo", "pdf", "langerak2010"}
+
+
+def test_a_background_removal_that_did_not_run_is_not_cited():
+    keys = {item.key for item in references_of([StepRecord("qsm", "sub-1", parameters=dict(QSM))])}
+    assert "romeo" in keys
+    assert not keys & {"pdf", "tv"}
+
+
+def test_many_values_of_a_setting_are_said_to_differ():
+    records = [StepRecord("qsm", f"sub-{n}", parameters={"regularisation": f"{n}"}) for n in range(5)]
+    assert "regularisation: differs from image to image" in methods_of(records)[0]
+
+
+def test_only_what_the_user_chose_otherwise_is_named():
+    config = merge(default_config(), {"radiomics": {"bin_count": 16}, "omp_nthreads": 4, "bids_dir": "/x"})
+    assert changed_settings(config) == ["radiomics.bin_count = 16"]
 
 
 def test_the_page_needs_no_other_file_and_has_both_palettes(run):

@@ -19,17 +19,16 @@ from voxelome.imageio import save_text
 from voxelome.interfaces.analysis_report import write_analysis_page
 from voxelome.interfaces.analysis_summary import summarise_analysis
 from voxelome.interfaces.cohort_summary import availability, quality_figures
+from voxelome.interfaces.methods import methods_of, references_of
 from voxelome.interfaces.summaries import (
     TOGETHER,
     left_out_row,
-    methods_of,
     software_of,
     subject_rows,
     summarise_together,
     summarise_visit,
     visit_name,
 )
-from voxelome.references import references_for
 from voxelome.reports.model import Failure, GroupReport, SubjectReport
 from voxelome.step import StepRecord
 
@@ -90,9 +89,9 @@ class ReportSubject(SimpleInterface):
             dataset=spec.dataset,
             sessions=sessions,
             errors=errors,
-            methods=methods_of(record.step for record in records),
+            methods=methods_of(records),
             software=software_of(records),
-            citations=[str(item) for item in references_for(record.step for record in records)],
+            citations=[str(item) for item in references_of(records)],
             scenes=scenes_of(visits, records, spec.spaces),
         )
         save_text(spec.report, render_subject(report))
@@ -160,9 +159,9 @@ class ReportGroup(SimpleInterface):
                 if record.step in ("features", "reliability")
                 for item in record.quality.items()
             ],
-            methods=methods_of(record.step for record in all_records),
+            methods=methods_of(all_records),
             software=software_of(all_records),
-            citations=[str(item) for item in references_for(record.step for record in all_records)],
+            citations=[str(item) for item in references_of(all_records)],
         )
         for record in models:
             if record.step == "model":

@@ -126,41 +126,6 @@ def summarise_step(record: StepRecord) -> StepSummary:
     )
 
 
-METHODS = {
-    "preprocess": "Images were brought to RAS+ voxel order and corrected for the bias field with N4 "
-    "(Tustison 2010). The brain was found in the reference image with deepbet (Fisch 2024) unless the image "
-    "came already stripped.",
-    "register": "The other images were registered to the reference with ANTs (Mattes mutual information) and "
-    "interpolated once; the settings of the step say with which transform, and how intensities in the brain "
-    "were made comparable. The reference was registered to the template with an affine and a SyN transform "
-    "(Avants 2008); masks of lesions were left out of the comparison.",
-    "midway": "The references of all visits were registered rigidly to each other, in both directions; the "
-    "common space is the mean of those transforms, so that no visit is favoured (Reuter 2012). Each image "
-    "was interpolated once.",
-    "qsm": "Phase was unwrapped over space and echoes and the field fitted over the echo times. The settings "
-    "of the step say how the background was removed and the dipole inverted, and what the susceptibility is "
-    "relative to. R2* was fitted to the magnitudes.",
-    "segment": "Masks that came with the data were carried to the grids of the images with the rigid "
-    "transforms.",
-    "network": "Networks of the registry ran with ONNX Runtime, on windows with Gaussian weights and "
-    "mirrored where their entry says so; probabilities were brought to the images' grid before the labels "
-    "were decided. The settings of the step say which network, by its checksum.",
-    "fusion": "Segmentations of several networks or raters were fused; the settings of the step say how.",
-    "change": "Lesions of two visits were matched by overlap in the common space; what differs by no more "
-    "than a voxel's shell is stable. The score of a change is that of the images' intensities.",
-    "radiomics": "Features of pyradiomics (van Griethuysen 2017) and histograms were computed for every "
-    "region on every image. The settings of the step say on which derived images and with which gray levels.",
-    "robustness": "Each region was measured again after chains of small rotations, shifts, noise, and "
-    "changes of the volume and of the outline (Zwanenburg 2019).",
-}
-
-
-def methods_of(steps: Iterable[str]) -> list[str]:
-    """Paragraphs on the methods of steps, in the order in which data flow."""
-    ran = set(steps)
-    return [text for step, text in METHODS.items() if step in ran]
-
-
 def software_of(records: Iterable[StepRecord]) -> dict[str, str]:
     """Versions of the programs that steps ran with, and of voxelome; several where they differ."""
     found: dict[str, set[str]] = {"voxelome": {voxelome.__version__}}
