@@ -27,6 +27,13 @@ UNITS = {
     "swi": "arbitrary",
     "minIP": "arbitrary",
 }
+# Names of the maps of each kind of source, with what their sidecars say.
+SEPARATED = {
+    "desc-paramagnetic_Chimap": {"Description": "Susceptibility of paramagnetic sources (iron), from 0 up"},
+    "desc-diamagnetic_Chimap": {
+        "Description": "Susceptibility of diamagnetic sources (myelin, calcium), from 0 down"
+    },
+}
 ERROR_OF_CHI = {
     "Units": "ppm",
     "Description": "Standard error of the susceptibility that the noise of the phase causes",
@@ -66,8 +73,10 @@ class QSMInputs(StepInputs):
         "vsharp",
         "resharp",
         "lbv",
+        "ismv",
         usedefault=True,
-        desc="background removal: projection onto dipole fields, spheres (two ways), Laplacian boundaries",
+        desc="background removal: projection onto dipole fields, spheres (two ways), Laplacian boundaries, "
+        "spheres from the rim",
     )
     inversion = traits.Enum(
         "tv",
@@ -89,6 +98,12 @@ class QSMInputs(StepInputs):
         "clear",
         usedefault=True,
         desc="susceptibility-weighted image: linear phase mask, or even brightness and a sigmoid one",
+    )
+    two_pass = traits.Bool(
+        False, usedefault=True, desc="make a second map of strong sources, so that they do not streak"
+    )
+    separation = traits.Bool(
+        False, usedefault=True, desc="make maps of paramagnetic and diamagnetic sources, of 3 echoes or more"
     )
     affine = traits.Enum("auto", "sform", "qform", usedefault=True, desc="which of a header's affines counts")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
@@ -146,12 +161,18 @@ class ReconstructQSM(SimpleInterface):
     def _reconstruct(self, images: Images, mask: Any, record: StepRecord) -> None:
         from voxelome.qsm.dipole import field_direction
         from voxelome.qsm.pipeline import reconstruct
+        from voxelome.qsm.separation import FEWEST_ECHOES
         from voxelome.qsm.susceptibility import QSMSettings
 
         spec = self.inputs
         affine, echoes = images.grid.affine, images.magnitude.shape[-1]
         settings = QSMSettings(
-            background=spec.background, inversion=spec.inversion, reference=spec.reference, swi=spec.swi
+            background=spec.background,
+            inversion=spec.inversion,
+            reference=spec.reference,
+            swi=spec.swi,
+            two_pass=spec.two_pass,
+            separation=spec.separation,
         )
         with blame(magnitude_paths(spec)[0]):
             result = reconstruct(
@@ -171,6 +192,12 @@ class ReconstructQSM(SimpleInterface):
         else:
             record.skip("R2*", "there is only one echo")
             record.skip("correction of the phase offset", "it needs two echoes and there is one")
+        if result.sources is not None:
+            maps |= dict(zip(SEPARATED, result.sources, strict=True))
+        elif spec.separation:
+            record.skip(
+                "separation of sources", f"it needs {FEWEST_ECHOES} echoes or more and there are {echoes}"
+            )
         record.parameters |= {
             "phase unwrapping": UNWRAPPING + (", later echoes against the earlier ones" if several else ""),
             "echo combination": COMBINATION if several else "none: there is one echo",
@@ -205,10 +232,12 @@ class ReconstructQSM(SimpleInterface):
         record.done.append(f"R2* from {magnitude.shape[-1]} echoes.")
 
     def _save(self, maps: dict[str, Any], affine: Any, record: StepRecord) -> None:
-        for suffix, data in maps.items():
-            path = self._path(suffix)
-            save_volume(path, data, affine, self._map_sidecar(suffix, record))
-            record.add(path, "map", image=self._image(suffix), space=self.inputs.label, suffix=suffix)
+        for name, data in maps.items():
+            entities, suffix = split_label(name)
+            path = self._path(suffix, **entities)
+            save_volume(path, data, affine, self._map_sidecar(suffix, record) | SEPARATED.get(name, {}))
+            image = self._image(suffix, **entities)
+            record.add(path, "map", image=image, space=self.inputs.label, suffix=name)
 
     def _map_sidecar(self, suffix: str, record: StepRecord) -> dict[str, Any]:
         return {
@@ -218,9 +247,9 @@ class ReconstructQSM(SimpleInterface):
             **{k: str(v) for k, v in record.parameters.items()},
         }
 
-    def _image(self, suffix: str) -> str:
+    def _image(self, suffix: str, **entities: str) -> str:
         """Name of a map in the feature tables, told apart by the acquisition's entities."""
-        return bids_name(split_label(self.inputs.label)[0], suffix, "")
+        return bids_name({**split_label(self.inputs.label)[0], **entities}, suffix, "")
 
     def _path(self, suffix: str, **entities: str) -> Path:
         extra = split_label(self.inputs.label)[0]

@@ -15,7 +15,7 @@ from voxelome.qsm.background import project_dipoles, sphere_radii, vsharp
 from voxelome.qsm.dipole import field_direction, forward_field
 from voxelome.qsm.direct import tikhonov, tkd
 from voxelome.qsm.fieldmap import FieldFit
-from voxelome.qsm.harmonic import laplacian_boundary_values, resharp
+from voxelome.qsm.harmonic import iterative_means, laplacian_boundary_values, resharp
 from voxelome.qsm.inversion import total_variation, two_steps
 from voxelome.qsm.masking import edge_weights
 from voxelome.qsm.uncertainty import propagated_error
@@ -35,6 +35,7 @@ BACKGROUND = {
     "vsharp": "V-SHARP",
     "resharp": "RESHARP",
     "lbv": "Laplacian boundary values (LBV)",
+    "ismv": "iterative spherical means (iSMV)",
 }
 INVERSION = {
     "tv": "total variation",
@@ -52,9 +53,9 @@ class QSMSettings:
 
     Attributes
     ----------
-    background : {"pdf", "vsharp", "resharp", "lbv"}
-        Removal of the field from outside: projection onto dipole fields, spheres (two ways), or Laplace's
-        equation from the edge of the mask.
+    background : {"pdf", "vsharp", "resharp", "lbv", "ismv"}
+        Removal of the field from outside: projection onto dipole fields, spheres (two ways), Laplace's
+        equation from the edge of the mask, or spheres from its rim.
     inversion : {"tv", "tkd", "rts", "tikhonov"}
         Total variation, thresholded division, that with its gaps filled, or closed-form Tikhonov.
     regularisation : float or None
@@ -74,9 +75,13 @@ class QSMSettings:
         Magnitude times the fourth power of a linear phase mask, or of even brightness with a sigmoid one.
     slab : float
         Thickness in mm of the minimum-intensity projection.
+    two_pass : bool
+        One map without the strong sources and one with them, made into one (`twopass.map_twice`).
+    separation : bool
+        Paramagnetic and diamagnetic parts too, where there are 3 echoes or more.
     """
 
-    background: Literal["pdf", "vsharp", "resharp", "lbv"] = "pdf"
+    background: Literal["pdf", "vsharp", "resharp", "lbv", "ismv"] = "pdf"
     inversion: Literal["tv", "tkd", "rts", "tikhonov"] = "tv"
     regularisation: float | None = None
     iterations: int = 15
@@ -85,6 +90,8 @@ class QSMSettings:
     reference: Literal["brain", "csf", "none"] = "brain"
     swi: Literal["classic", "clear"] = "classic"
     slab: float = 8.0
+    two_pass: bool = False
+    separation: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,6 +214,8 @@ def _remove_background(
         local, kept = vsharp(total, mask, spacing, radii, threads=threads)
     elif settings.background == "resharp":
         local, kept = resharp(total, mask, spacing, threads=threads)
+    elif settings.background == "ismv":
+        local, kept = iterative_means(total, mask, spacing, threads=threads)
     else:
         local, kept = laplacian_boundary_values(total, mask, spacing)
     if not kept.any():
