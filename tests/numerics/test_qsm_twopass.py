@@ -70,9 +70,9 @@ def test_no_part_of_the_brain_is_lost_and_what_was_left_to_the_second_pass_is_sa
 
 def test_holes_of_the_signal_stay_holes_and_take_their_neighbours_with_them() -> None:
     mask = np.ones((9, 9, 9), bool)
-    magnitude, residual = np.ones(mask.shape), np.zeros(mask.shape)
-    magnitude[4, 4, 4], residual[0, 0, 0] = 0.1, 2.0
-    reliable = reliable_mask(mask, magnitude, residual)
+    magnitude, linear = np.ones(mask.shape), np.ones(mask.shape, bool)
+    magnitude[4, 4, 4], linear[0, 0, 0] = 0.1, False
+    reliable = reliable_mask(mask, magnitude, linear)
     assert mask.sum() - reliable.sum() == 7 + 4
     assert not reliable[4, 4, 3:6].any()
 

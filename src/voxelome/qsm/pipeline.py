@@ -14,9 +14,9 @@ from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_pp
 from voxelome.qsm.masking import fluid_mask, inner_mask, trusted_mask
 from voxelome.qsm.relaxometry import fit_r2star
 from voxelome.qsm.separation import FEWEST_ECHOES, relaxometric_constant, separate_sources
-from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, map_susceptibility
+from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, Susceptibility, map_susceptibility
 from voxelome.qsm.swi import clear_swi, combine_echoes, minip, swi
-from voxelome.qsm.twopass import map_twice
+from voxelome.qsm.twopass import map_twice, reliable_mask
 from voxelome.qsm.unwrap import wrap_fraction
 
 _MANY_WRAPS = 0.01
@@ -120,8 +120,16 @@ def reconstruct(
     trusted = trusted_mask(inside, signal[..., -1])
     fit = fit_field(phase[box], signal, echo_times, trusted, spacing)
     total, error = (to_ppm(part, field_strength) for part in (fit.field, fit.standard_error))
-    invert = map_twice if settings.two_pass else map_susceptibility
-    found = invert(total, error, fit, signal, trusted, affine, settings, threads=threads)
+
+    def one_pass(where: MaskArray) -> Susceptibility:
+        return map_susceptibility(total, error, fit, signal, where, affine, settings, threads=threads)
+
+    if settings.two_pass:
+        found = map_twice(
+            one_pass, trusted, reliable_mask(trusted, signal[..., -1], fit.residual <= POOR_FIT)
+        )
+    else:
+        found = one_pass(trusted)
     chi, local, kept, parameters = found.chi, found.local_field, found.mask, found.parameters
     kept = inner_mask(kept, spacing, settings.rim) if settings.background == "pdf" else kept
     relaxation = fit_r2star(signal, echo_times, trusted) if len(echo_times) > 1 else (None, None, None)

@@ -177,11 +177,9 @@ def map_susceptibility(
     where: dict[str, Any] = {"mask": kept, "spacing": spacing, "direction": direction, "threads": threads}
     chi = invert(local, **where)
     if settings.background == "pdf" and settings.inversion == "tv":
-        # Background removal takes some of the brain's own field with it. What the map explains is set aside,
-        # so that the second removal cannot take it.
-        own = forward_field(chi, spacing, direction, threads=threads)
-        left, _ = _remove_background(total - own, weight, mask, affine, settings, threads)
-        local = np.where(kept, own + left, 0).astype(np.float32)
+        local = _set_aside(chi, total, weight, mask, affine, settings, threads)
+        # The inversion is where memory peaks: nothing that is done with is kept through it.
+        del chi
         chi = invert(local, **where)
     spread = propagated_error(error, kept, spacing, direction, settings.inversion, smoothing, threads=threads)
     return Susceptibility(chi, spread, local, kept, parameters)
@@ -192,6 +190,24 @@ def _trust(fit: FieldFit, mask: MaskArray) -> Array:
     weight: Array = fit.weight / np.median(fit.weight[mask]) / (1 + (fit.residual / POOR_FIT) ** 2)
     trust: Array = np.minimum(weight, _MOST_TRUST).astype(np.float32)
     return trust
+
+
+def _set_aside(
+    chi: Array,
+    total: Array,
+    weight: Array,
+    mask: MaskArray,
+    affine: Affine,
+    settings: QSMSettings,
+    threads: int,
+) -> Array:
+    """Local field after a removal that cannot take what a first map explains.
+
+    Background removal takes some of the brain's own field with it; the field of the map is set aside.
+    """
+    own = forward_field(chi, voxel_sizes(affine), field_direction(affine), threads=threads)
+    left, kept = _remove_background(total - own, weight, mask, affine, settings, threads)
+    return np.where(kept, own + left, 0).astype(np.float32)
 
 
 def _remove_background(

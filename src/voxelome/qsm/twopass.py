@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
-from voxelome.imageio import Affine, Array, MaskArray
-from voxelome.qsm.fieldmap import FieldFit
+from voxelome.imageio import Array, MaskArray
 from voxelome.qsm.masking import signal_mask
-from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, Susceptibility, map_susceptibility
+from voxelome.qsm.susceptibility import Susceptibility
 
 
 def map_twice(
-    total: Array,
-    error: Array,
-    fit: FieldFit,
-    signal: Array,
-    mask: MaskArray,
-    affine: Affine,
-    settings: QSMSettings,
-    *,
-    threads: int = 1,
+    one_pass: Callable[[MaskArray], Susceptibility], mask: MaskArray, reliable: MaskArray
 ) -> Susceptibility:
     """Susceptibility from a pass without strong sources, and in these from one over the whole mask.
 
@@ -33,30 +25,24 @@ def map_twice(
 
     Parameters
     ----------
-    total, error : ndarray, shape (x, y, z)
-        Field in ppm and its standard error.
-    fit : FieldFit
-    signal : ndarray, shape (x, y, z, echo)
-        Magnitude.
+    one_pass : callable
+        Makes a map from the voxels of a mask.
     mask : ndarray of bool, shape (x, y, z)
         With its holes filled.
-    affine : ndarray, shape (4, 4)
-    settings : QSMSettings
-    threads : int
-        Threads of the Fourier transforms.
+    reliable : ndarray of bool, shape (x, y, z)
+        The part of it whose phase can be relied on, with its holes.
 
     Raises
     ------
     DataError
-        The mask is too thin for the method.
+        The reliable part is too thin for the method.
     """
-    reliable = reliable_mask(mask, signal[..., -1], fit.residual)
     share = 1 - float(reliable.sum()) / float(mask.sum())
-    filled = map_susceptibility(total, error, fit, signal, mask, affine, settings, threads=threads)
     said = f"{share:.2%} of the mask without reliable phase"
-    if reliable.all(where=mask):
+    filled = one_pass(mask)
+    if share == 0:
         return replace(filled, parameters=filled.parameters | {"second pass": f"none: {said}"})
-    first = map_susceptibility(total, error, fit, signal, reliable, affine, settings, threads=threads)
+    first = one_pass(reliable)
     both = first.mask & filled.mask
     # Each map is known but for a constant of its own.
     shift = np.float32(np.median(first.chi[both] - filled.chi[both])) if both.any() else np.float32(0)
@@ -64,23 +50,24 @@ def map_twice(
         np.where(first.mask, first.chi, filled.chi + shift),
         np.where(first.mask, first.chi_error, filled.chi_error),
         np.where(first.mask, first.local_field, filled.local_field),
-        first.mask | filled.mask,
+        filled.mask | first.mask,
         first.parameters | {"second pass": f"for {said}"},
     )
 
 
-def reliable_mask(mask: MaskArray, magnitude: Array, residual: Array) -> MaskArray:
+def reliable_mask(mask: MaskArray, magnitude: Array, linear: MaskArray) -> MaskArray:
     """Part of a mask whose phase can be relied on; holes stay holes.
+
+    A voxel beside one that cannot be relied on is left out too: it holds part of the same source.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (x, y, z)
     magnitude : ndarray, shape (x, y, z)
-        Of the last echo.
-    residual : ndarray, shape (x, y, z)
-        Measured minus fitted phase in rad.
+        Of the last echo: where it has little signal, its phase is noise.
+    linear : ndarray of bool, shape (x, y, z)
+        Where a line over the echoes fits the phase.
     """
-    poor = mask & ~(signal_mask(mask, magnitude) & (residual <= POOR_FIT))
-    # Voxels beside a strong source hold part of it.
-    near: MaskArray = mask & ~ndimage.binary_dilation(poor)
-    return near
+    poor = mask & ~(signal_mask(mask, magnitude) & linear)
+    reliable: MaskArray = mask & ~ndimage.binary_dilation(poor)
+    return reliable
