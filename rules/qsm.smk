@@ -42,6 +42,10 @@ rule qsm:
                 "swi",
             )
         ],
+        flags=[
+            f"--{'' if config['qsm'][name] else 'no-'}{name.replace('_', '-')}"
+            for name in ("two_pass", "separation")
+        ],
         out_dir=anat_of,
     shell:
         "reconstruct_qsm.py --unit {wildcards.unit} --label {wildcards.label}"
@@ -49,5 +53,5 @@ rule qsm:
         " --imaginary {input.imaginary:q} --echo-times {params.echo_times}"
         " --phase-times {params.phase_times} {params.difference}"
         " --field-strength {params.field_strength} --phase-units={params.units:q} --registered {input.registered}"
-        " --affine {params.affine} {params.choices} --out-dir {params.out_dir:q} --record {output.record}"
+        " --affine {params.affine} {params.choices} {params.flags} --out-dir {params.out_dir:q} --record {output.record}"
         " --num-threads {threads} > {log} 2>&1"

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from voxelome.errors import InputError
 from voxelome.imageio import load_json
 from voxelome.interfaces import ReconstructQSM
+from voxelome.interfaces.pictures import figures_of
 from voxelome.qsm.fieldmap import ECHO_FIT, UNWRAPPING
 from voxelome.qsm.susceptibility import BACKGROUND, INVERSION
 from voxelome.step import StepRecord
@@ -186,6 +187,39 @@ def test_the_regularisation_that_was_chosen_is_in_the_record(tmp_path):
     record = reconstruct(tmp_path, acquisition(tmp_path))
     assert "chosen from" in record.parameters["regularisation"]
     assert record.parameters["reference"] == "mean over the mask"
+
+
+def test_separated_sources_are_maps_of_their_own_and_add_up(tmp_path):
+    record = reconstruct(tmp_path, acquisition(tmp_path), separation=True)
+    paths = {item["image"]: item["path"] for item in record.find("map") if "Chimap" in item["image"]}
+    parts = [f"desc-{kind}_Chimap" for kind in ("paramagnetic", "diamagnetic")]
+    assert set(paths) == {"Chimap", *parts}
+    assert paths[parts[0]].endswith("sub-01_desc-paramagnetic_Chimap.nii.gz")
+    total, plus, minus = (nib.load(paths[name]).get_fdata() for name in ("Chimap", *parts))
+    np.testing.assert_allclose(plus + minus, total, atol=1e-5)
+    assert plus.min() == minus.max() == 0
+    said = load_json(tmp_path / "out" / "sub-01_desc-diamagnetic_Chimap.json")
+    assert said["Units"] == "ppm"
+    assert "diamagnetic" in said["Description"]
+    assert said["source separation"].startswith("R2*-QSM")
+    assert {f"{kind} susceptibility (MEGRE)" for kind in ("Paramagnetic", "Diamagnetic")} <= {
+        figure.title for figure in figures_of({"qsm": [record]})
+    }
+
+
+def test_two_echoes_are_not_separated_and_that_is_said(tmp_path):
+    images = {
+        name: paths[:2] for name, paths in acquisition(tmp_path).items() if name in ("magnitude", "phase")
+    }
+    record = reconstruct(tmp_path, images, echo_times=list(TIMES[:2]), separation=True)
+    assert record.skipped == [
+        {"what": "separation of sources", "why": "it needs 3 echoes or more and there are 2"}
+    ]
+
+
+def test_the_second_pass_is_in_the_record(tmp_path):
+    record = reconstruct(tmp_path, acquisition(tmp_path), two_pass=True)
+    assert "of the mask without reliable phase" in record.parameters["second pass"]
 
 
 def test_real_and_imaginary_images_give_the_maps_of_their_magnitude_and_phase(tmp_path):

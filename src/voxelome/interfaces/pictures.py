@@ -38,6 +38,19 @@ MAPS = {
         window=(-0.15, 0.15),
         unit="ppm",
     ),
+    "desc-paramagnetic_Chimap": MapStyle(
+        "Paramagnetic susceptibility",
+        "Iron: the deep nuclei and veins are bright. What is bright here and dark in the diamagnetic map may "
+        "decay fast for another reason, such as the neighbourhood of air.",
+        window=(0.0, 0.15),
+        unit="ppm",
+    ),
+    "desc-diamagnetic_Chimap": MapStyle(
+        "Diamagnetic susceptibility",
+        "Myelin and calcium are dark: white matter, and calcifications most.",
+        window=(-0.15, 0.0),
+        unit="ppm",
+    ),
     "R2starmap": MapStyle(
         "R2*",
         "Iron-rich nuclei are bright; so are the neighbourhoods of air-filled sinuses, which are artefacts.",

@@ -27,6 +27,13 @@ UNITS = {
     "swi": "arbitrary",
     "minIP": "arbitrary",
 }
+# Names of the maps of each kind of source, with what their sidecars say.
+SEPARATED = {
+    "desc-paramagnetic_Chimap": {"Description": "Susceptibility of paramagnetic sources (iron), from 0 up"},
+    "desc-diamagnetic_Chimap": {
+        "Description": "Susceptibility of diamagnetic sources (myelin, calcium), from 0 down"
+    },
+}
 ERROR_OF_CHI = {
     "Units": "ppm",
     "Description": "Standard error of the susceptibility that the noise of the phase causes",
@@ -72,8 +79,10 @@ class QSMInputs(StepInputs):
         "vsharp",
         "resharp",
         "lbv",
+        "ismv",
         usedefault=True,
-        desc="background removal: projection onto dipole fields, spheres (two ways), Laplacian boundaries",
+        desc="background removal: projection onto dipole fields, spheres (two ways), Laplacian boundaries, "
+        "spheres from the rim",
     )
     inversion = traits.Enum(
         "tv",
@@ -113,6 +122,12 @@ class QSMInputs(StepInputs):
         "clear",
         usedefault=True,
         desc="susceptibility-weighted image: linear phase mask, or even brightness and a sigmoid one",
+    )
+    two_pass = traits.Bool(
+        False, usedefault=True, desc="make a second map of strong sources, so that they do not streak"
+    )
+    separation = traits.Bool(
+        False, usedefault=True, desc="make maps of paramagnetic and diamagnetic sources, of 3 echoes or more"
     )
     affine = traits.Enum("auto", "sform", "qform", usedefault=True, desc="which of a header's affines counts")
     out_dir = Directory(mandatory=True, desc="anat folder of the visit in the output dataset")
@@ -172,6 +187,7 @@ class ReconstructQSM(SimpleInterface):
         from voxelome.qsm.fieldmap import ECHO_FIT, UNWRAPPING
         from voxelome.qsm.pipeline import reconstruct
         from voxelome.qsm.relaxometry import RELAXOMETRY
+        from voxelome.qsm.separation import FEWEST_ECHOES
         from voxelome.qsm.susceptibility import QSMSettings
 
         spec = self.inputs
@@ -184,6 +200,8 @@ class ReconstructQSM(SimpleInterface):
             unwrapping=spec.unwrapping,
             field_fit=spec.field_fit,
             relaxometry=spec.relaxometry,
+            two_pass=spec.two_pass,
+            separation=spec.separation,
         )
         with blame(magnitude_paths(spec)[0]):
             result = reconstruct(
@@ -204,6 +222,12 @@ class ReconstructQSM(SimpleInterface):
         else:
             record.skip("R2*", "there is only one echo")
             record.skip("correction of the phase offset", "it needs two echoes and there is one")
+        if result.sources is not None:
+            maps |= dict(zip(SEPARATED, result.sources, strict=True))
+        elif spec.separation:
+            record.skip(
+                "separation of sources", f"it needs {FEWEST_ECHOES} echoes or more and there are {echoes}"
+            )
         record.parameters |= {
             "phase unwrapping": UNWRAPPING[spec.unwrapping]
             + (", later echoes against the earlier ones" if several and spec.unwrapping == "romeo" else ""),
@@ -251,10 +275,12 @@ class ReconstructQSM(SimpleInterface):
         record.done.append(f"R2* from {magnitude.shape[-1]} echoes.")
 
     def _save(self, maps: dict[str, Any], affine: Any, record: StepRecord) -> None:
-        for suffix, data in maps.items():
-            path = self._path(suffix)
-            save_volume(path, data, affine, self._map_sidecar(suffix, record))
-            record.add(path, "map", image=self._image(suffix), space=self.inputs.label, suffix=suffix)
+        for name, data in maps.items():
+            entities, suffix = split_label(name)
+            path = self._path(suffix, **entities)
+            save_volume(path, data, affine, self._map_sidecar(suffix, record) | SEPARATED.get(name, {}))
+            image = self._image(suffix, **entities)
+            record.add(path, "map", image=image, space=self.inputs.label, suffix=name)
 
     def _map_sidecar(self, suffix: str, record: StepRecord) -> dict[str, Any]:
         return {
@@ -264,9 +290,9 @@ class ReconstructQSM(SimpleInterface):
             **{k: str(v) for k, v in record.parameters.items()},
         }
 
-    def _image(self, suffix: str) -> str:
+    def _image(self, suffix: str, **entities: str) -> str:
         """Name of a map in the feature tables, told apart by the acquisition's entities."""
-        return bids_name(split_label(self.inputs.label)[0], suffix, "")
+        return bids_name({**split_label(self.inputs.label)[0], **entities}, suffix, "")
 
     def _path(self, suffix: str, **entities: str) -> Path:
         extra = split_label(self.inputs.label)[0]

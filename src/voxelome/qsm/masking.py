@@ -60,6 +60,19 @@ def magnitude_mask(magnitude: Array, spacing: Sequence[float]) -> MaskArray:
     return largest_region(tissue, _SMALLEST)
 
 
+def signal_mask(mask: MaskArray, magnitude: Array) -> MaskArray:
+    """Part of a mask that has at least 0.3 of the signal usual in it.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (x, y, z)
+    magnitude : ndarray, shape (x, y, z)
+        Magnitude of the last echo.
+    """
+    bright: MaskArray = mask & (magnitude > _TRUSTED_SHARE * np.median(magnitude[mask]))
+    return bright
+
+
 def trusted_mask(mask: MaskArray, magnitude: Array) -> MaskArray:
     """Part of a brain mask in which the phase can be trusted.
 
@@ -80,7 +93,7 @@ def trusted_mask(mask: MaskArray, magnitude: Array) -> MaskArray:
     DataError
         Nothing of the mask is left.
     """
-    bright = ndimage.binary_opening(mask & (magnitude > _TRUSTED_SHARE * np.median(magnitude[mask])))
+    bright = ndimage.binary_opening(signal_mask(mask, magnitude))
     if bright.sum() < _SMALLEST:
         raise DataError(
             "no part of the mask is 3 voxels thick and has signal in the last echo",

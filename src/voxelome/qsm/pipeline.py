@@ -13,8 +13,10 @@ from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
 from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_hertz, to_ppm
 from voxelome.qsm.masking import fluid_mask, inner_mask, trusted_mask
 from voxelome.qsm.relaxometry import Relaxometry, fit_r2star
-from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, map_susceptibility
+from voxelome.qsm.separation import FEWEST_ECHOES, relaxometric_constant, separate_sources
+from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, Susceptibility, map_susceptibility
 from voxelome.qsm.swi import clear_swi, combine_echoes, minip, swi
+from voxelome.qsm.twopass import map_twice, reliable_mask
 from voxelome.qsm.unwrap import wrap_fraction
 
 _MANY_WRAPS = 0.01
@@ -38,6 +40,8 @@ class QSMResult:
         1/s, s, and the magnitude's unit; None with one echo.
     swi, minip : ndarray
         Susceptibility-weighted image and its minimum-intensity projection, in the magnitude's unit.
+    sources : pair of ndarray or None
+        Paramagnetic and diamagnetic part of `chi`, where they were asked for and there are 3 echoes or more.
     field_ppm, local_field_ppm : ndarray
         Field shift before and after removal of the background.
     frequency, frequency_error : ndarray
@@ -61,6 +65,7 @@ class QSMResult:
     s0: Array | None
     swi: Array
     minip: Array
+    sources: tuple[Array, Array] | None
     field_ppm: Array
     local_field_ppm: Array
     frequency: Array
@@ -131,7 +136,16 @@ def reconstruct(
         threads=threads,
     )
     total, error = (to_ppm(part, field_strength) for part in (fit.field, fit.standard_error))
-    found = map_susceptibility(total, error, fit, signal, trusted, affine, settings, threads=threads)
+
+    def one_pass(where: MaskArray) -> Susceptibility:
+        return map_susceptibility(total, error, fit, signal, where, affine, settings, threads=threads)
+
+    if settings.two_pass:
+        found = map_twice(
+            one_pass, trusted, reliable_mask(trusted, signal[..., -1], fit.residual <= POOR_FIT)
+        )
+    else:
+        found = one_pass(trusted)
     chi, local, kept, parameters = found.chi, found.local_field, found.mask, found.parameters
     kept = inner_mask(kept, spacing, settings.rim) if settings.background == "pdf" else kept
     relaxation: tuple[Array, Array, Array] | tuple[None, None, None] = (None, None, None)
@@ -139,6 +153,11 @@ def reconstruct(
         relaxation = fit_r2star(signal, echo_times, trusted, settings.relaxometry)
     chi, reference, notes = _referenced(chi, relaxation[0], kept, spacing, settings)
     parameters["reference"] = reference
+    sources = None
+    if settings.separation and relaxation[0] is not None and len(echo_times) >= FEWEST_ECHOES:
+        sources = separate_sources(chi, relaxation[0], kept, field_strength)
+        rate = relaxometric_constant(field_strength)
+        parameters["source separation"] = f"R2*-QSM, {rate:.0f} 1/s a ppm for both kinds of source"
     late = np.float32(2e-6 * np.pi * GYROMAGNETIC_RATIO * field_strength * max(echo_times))
     if settings.swi == "clear":
         weighted = clear_swi(signal, local * late, inside, spacing)
@@ -162,6 +181,7 @@ def reconstruct(
         s0=s0,
         swi=_uncrop(weighted, mask, box),
         minip=_uncrop(projection, mask, box),
+        sources=sources and (_uncrop(sources[0], mask, box), _uncrop(sources[1], mask, box)),
         field_ppm=_uncrop(total, mask, box),
         local_field_ppm=_uncrop(local, mask, box),
         frequency=_uncrop(to_hertz(fit.field), mask, box),

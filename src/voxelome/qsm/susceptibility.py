@@ -15,7 +15,7 @@ from voxelome.qsm.background import project_dipoles, sphere_radii, vsharp
 from voxelome.qsm.dipole import field_direction, forward_field
 from voxelome.qsm.direct import tikhonov, tkd
 from voxelome.qsm.fieldmap import EchoFit, FieldFit, Unwrapping
-from voxelome.qsm.harmonic import laplacian_boundary_values, resharp
+from voxelome.qsm.harmonic import iterative_means, laplacian_boundary_values, resharp
 from voxelome.qsm.inversion import total_variation, two_steps
 from voxelome.qsm.masking import edge_weights
 from voxelome.qsm.relaxometry import Relaxometry
@@ -36,6 +36,7 @@ BACKGROUND = {
     "vsharp": "V-SHARP",
     "resharp": "RESHARP",
     "lbv": "Laplacian boundary values (LBV)",
+    "ismv": "iterative spherical means (iSMV)",
 }
 INVERSION = {
     "tv": "total variation",
@@ -53,9 +54,9 @@ class QSMSettings:
 
     Attributes
     ----------
-    background : {"pdf", "vsharp", "resharp", "lbv"}
-        Removal of the field from outside: projection onto dipole fields, spheres (two ways), or Laplace's
-        equation from the edge of the mask.
+    background : {"pdf", "vsharp", "resharp", "lbv", "ismv"}
+        Removal of the field from outside: projection onto dipole fields, spheres (two ways), Laplace's
+        equation from the edge of the mask, or spheres from its rim.
     inversion : {"tv", "tkd", "rts", "tikhonov"}
         Total variation, thresholded division, that with its gaps filled, or closed-form Tikhonov.
     regularisation : float or None
@@ -79,9 +80,13 @@ class QSMSettings:
         As `unwrapping` and `method` of :func:`voxelome.qsm.fieldmap.fit_field`.
     relaxometry
         As `method` of :func:`voxelome.qsm.relaxometry.fit_r2star`.
+    two_pass : bool
+        One map without the strong sources and one with them, made into one (`twopass.map_twice`).
+    separation : bool
+        Paramagnetic and diamagnetic parts too, where there are 3 echoes or more.
     """
 
-    background: Literal["pdf", "vsharp", "resharp", "lbv"] = "pdf"
+    background: Literal["pdf", "vsharp", "resharp", "lbv", "ismv"] = "pdf"
     inversion: Literal["tv", "tkd", "rts", "tikhonov"] = "tv"
     regularisation: float | None = None
     iterations: int = 15
@@ -93,6 +98,8 @@ class QSMSettings:
     unwrapping: Unwrapping = "romeo"
     field_fit: EchoFit = "linear"
     relaxometry: Relaxometry = "linear"
+    two_pass: bool = False
+    separation: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,11 +185,9 @@ def map_susceptibility(
     where: dict[str, Any] = {"mask": kept, "spacing": spacing, "direction": direction, "threads": threads}
     chi = invert(local, **where)
     if settings.background == "pdf" and settings.inversion == "tv":
-        # Background removal takes some of the brain's own field with it. What the map explains is set aside,
-        # so that the second removal cannot take it.
-        own = forward_field(chi, spacing, direction, threads=threads)
-        left, _ = _remove_background(total - own, weight, mask, affine, settings, threads)
-        local = np.where(kept, own + left, 0).astype(np.float32)
+        local = _set_aside(chi, total, weight, mask, affine, settings, threads)
+        # The inversion is where memory peaks: nothing that is done with is kept through it.
+        del chi
         chi = invert(local, **where)
     spread = propagated_error(error, kept, spacing, direction, settings.inversion, smoothing, threads=threads)
     return Susceptibility(chi, spread, local, kept, parameters)
@@ -193,6 +198,24 @@ def _trust(fit: FieldFit, mask: MaskArray) -> Array:
     weight: Array = fit.weight / np.median(fit.weight[mask]) / (1 + (fit.residual / POOR_FIT) ** 2)
     trust: Array = np.minimum(weight, _MOST_TRUST).astype(np.float32)
     return trust
+
+
+def _set_aside(
+    chi: Array,
+    total: Array,
+    weight: Array,
+    mask: MaskArray,
+    affine: Affine,
+    settings: QSMSettings,
+    threads: int,
+) -> Array:
+    """Local field after a removal that cannot take what a first map explains.
+
+    Background removal takes some of the brain's own field with it; the field of the map is set aside.
+    """
+    own = forward_field(chi, voxel_sizes(affine), field_direction(affine), threads=threads)
+    left, kept = _remove_background(total - own, weight, mask, affine, settings, threads)
+    return np.where(kept, own + left, 0).astype(np.float32)
 
 
 def _remove_background(
@@ -215,6 +238,8 @@ def _remove_background(
         local, kept = vsharp(total, mask, spacing, radii, threads=threads)
     elif settings.background == "resharp":
         local, kept = resharp(total, mask, spacing, threads=threads)
+    elif settings.background == "ismv":
+        local, kept = iterative_means(total, mask, spacing, threads=threads)
     else:
         local, kept = laplacian_boundary_values(total, mask, spacing)
     if not kept.any():
