@@ -32,7 +32,13 @@ rule qsm:
         affine=config["affine"],
         choices=[
             f"--{name} {config['qsm'][name]}"
-            for name in ("background", "inversion", "reference", "swi")
+            for name in (
+                "background",
+                "inversion",
+                "regularisation",
+                "reference",
+                "swi",
+            )
         ],
         out_dir=anat_of,
     shell:

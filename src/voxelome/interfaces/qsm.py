@@ -71,11 +71,22 @@ class QSMInputs(StepInputs):
     )
     inversion = traits.Enum(
         "tv",
+        "nltv",
+        "medi",
+        "tgv",
+        "ndi",
         "tkd",
         "rts",
         "tikhonov",
         usedefault=True,
-        desc="dipole inversion: total variation, thresholded, two-step or Tikhonov",
+        desc="dipole inversion: total variation (linear, nonlinear, by the magnitude's edges, generalised), "
+        "nonlinear descent, thresholded, two-step or Tikhonov",
+    )
+    regularisation = traits.Range(
+        low=0.0,
+        value=0.0,
+        usedefault=True,
+        desc="weight of the inversion, or threshold of tkd and rts; 0: chosen from the noise of the field",
     )
     reference = traits.Enum(
         "brain",
@@ -151,7 +162,11 @@ class ReconstructQSM(SimpleInterface):
         spec = self.inputs
         affine, echoes = images.grid.affine, images.magnitude.shape[-1]
         settings = QSMSettings(
-            background=spec.background, inversion=spec.inversion, reference=spec.reference, swi=spec.swi
+            background=spec.background,
+            inversion=spec.inversion,
+            regularisation=spec.regularisation or None,
+            reference=spec.reference,
+            swi=spec.swi,
         )
         with blame(magnitude_paths(spec)[0]):
             result = reconstruct(

@@ -10,9 +10,11 @@ from scipy import ndimage
 
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
+from voxelome.qsm.dipole import field_direction
 from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_ppm
 from voxelome.qsm.masking import fluid_mask, inner_mask, trusted_mask
 from voxelome.qsm.relaxometry import fit_r2star
+from voxelome.qsm.streaking import streaking_index
 from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, map_susceptibility
 from voxelome.qsm.swi import clear_swi, combine_echoes, minip, swi
 from voxelome.qsm.unwrap import wrap_fraction
@@ -115,7 +117,10 @@ def reconstruct(
     trusted = trusted_mask(inside, signal[..., -1])
     fit = fit_field(phase[box], signal, echo_times, trusted, spacing)
     total, error = (to_ppm(part, field_strength) for part in (fit.field, fit.standard_error))
-    found = map_susceptibility(total, error, fit, signal, trusted, affine, settings, threads=threads)
+    radians = float(np.mean(echo_times)) / float(to_ppm(np.ones(()), field_strength))
+    found = map_susceptibility(
+        total, error, fit, signal, trusted, affine, settings, radians=radians, threads=threads
+    )
     chi, local, kept, parameters = found.chi, found.local_field, found.mask, found.parameters
     kept = inner_mask(kept, spacing, settings.rim) if settings.background == "pdf" else kept
     relaxation = fit_r2star(signal, echo_times, trusted) if len(echo_times) > 1 else (None, None, None)
@@ -128,6 +133,7 @@ def reconstruct(
         weighted = swi(combine_echoes(signal, echo_times), local * late, inside)
     parameters["susceptibility weighting"] = settings.swi
     quality = _quality(fit, echo_times, trusted, kept, chi)
+    quality["streaking_index"] = streaking_index(chi, kept, spacing, field_direction(affine), threads=threads)
     quality["mask_without_signal_fraction"] = 1 - float(trusted.sum()) / float(inside.sum())
     quality["signal_to_noise"] = float(np.median(signal[..., 0][trusted])) / max(fit.noise, 1e-12)
     quality["field_standard_error_ppb"] = 1e3 * float(np.median(error[kept]))
