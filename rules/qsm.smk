@@ -38,6 +38,7 @@ rule qsm:
                 "relaxometry",
                 "background",
                 "inversion",
+                "regularisation",
                 "reference",
                 "swi",
             )

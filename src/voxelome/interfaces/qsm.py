@@ -86,11 +86,22 @@ class QSMInputs(StepInputs):
     )
     inversion = traits.Enum(
         "tv",
+        "nltv",
+        "medi",
+        "tgv",
+        "ndi",
         "tkd",
         "rts",
         "tikhonov",
         usedefault=True,
-        desc="dipole inversion: total variation, thresholded, two-step or Tikhonov",
+        desc="dipole inversion: total variation (linear, nonlinear, by the magnitude's edges, generalised), "
+        "nonlinear descent, thresholded, two-step or Tikhonov",
+    )
+    regularisation = traits.Range(
+        low=0.0,
+        value=0.0,
+        usedefault=True,
+        desc="weight of the inversion, or threshold of tkd and rts; 0: chosen from the noise of the field",
     )
     unwrapping = traits.Enum(
         "romeo",
@@ -195,6 +206,7 @@ class ReconstructQSM(SimpleInterface):
         settings = QSMSettings(
             background=spec.background,
             inversion=spec.inversion,
+            regularisation=spec.regularisation or None,
             reference=spec.reference,
             swi=spec.swi,
             unwrapping=spec.unwrapping,

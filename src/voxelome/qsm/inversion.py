@@ -11,9 +11,10 @@ from scipy import fft
 from voxelome.compiled import compiled
 from voxelome.imageio import Array, FloatArray, MaskArray
 from voxelome.qsm.dipole import dipole_kernel, squared_frequencies, surrounded
+from voxelome.qsm.nonlinear import update_phase
 
 # Weight of the squared distance from the split gradient, in units of the regularisation.
-_PENALTY = 100
+PENALTY = 100
 _TWO_STEP_SHRINKAGE = 0.01  # ppm/mm
 
 
@@ -59,7 +60,7 @@ def two_steps(
     known = (np.abs(kernel) > threshold).astype(np.float32)
     divided = fft.rfftn(wide, workers=threads) * (known / np.where(known > 0, kernel, 1))
     smoothness, fidelity = np.float32(1e-4), np.float32(1.0)
-    system = _system(fidelity * known, smoothness, spacing, shape)
+    system = linear_system(fidelity * known, smoothness, spacing, shape)
     shrinkage = np.full(shape, _TWO_STEP_SHRINKAGE, np.float32)
     inverse_steps = np.array([1 / size for size in spacing], np.float32)
     slack, target = (np.zeros((3, *shape), np.float32) for _ in range(2))
@@ -70,7 +71,7 @@ def two_steps(
         spectrum[0, 0, 0] = 0
         chi = fft.irfftn(spectrum, s=shape, workers=threads)
         _update_gradient(chi, inverse_steps, shrinkage, slack, target)
-        _adjoint_gradient(target, inverse_steps, divergence)
+        adjoint_gradient(target, inverse_steps, divergence)
     return np.where(mask, chi[inner], 0).astype(np.float32)
 
 
@@ -85,6 +86,7 @@ def total_variation(
     iterations: int = 15,
     edges: Array | None = None,
     outside: float = 0.01,
+    radians: float = 0.0,
     threads: int = 1,
 ) -> FloatArray:
     """Susceptibility that fits the local field and has little total variation.
@@ -115,6 +117,9 @@ def total_variation(
         Value of v in the mask, 0..1: less where the magnitude has an edge. 1 if not given.
     outside : float
         Value of v outside the mask; 1 treats all places alike.
+    radians : float
+        Phase in rad that a field of 1 ppm makes. Where it is not 0, the residual is that of the complex
+        signal, ``(exp(i r D chi) - exp(i r field)) / r``: whole turns between both cost nothing (FANSI).
     threads : int
         Threads of the Fourier transforms.
 
@@ -125,8 +130,8 @@ def total_variation(
     """
     shape, inner = surrounded(mask.shape, spacing)
     kernel = dipole_kernel(shape, spacing, direction)
-    fidelity, smoothness = np.float32(1.0), np.float32(_PENALTY * regularisation)
-    system = _system(fidelity * kernel**2, smoothness, spacing, shape)
+    fidelity, smoothness = np.float32(1.0), np.float32(PENALTY * regularisation)
+    system = linear_system(fidelity * kernel**2, smoothness, spacing, shape)
     trust, measured = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     trust[inner] = np.where(mask, weight, 0) ** 2
     measured[inner] = np.where(mask, field, 0)
@@ -151,9 +156,13 @@ def total_variation(
             break
         spectrum *= kernel
         predicted = fft.irfftn(spectrum, s=shape, workers=threads)
-        _update_field(predicted, measured, trust, fidelity, field_slack, field_target)
+        if radians:
+            turn = np.float32(radians)
+            update_phase(predicted, measured, trust, fidelity, turn, field_slack, field_target)
+        else:
+            update_field(predicted, measured, trust, fidelity, field_slack, field_target)
         _update_gradient(chi, inverse_steps, shrinkage, slack, target)
-        _adjoint_gradient(target, inverse_steps, divergence)
+        adjoint_gradient(target, inverse_steps, divergence)
     return np.where(mask, chi[inner], 0).astype(np.float32)
 
 
@@ -161,12 +170,12 @@ def linear_response(
     kernel: Array, shape: Sequence[int], spacing: Sequence[float], regularisation: float
 ) -> Array:
     """What `total_variation` multiplies a field's spectrum by before it smooths anything."""
-    smoothness = np.float32(_PENALTY * regularisation)
-    response: Array = kernel / _system(kernel**2, smoothness, spacing, shape)
+    smoothness = np.float32(PENALTY * regularisation)
+    response: Array = kernel / linear_system(kernel**2, smoothness, spacing, shape)
     return response
 
 
-def _system(fidelity: Array, smoothness: Any, spacing: Sequence[float], shape: Sequence[int]) -> Array:
+def linear_system(fidelity: Array, smoothness: Any, spacing: Sequence[float], shape: Sequence[int]) -> Array:
     """Spectrum of the linear system of each iteration; the mean, which nothing tells, is kept out of it."""
     system: Array = fidelity + smoothness * squared_frequencies(shape, spacing)
     system[0, 0, 0] = 1.0
@@ -174,7 +183,7 @@ def _system(fidelity: Array, smoothness: Any, spacing: Sequence[float], shape: S
 
 
 @compiled(fastmath=True)
-def _update_field(predicted: Any, measured: Any, trust: Any, fidelity: Any, slack: Any, target: Any) -> None:
+def update_field(predicted: Any, measured: Any, trust: Any, fidelity: Any, slack: Any, target: Any) -> None:
     """Weighted compromise of predicted and measured field; `target` becomes it minus the multiplier."""
     p, m, t, s, out = predicted.ravel(), measured.ravel(), trust.ravel(), slack.ravel(), target.ravel()
     for i in range(p.size):
@@ -212,7 +221,7 @@ def _update_gradient(chi: Any, inverse_steps: Any, shrinkage: Any, slack: Any, t
 
 
 @compiled(fastmath=True)
-def _adjoint_gradient(vector: Any, inverse_steps: Any, out: Any) -> None:
+def adjoint_gradient(vector: Any, inverse_steps: Any, out: Any) -> None:
     """Adjoint of the periodic forward differences, into `out`."""
     nx, ny, nz = out.shape
     for x in range(nx):

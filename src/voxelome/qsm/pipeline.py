@@ -10,10 +10,12 @@ from scipy import ndimage
 
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
+from voxelome.qsm.dipole import field_direction
 from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_hertz, to_ppm
 from voxelome.qsm.masking import fluid_mask, inner_mask, trusted_mask
 from voxelome.qsm.relaxometry import Relaxometry, fit_r2star
 from voxelome.qsm.separation import FEWEST_ECHOES, relaxometric_constant, separate_sources
+from voxelome.qsm.streaking import streaking_index
 from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, Susceptibility, map_susceptibility
 from voxelome.qsm.swi import clear_swi, combine_echoes, minip, swi
 from voxelome.qsm.twopass import map_twice, reliable_mask
@@ -136,9 +138,12 @@ def reconstruct(
         threads=threads,
     )
     total, error = (to_ppm(part, field_strength) for part in (fit.field, fit.standard_error))
+    radians = float(np.mean(echo_times)) / float(to_ppm(np.ones(()), field_strength))
 
     def one_pass(where: MaskArray) -> Susceptibility:
-        return map_susceptibility(total, error, fit, signal, where, affine, settings, threads=threads)
+        return map_susceptibility(
+            total, error, fit, signal, where, affine, settings, radians=radians, threads=threads
+        )
 
     if settings.two_pass:
         found = map_twice(
@@ -165,6 +170,7 @@ def reconstruct(
         weighted = swi(combine_echoes(signal, echo_times), local * late, inside)
     parameters["susceptibility weighting"] = settings.swi
     quality = _quality(fit, echo_times, trusted, kept, chi)
+    quality["streaking_index"] = streaking_index(chi, kept, spacing, field_direction(affine), threads=threads)
     quality["mask_without_signal_fraction"] = 1 - float(trusted.sum()) / float(inside.sum())
     quality["signal_to_noise"] = float(np.median(signal[..., 0][trusted])) / max(fit.noise, 1e-12)
     quality["field_standard_error_ppb"] = 1e3 * float(np.median(error[kept]))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,23 +11,12 @@ from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
 from voxelome.qsm.background import project_dipoles, sphere_radii, vsharp
 from voxelome.qsm.dipole import field_direction, forward_field
-from voxelome.qsm.direct import tikhonov, tkd
 from voxelome.qsm.fieldmap import EchoFit, FieldFit, Unwrapping
 from voxelome.qsm.harmonic import iterative_means, laplacian_boundary_values, resharp
-from voxelome.qsm.inversion import total_variation, two_steps
-from voxelome.qsm.masking import edge_weights
+from voxelome.qsm.methods import INVERSION, Inversion, choose_inversion
 from voxelome.qsm.relaxometry import Relaxometry
 from voxelome.qsm.uncertainty import propagated_error
 
-# Weight of the total variation in ppm, from the field's standard error in ppm. Chosen on two simulated heads
-# (docs/qsm.md); half and twice the weight changed the map's error by about one percent of the truth.
-_LEAST_SMOOTHING, _SMOOTHING_OF_NOISE = 7.5e-5, 0.1
-# Parameter of the inversions that have one that does not depend on the data.
-_PLAIN: dict[str, tuple[Callable[..., Array], str, float]] = {
-    "tkd": (tkd, "threshold", 0.2),
-    "rts": (two_steps, "threshold", 0.15),
-    "tikhonov": (tikhonov, "regularisation", 0.02),
-}
 # What the consensus on QSM (2024) asks to report, in words.
 BACKGROUND = {
     "pdf": "projection onto dipole fields (PDF)",
@@ -38,14 +25,9 @@ BACKGROUND = {
     "lbv": "Laplacian boundary values (LBV)",
     "ismv": "iterative spherical means (iSMV)",
 }
-INVERSION = {
-    "tv": "total variation",
-    "tkd": "thresholded k-space division (TKD)",
-    "rts": "rapid two-step inversion (RTS)",
-    "tikhonov": "closed-form Tikhonov",
-}
 _MOST_TRUST = 1.5
 POOR_FIT = 0.5  # rad
+_TYPICAL_PHASE = 16.0  # rad/ppm: 3 T and 20 ms
 
 
 @dataclass(frozen=True)
@@ -57,14 +39,16 @@ class QSMSettings:
     background : {"pdf", "vsharp", "resharp", "lbv", "ismv"}
         Removal of the field from outside: projection onto dipole fields, spheres (two ways), Laplace's
         equation from the edge of the mask, or spheres from its rim.
-    inversion : {"tv", "tkd", "rts", "tikhonov"}
-        Total variation, thresholded division, that with its gaps filled, or closed-form Tikhonov.
+    inversion : {"tv", "nltv", "medi", "tgv", "ndi", "tkd", "rts", "tikhonov"}
+        Total variation, that of the complex signal, with the magnitude's edges alone, or generalised; descent
+        on the complex signal; thresholded division, that with its gaps filled, or closed-form Tikhonov.
     regularisation : float or None
-        Weight of the total variation in ppm; times the voxel size (mm) it is the weight of the inversion,
-        so that noise of one size a voxel is smoothed alike at every resolution. None: chosen from the
-        field's standard error.
+        Of the variations (tv, nltv, medi, tgv) the weight in ppm; times the voxel size (mm) it is the weight
+        of the inversion, so that noise of one size a voxel is smoothed alike at every resolution. Of ndi and
+        tikhonov the weight, of tkd and rts the threshold. None: chosen from the field's standard error, or
+        the usual one.
     iterations : int
-        Of the total-variation inversion.
+        Of the total-variation inversions; generalised variation does twice as many.
     largest_sphere : float
         Largest radius of V-SHARP in mm.
     rim : float
@@ -87,7 +71,7 @@ class QSMSettings:
     """
 
     background: Literal["pdf", "vsharp", "resharp", "lbv", "ismv"] = "pdf"
-    inversion: Literal["tv", "tkd", "rts", "tikhonov"] = "tv"
+    inversion: Inversion = "tv"
     regularisation: float | None = None
     iterations: int = 15
     largest_sphere: float = 12.0
@@ -134,6 +118,7 @@ def map_susceptibility(
     affine: Affine,
     settings: QSMSettings,
     *,
+    radians: float = _TYPICAL_PHASE,
     threads: int = 1,
 ) -> Susceptibility:
     """Susceptibility from the total field.
@@ -149,6 +134,8 @@ def map_susceptibility(
     mask : ndarray of bool, shape (x, y, z)
     affine : ndarray, shape (4, 4)
     settings : QSMSettings
+    radians : float
+        Phase in rad that 1 ppm makes at the middle of the echoes: for the nonlinear inversions.
     threads : int
         Threads of the Fourier transforms.
 
@@ -164,32 +151,28 @@ def map_susceptibility(
         "background removal": BACKGROUND[settings.background],
         "dipole inversion": INVERSION[settings.inversion],
     }
-    if settings.inversion == "tv":
-        chosen = settings.regularisation
-        if chosen is None:
-            chosen = _LEAST_SMOOTHING + _SMOOTHING_OF_NOISE * float(np.median(error[kept]))
-        how = "given" if settings.regularisation is not None else "chosen from the field's standard error"
-        parameters["regularisation"] = f"{chosen:.3g} ppm a voxel, {how}"
-        smoothing = chosen * float(np.cbrt(np.prod(spacing)))
-        invert: Callable[..., Array] = partial(
-            total_variation,
-            weight=weight,
-            regularisation=smoothing,
-            edges=edge_weights(signal, kept, spacing),
-            iterations=settings.iterations,
-        )
-    else:
-        method, name, smoothing = _PLAIN[settings.inversion]
-        parameters["regularisation"] = f"{name} {smoothing:g}, fixed"
-        invert = partial(method, **{name: smoothing})
+    chosen = choose_inversion(
+        settings.inversion,
+        settings.regularisation,
+        error,
+        weight,
+        signal,
+        kept,
+        spacing,
+        iterations=settings.iterations,
+        radians=radians,
+    )
+    parameters["regularisation"] = chosen.words
     where: dict[str, Any] = {"mask": kept, "spacing": spacing, "direction": direction, "threads": threads}
-    chi = invert(local, **where)
-    if settings.background == "pdf" and settings.inversion == "tv":
+    chi = chosen.invert(local, **where)
+    if settings.background == "pdf" and chosen.surrounded:
         local = _set_aside(chi, total, weight, mask, affine, settings, threads)
         # The inversion is where memory peaks: nothing that is done with is kept through it.
         del chi
-        chi = invert(local, **where)
-    spread = propagated_error(error, kept, spacing, direction, settings.inversion, smoothing, threads=threads)
+        chi = chosen.invert(local, **where)
+    spread = propagated_error(
+        error, kept, spacing, direction, settings.inversion, chosen.parameter, threads=threads
+    )
     return Susceptibility(chi, spread, local, kept, parameters)
 
 

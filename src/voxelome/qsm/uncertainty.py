@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from scipy import fft
@@ -12,6 +11,8 @@ from voxelome.imageio import Array, FloatArray, MaskArray
 from voxelome.qsm.dipole import dipole_kernel, surrounded
 from voxelome.qsm.direct import damped, thresholded
 from voxelome.qsm.inversion import linear_response
+from voxelome.qsm.methods import Inversion
+from voxelome.qsm.nonlinear import descended
 
 
 def propagated_error(
@@ -19,7 +20,7 @@ def propagated_error(
     mask: MaskArray,
     spacing: Sequence[float],
     direction: Sequence[float],
-    method: Literal["tv", "tkd", "rts", "tikhonov"],
+    method: Inversion,
     parameter: float,
     *,
     threads: int = 1,
@@ -29,7 +30,8 @@ def propagated_error(
     The variance of the field is convolved with the square of the inversion's response: of the division with
     its threshold, or of the linear step of `total_variation`, ``D / (D^2 + 100 regularisation |k|^2)``. The
     latter holds at edges; in even tissue total variation smooths further, and the true error is less.
-    Systematic errors (background, streaks of what was regularised away) are not in it.
+    The same is taken for the other variations (nltv, medi, tgv), with their weight. Systematic errors
+    (background, streaks of what was regularised away) are not in it.
 
     Parameters
     ----------
@@ -38,8 +40,8 @@ def propagated_error(
     mask : ndarray of bool, shape (x, y, z)
     spacing, direction : sequences of 3 floats
         Voxel sizes in mm; main field along the voxel axes.
-    method : {"tv", "tkd", "rts", "tikhonov"}
-        The inversion: `total_variation`, `tkd`, `two_steps` or `tikhonov`.
+    method : {"tv", "nltv", "medi", "tgv", "ndi", "tkd", "rts", "tikhonov"}
+        The inversion.
     parameter : float
         Its regularisation or threshold.
     threads : int
@@ -52,12 +54,14 @@ def propagated_error(
     """
     shape, inner = surrounded(mask.shape, spacing)
     kernel = dipole_kernel(shape, spacing, direction)
-    if method == "tv":
-        inverse = linear_response(kernel, shape, spacing, parameter)
+    if method in ("tkd", "rts"):
+        inverse = thresholded(kernel, parameter)
     elif method == "tikhonov":
         inverse = damped(kernel, parameter)
+    elif method == "ndi":
+        inverse = descended(kernel, parameter)
     else:
-        inverse = thresholded(kernel, parameter)
+        inverse = linear_response(kernel, shape, spacing, parameter)
     response = fft.irfftn(inverse.astype(np.complex64), s=shape, workers=threads)
     variance = np.zeros(shape, np.float32)
     variance[inner] = np.where(mask, field_error, 0) ** 2
