@@ -12,6 +12,11 @@ from tests.unit.html_page import Page
 from voxelome.app.citations import changed_settings, write_citations
 from voxelome.app.config import default_config, merge
 from voxelome.interfaces.methods import METHODS, methods_of, references_of
+from voxelome.qsm.fieldmap import ECHO_FIT, UNWRAPPING
+from voxelome.qsm.methods import INVERSION
+from voxelome.qsm.relaxometry import RELAXOMETRY
+from voxelome.qsm.susceptibility import BACKGROUND
+from voxelome.qsm.swi import WEIGHTING
 from voxelome.step import StepRecord
 
 HOSTILE = "<script>alert(1)</script>"
@@ -78,6 +83,19 @@ def test_a_background_removal_that_did_not_run_is_not_cited():
     keys = {item.key for item in references_of([StepRecord("qsm", "sub-1", parameters=dict(QSM))])}
     assert "romeo" in keys
     assert not keys & {"pdf", "tv"}
+
+
+@pytest.mark.parametrize("names", [BACKGROUND, INVERSION, UNWRAPPING, ECHO_FIT, RELAXOMETRY, WEIGHTING])
+def test_every_way_of_susceptibility_mapping_has_a_reference_of_its_own(names):
+    def cited(words):
+        record = StepRecord("qsm", "sub-1", parameters={"method": words})
+        return {item.key for item in references_of([record])}
+
+    always = cited("")
+    # The straight lines are nobody's.
+    ways = {way: cited(words) - always for way, words in names.items() if way != "linear"}
+    assert all(ways.values())
+    assert len({frozenset(keys) for keys in ways.values()}) == len(ways)
 
 
 def test_many_values_of_a_setting_are_said_to_differ():

@@ -20,7 +20,7 @@ from voxelome.qsm.tgv import generalised_variation
 Inversion = Literal["tv", "nltv", "medi", "tgv", "ndi", "tkd", "rts", "tikhonov"]
 # What the consensus on QSM (2024) asks to report, in words.
 INVERSION: dict[Inversion, str] = {
-    "tv": "total variation",
+    "tv": "total variation by ADMM",
     "nltv": "nonlinear total variation (FANSI)",
     "medi": "morphology-enabled dipole inversion (MEDI)",
     "tgv": "total generalised variation (TGV)",

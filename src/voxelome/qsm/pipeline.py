@@ -17,7 +17,7 @@ from voxelome.qsm.relaxometry import Relaxometry, fit_r2star
 from voxelome.qsm.separation import FEWEST_ECHOES, relaxometric_constant, separate_sources
 from voxelome.qsm.streaking import streaking_index
 from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, Susceptibility, map_susceptibility
-from voxelome.qsm.swi import clear_swi, combine_echoes, minip, swi
+from voxelome.qsm.swi import WEIGHTING, clear_swi, combine_echoes, minip, swi
 from voxelome.qsm.twopass import map_twice, reliable_mask
 from voxelome.qsm.unwrap import wrap_fraction
 
@@ -168,7 +168,7 @@ def reconstruct(
         weighted = clear_swi(signal, local * late, inside, spacing)
     else:
         weighted = swi(combine_echoes(signal, echo_times), local * late, inside)
-    parameters["susceptibility weighting"] = settings.swi
+    parameters["susceptibility weighting"] = WEIGHTING[settings.swi]
     quality = _quality(fit, echo_times, trusted, kept, chi)
     quality["streaking_index"] = streaking_index(chi, kept, spacing, field_direction(affine), threads=threads)
     quality["mask_without_signal_fraction"] = 1 - float(trusted.sum()) / float(inside.sum())

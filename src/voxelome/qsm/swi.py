@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
 
+WEIGHTING = {"classic": "classic phase mask", "clear": "CLEAR-SWI"}
 _POWER = 4
 _SENSITIVITY = 10.0  # mm
 

@@ -51,7 +51,7 @@ def map_twice(
         np.where(first.mask, first.chi_error, filled.chi_error),
         np.where(first.mask, first.local_field, filled.local_field),
         filled.mask | first.mask,
-        first.parameters | {"second pass": f"for {said}"},
+        first.parameters | {"second pass": f"of strong sources, {said}"},
     )
 
 
