@@ -61,6 +61,18 @@ def test_iterative_means_leave_a_harmonic_field_at_zero(spacing, share) -> None:
     assert np.abs(local[kept]).max() < share * np.std(harmonic[kept])
 
 
+def test_a_start_near_the_background_saves_most_iterations() -> None:
+    points = grid(60, 2.0)
+    mask = sum(axis**2 for axis in points) <= 50**2
+    background = sphere_field(points, ((0.0, 63.0, -20.0), 10.0, 9.4), (0.0, 0.0, 1.0)).astype(np.float32)
+    near = background * np.float32(1.05)
+    errors = [
+        np.std(laplacian_boundary_values(background, mask, SPACING, iterations=8, **more)[0][mask])
+        for more in ({}, {"start": near})
+    ]
+    assert errors[1] < 0.1 * errors[0]
+
+
 def test_only_the_outermost_voxels_are_lost_to_the_boundary_values() -> None:
     data = phantom()
     _, kept = laplacian_boundary_values(data.local, data.mask, SPACING)

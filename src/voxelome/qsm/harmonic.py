@@ -143,6 +143,7 @@ def laplacian_boundary_values(
     mask: MaskArray,
     spacing: Sequence[float],
     *,
+    start: Array | None = None,
     iterations: int = 400,
     tolerance: float = 1e-4,
 ) -> tuple[FloatArray, MaskArray]:
@@ -159,6 +160,8 @@ def laplacian_boundary_values(
     mask : ndarray of bool, shape (x, y, z)
     spacing : sequence of 3 floats
         Voxel sizes in mm.
+    start : ndarray, shape (x, y, z), optional
+        Background that the iterations start from; zero if not given. A good one saves most of them.
     iterations : int
         Of the conjugate gradients, at most.
     tolerance : float
@@ -183,5 +186,6 @@ def laplacian_boundary_values(
             moved[:-1] -= rate * source[1:]
         return np.where(kept, total, 0)
 
-    background = conjugate_gradients(operator, -operator(edge), iterations, tolerance=tolerance)
+    first = None if start is None else np.where(kept, start, 0).astype(np.float32)
+    background = conjugate_gradients(operator, -operator(edge), iterations, start=first, tolerance=tolerance)
     return np.where(kept, field - background, 0).astype(np.float32), kept
