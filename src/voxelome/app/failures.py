@@ -89,7 +89,8 @@ def settle(failed: Sequence[Job], work_dir: Path) -> None:
     """Correct the states of jobs that went to a cluster as one, of which one failed.
 
     Snakemake says of all that they failed. Those that have left their record since they began are done.
-    Those that left no log had not begun, where another of their subject has failed with one.
+    Those that left no log, or one without its first line, had not begun, where another of their subject has
+    failed with one.
     """
     begun: dict[str, list[Job]] = {}
     for job in failed:
@@ -97,7 +98,7 @@ def settle(failed: Sequence[Job], work_dir: Path) -> None:
         record = work_dir / "steps" / Path(job.log).relative_to("logs").with_suffix(".json")
         if _since(record, job.start):
             job.state = "done"
-        elif _since(log, job.start):
+        elif _since(log, job.start) and log.stat().st_size:
             begun.setdefault(_who(job.unit)[0], []).append(job)
     for job in failed:
         others = begun.get(_who(job.unit)[0], [])
