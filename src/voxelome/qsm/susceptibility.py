@@ -25,7 +25,7 @@ BACKGROUND = {
 }
 _MOST_TRUST = 1.5
 POOR_FIT = 0.5  # rad
-_TYPICAL_PHASE = 16.0  # rad/ppm: 3 T and 20 ms
+_TYPICAL_PHASE = 6.4  # rad/ppm: 3 T and 8 ms
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def map_susceptibility(
     affine : ndarray, shape (4, 4)
     settings : QSMSettings
     radians : float
-        Phase in rad that 1 ppm makes at the middle of the echoes: for the nonlinear inversions.
+        Phase in rad that 1 ppm makes between two echoes: for the nonlinear inversions.
     threads : int
         Threads of the Fourier transforms.
 
