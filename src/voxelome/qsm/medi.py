@@ -16,7 +16,7 @@ from voxelome.qsm.solver import conjugate_gradients
 
 _MOST_STEPS, _INNER_STEPS, _INNER_TOLERANCE = 10, 100, 0.01
 _STEADY = 0.1  # change of the map, relative to it, at which the steps end
-_ROUNDING = 1e-3  # rad/mm: the length of a gradient is not told from its square below
+_ROUNDING = 5e-4  # ppm/mm: below, the length of a gradient is not told from its square
 _FAR_OFF = 6.0  # standard deviations of the residual beyond which a voxel is trusted less
 
 
@@ -77,7 +77,7 @@ def morphology_enabled(
     brain[inner] = mask
     penalty[inner][mask] = even[mask] * np.float32(regularisation)
     inverse_steps = np.array([1 / size for size in spacing], np.float32)
-    rounding = np.float32(_ROUNDING / radians)
+    rounding = np.float32(_ROUNDING)
 
     def convolved(values: Array) -> Array:
         spectrum = fft.rfftn(values, workers=threads)
@@ -91,9 +91,11 @@ def morphology_enabled(
 
     chi, predicted = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     stiffness, smoothed = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for _ in range(_MOST_STEPS):
+    for number in range(_MOST_STEPS):
         _stiffen(chi, inverse_steps, penalty, rounding, stiffness)
-        pull = convolved(trust * np.sin(turn * (measured - predicted)) / turn)
+        # The first step takes the field at its word: from 0, a strong source may be whole turns away.
+        away = measured if number == 0 else np.sin(turn * (measured - predicted)) / turn
+        pull = convolved(trust * away)
         _diffuse(chi, inverse_steps, stiffness, smoothed)
         hessian = partial(curvature, trust=trust)
         step = conjugate_gradients(hessian, pull - smoothed, _INNER_STEPS, tolerance=_INNER_TOLERANCE)

@@ -36,7 +36,7 @@ _SMOOTHING: dict[Inversion, tuple[float, float]] = {
     "nltv": (7.5e-5, 0.1),
     "tgv": (7.5e-5, 0.1),
     "medi": (7.5e-5, 0.1),
-    "ndi": (1e-3, 1.0),
+    "ndi": (1e-2, 10.0),
 }
 # Parameter of the inversions that have one that does not depend on the data.
 _PLAIN: dict[Inversion, tuple[Callable[..., Array], str, float]] = {

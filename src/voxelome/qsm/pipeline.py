@@ -138,7 +138,8 @@ def reconstruct(
         threads=threads,
     )
     total, error = (to_ppm(part, field_strength) for part in (fit.field, fit.standard_error))
-    radians = float(np.mean(echo_times)) / float(to_ppm(np.ones(()), field_strength))
+    # A turn too many between two echoes is one in the field: the nonlinear inversions then do not see it.
+    radians = _interval(echo_times) / float(to_ppm(np.ones(()), field_strength))
 
     def one_pass(where: MaskArray) -> Susceptibility:
         return map_susceptibility(
@@ -270,15 +271,18 @@ def _uncrop(part: Array, like: MaskArray, box: tuple[slice, ...]) -> Array:
     return whole
 
 
+def _interval(echo_times: Sequence[float]) -> float:
+    """Time (s) whose phase was unwrapped in space: between the first two echoes, or that of the only one."""
+    return echo_times[1] - echo_times[0] if len(echo_times) > 1 else echo_times[0]
+
+
 def _quality(
     fit: FieldFit, echo_times: Sequence[float], mask: MaskArray, kept: MaskArray, chi: Array
 ) -> dict[str, float]:
     """Numbers that say whether to trust the maps."""
     low, high = np.percentile(chi[kept], (1, 99))
-    # What was unwrapped in space: the phase between the first two echoes, or that of the only one.
-    interval = echo_times[1] - echo_times[0] if len(echo_times) > 1 else echo_times[0]
     return {
-        "residual_wraps": wrap_fraction(fit.field * np.float32(interval), mask),
+        "residual_wraps": wrap_fraction(fit.field * np.float32(_interval(echo_times)), mask),
         "phase_residual_rad": float(np.median(fit.residual[mask])),
         "poor_fit_fraction": float(np.mean(fit.residual[mask] > POOR_FIT)),
         "mask_kept_fraction": float(kept.sum() / mask.sum()),

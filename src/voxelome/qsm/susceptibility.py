@@ -29,7 +29,7 @@ _MOST_TRUST = 1.5
 # Of the second removal, which starts from the first: more changed the local field by less than 0.1 percent.
 _SECOND_ITERATIONS = 100
 POOR_FIT = 0.5  # rad
-_TYPICAL_PHASE = 16.0  # rad/ppm: 3 T and 20 ms
+_TYPICAL_PHASE = 6.4  # rad/ppm: 3 T and 8 ms
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def map_susceptibility(
     affine : ndarray, shape (4, 4)
     settings : QSMSettings
     radians : float
-        Phase in rad that 1 ppm makes at the middle of the echoes: for the nonlinear inversions.
+        Phase in rad that 1 ppm makes between two echoes: for the nonlinear inversions.
     threads : int
         Threads of the Fourier transforms.
 
