@@ -35,8 +35,8 @@ _SMOOTHING: dict[Inversion, tuple[float, float]] = {
     "tv": (7.5e-5, 0.1),
     "nltv": (7.5e-5, 0.1),
     "tgv": (7.5e-5, 0.1),
-    "medi": (7.5e-5, 0.1),
-    "ndi": (1e-2, 10.0),
+    "medi": (3.75e-5, 0.05),
+    "ndi": (2.5e-3, 5.0),
 }
 # Parameter of the inversions that have one that does not depend on the data.
 _PLAIN: dict[Inversion, tuple[Callable[..., Array], str, float]] = {
