@@ -194,9 +194,13 @@ def test_models_that_moved_run_nothing_and_the_group_finds_them(ran):
     ran.models = ran.models.rename(ran.folder / "moved")
     # With an option for Snakemake everybody is planned, whatever stamps say.
     jobs = ran.jobs("participant", "--", "--nocolor"), ran.jobs("group", "--", "--nocolor")
+    # A dry run is not what the group goes by.
+    participant = ran.call("participant")
     group = Study.call(ran, "group", "--dry-run", "--config-file", str(ran.settings))
     ran.models = ran.models.rename(ran.folder / "models")
     assert jobs == (set(), set())
+    assert participant.returncode == 0, participant.stdout
+    assert "Nothing to do" in participant.stdout
     assert group.returncode == 0, group.stderr
     assert "Nothing to do" in group.stdout
 
