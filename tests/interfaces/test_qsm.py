@@ -189,6 +189,14 @@ def test_the_regularisation_that_was_chosen_is_in_the_record(tmp_path):
     assert record.parameters["reference"] == "mean over the mask"
 
 
+@pytest.mark.parametrize(
+    ("inversion", "given", "says"), [("tkd", 0.7, "above all values"), ("ndi", 1e-6, "500000 steps of ndi")]
+)
+def test_a_regularisation_that_could_not_work_is_refused(tmp_path, inversion, given, says):
+    with pytest.raises(InputError, match=says):
+        reconstruct(tmp_path, acquisition(tmp_path), inversion=inversion, regularisation=given)
+
+
 def test_separated_sources_are_maps_of_their_own_and_add_up(tmp_path):
     record = reconstruct(tmp_path, acquisition(tmp_path), separation=True)
     paths = {item["image"]: item["path"] for item in record.find("map") if "Chimap" in item["image"]}

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
 
-from voxelome.imageio import Affine, Array, FloatArray
+from voxelome.imageio import Affine, Array, FloatArray, MaskArray
 
 # Room around a mask (mm): fields fade before the transform repeats them, and sources outside may lie in it.
 SURROUNDINGS = 20.0
+
+
+@dataclass(frozen=True)
+class WeightedProblem:
+    """What a weighted inversion solves, on a grid larger than its mask.
+
+    Attributes
+    ----------
+    shape, inner
+        Of the larger grid, and the mask's place in it.
+    kernel : ndarray
+        Dipole kernel on the half grid of a real transform.
+    trust : ndarray of float32
+        Squared weight of each voxel; 0 outside the mask.
+    measured : ndarray of float32
+        Field in ppm; 0 outside the mask.
+    """
+
+    shape: tuple[int, ...]
+    inner: tuple[slice, ...]
+    kernel: Array
+    trust: Array
+    measured: Array
 
 
 def field_direction(affine: Affine) -> tuple[float, float, float]:
@@ -103,6 +127,26 @@ def surrounded(
     )
     starts = [(total - n) // 2 for total, n in zip(wide, shape, strict=True)]
     return wide, tuple(slice(start, start + n) for start, n in zip(starts, shape, strict=True))
+
+
+def weighted_problem(
+    field: Array, weight: Array, mask: MaskArray, spacing: Sequence[float], direction: Sequence[float]
+) -> WeightedProblem:
+    """Field, trust and kernel of a mask on a larger grid.
+
+    Parameters
+    ----------
+    field, weight : ndarray, shape (x, y, z)
+        Local field in ppm, and the trust in each voxel.
+    mask : ndarray of bool, shape (x, y, z)
+    spacing, direction : sequences of 3 floats
+        Voxel sizes in mm; main field along the voxel axes.
+    """
+    shape, inner = surrounded(mask.shape, spacing)
+    trust, measured = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    trust[inner] = np.where(mask, weight, 0) ** 2
+    measured[inner] = np.where(mask, field, 0)
+    return WeightedProblem(shape, inner, dipole_kernel(shape, spacing, direction), trust, measured)
 
 
 def squared_frequencies(shape: Sequence[int], spacing: Sequence[float]) -> Array:

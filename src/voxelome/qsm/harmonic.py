@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import fft, ndimage
@@ -51,23 +51,15 @@ def resharp(
         0 outside `kept`.
     kept : ndarray of bool, shape (x, y, z)
     """
-    radius = max(radius, *spacing)
-    shape, inner = surrounded(mask.shape, spacing, margin=radius)
-    kernel = 1 - sphere_spectrum(shape, spacing, radius, threads)
-    wide, inside = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    wide[inner], inside[inner] = np.where(mask, field, 0), mask
+    wide, inner, kept, averaged = _spheres(field, mask, spacing, radius, threads)
 
-    def convolve(values: Array, transfer: Array) -> Array:
-        result: Array = fft.irfftn(fft.rfftn(values, workers=threads) * transfer, s=shape, workers=threads)
-        return result
-
-    kept = (convolve(inside, 1 - kernel) > WHOLE) & (inside > 0)
+    def deviation(values: Array) -> Array:
+        return values - averaged(values)
 
     def operator(values: Array) -> Array:
-        weighted = np.where(kept, convolve(values, kernel), 0)
-        return convolve(weighted, kernel) + np.float32(regularisation) * values
+        return deviation(np.where(kept, deviation(values), 0)) + np.float32(regularisation) * values
 
-    target = convolve(np.where(kept, convolve(wide, kernel), 0), kernel)
+    target = deviation(np.where(kept, deviation(wide), 0))
     local = conjugate_gradients(operator, target, iterations, tolerance=1e-3)
     return np.where(kept, local, 0)[inner].astype(np.float32), kept[inner]
 
@@ -113,19 +105,8 @@ def iterative_means(
         0 outside `kept`.
     kept : ndarray of bool, shape (x, y, z)
     """
-    radius = max(radius, *spacing)
-    shape, inner = surrounded(mask.shape, spacing, margin=radius)
-    mean = sphere_spectrum(shape, spacing, radius, threads)
-    wide, inside = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     # The mean is harmonic; without it the float32 transforms are more exact.
-    middle = field[mask].mean()
-    wide[inner], inside[inner] = np.where(mask, field - middle, 0), mask
-
-    def averaged(values: Array) -> Array:
-        result: Array = fft.irfftn(fft.rfftn(values, workers=threads) * mean, s=shape, workers=threads)
-        return result
-
-    kept = (averaged(inside) > WHOLE) & (inside > 0)
+    wide, inner, kept, averaged = _spheres(field - field[mask].mean(), mask, spacing, radius, threads)
     rim = np.where(kept, 0, wide)
 
     def operator(values: Array) -> Array:
@@ -136,6 +117,23 @@ def iterative_means(
         operator, np.where(kept, averaged(rim), 0), iterations, tolerance=tolerance
     )
     return np.where(kept, wide - background, 0)[inner].astype(np.float32), kept[inner]
+
+
+def _spheres(
+    field: Array, mask: MaskArray, spacing: Sequence[float], radius: float, threads: int
+) -> tuple[FloatArray, tuple[slice, ...], MaskArray, Callable[[Array], Array]]:
+    """Field on a wider grid, its place there, where whole spheres lie in the mask, and the mean over each."""
+    radius = max(radius, *spacing)
+    shape, inner = surrounded(mask.shape, spacing, margin=radius)
+    mean = sphere_spectrum(shape, spacing, radius, threads)
+    wide, inside = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    wide[inner], inside[inner] = np.where(mask, field, 0), mask
+
+    def averaged(values: Array) -> Array:
+        result: Array = fft.irfftn(fft.rfftn(values, workers=threads) * mean, s=shape, workers=threads)
+        return result
+
+    return wide, inner, (averaged(inside) > WHOLE) & (inside > 0), averaged
 
 
 def laplacian_boundary_values(

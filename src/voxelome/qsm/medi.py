@@ -11,7 +11,7 @@ from scipy import fft
 
 from voxelome.compiled import compiled
 from voxelome.imageio import Array, FloatArray, MaskArray
-from voxelome.qsm.dipole import dipole_kernel, surrounded
+from voxelome.qsm.dipole import weighted_problem
 from voxelome.qsm.solver import conjugate_gradients
 
 _MOST_STEPS, _INNER_STEPS, _INNER_TOLERANCE = 10, 100, 0.01
@@ -67,12 +67,10 @@ def morphology_enabled(
     ndarray of float32, shape (x, y, z)
         Susceptibility in ppm, known but for a constant; 0 outside the mask.
     """
-    shape, inner = surrounded(mask.shape, spacing)
-    kernel = dipole_kernel(shape, spacing, direction)
+    problem = weighted_problem(field, weight, mask, spacing, direction)
+    shape, inner, kernel = problem.shape, problem.inner, problem.kernel
+    trust, measured = problem.trust, problem.measured
     turn = np.float32(radians)
-    trust, measured = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    trust[inner] = np.where(mask, weight, 0) ** 2
-    measured[inner] = np.where(mask, field, 0)
     brain, penalty = np.zeros(shape, bool), np.full(shape, outside * regularisation, np.float32)
     brain[inner] = mask
     penalty[inner][mask] = even[mask] * np.float32(regularisation)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from voxelome.errors import DataError
 from voxelome.imageio import Array, MaskArray
 from voxelome.qsm.direct import tikhonov, tkd
 from voxelome.qsm.inversion import total_variation, two_steps
@@ -44,6 +45,8 @@ _PLAIN: dict[Inversion, tuple[Callable[..., Array], str, float]] = {
     "rts": (two_steps, "threshold", 0.15),
     "tikhonov": (tikhonov, "regularisation", 0.02),
 }
+_LARGEST = 2 / 3  # size of the dipole kernel
+_MOST_STEPS = 2000  # of NDI: half an hour for a head of 1 mm
 _TGV_ITERATIONS = 2  # times those of total variation: the field of slopes follows more slowly
 
 
@@ -100,10 +103,20 @@ def choose_inversion(
         Of total variation.
     radians : float
         Phase in rad that a field of 1 ppm makes.
+
+    Raises
+    ------
+    DataError
+        The weight or threshold that is given cannot be used.
     """
     if method in _PLAIN:
         function, name, usual = _PLAIN[method]
         value = usual if given is None else given
+        if name == "threshold" and value >= _LARGEST:
+            raise DataError(
+                f"the threshold {value:g} of {method} is above all values of the dipole kernel",
+                "choose a qsm.regularisation below 2/3, or 0",
+            )
         words = f"{name} {value:g}, {'fixed' if given is None else 'given'}"
         return Chosen(partial(function, **{name: value}), value, words, surrounded=False)
     least, share = _SMOOTHING[method]
@@ -111,6 +124,11 @@ def choose_inversion(
     how = "chosen from the field's standard error" if given is None else "given"
     invert: Callable[..., Array]
     if method == "ndi":
+        if steps_of(value) > _MOST_STEPS:
+            raise DataError(
+                f"a regularisation of {value:g} asks for {steps_of(value)} steps of {method}",
+                f"choose a qsm.regularisation of at least {1 / _MOST_STEPS:g}, or 0",
+            )
         words = f"{value:.3g}: {steps_of(value)} steps, {how}"
         invert = partial(nonlinear_descent, weight=weight, radians=radians, regularisation=value)
         return Chosen(invert, value, words, surrounded=True)

@@ -10,22 +10,14 @@ from scipy import ndimage
 
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
-from voxelome.qsm.dipole import field_direction
-from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, FieldFit, fit_field, to_hertz, to_ppm
+from voxelome.qsm.assessment import assess, notes_on, spatial_interval
+from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, fit_field, to_hertz, to_ppm
 from voxelome.qsm.masking import fluid_mask, inner_mask, trusted_mask
 from voxelome.qsm.relaxometry import Relaxometry, fit_r2star
 from voxelome.qsm.separation import FEWEST_ECHOES, relaxometric_constant, separate_sources
-from voxelome.qsm.streaking import streaking_index
 from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, Susceptibility, map_susceptibility
 from voxelome.qsm.swi import WEIGHTING, clear_swi, combine_echoes, minip, swi
 from voxelome.qsm.twopass import map_twice, reliable_mask
-from voxelome.qsm.unwrap import wrap_fraction
-
-_MANY_WRAPS = 0.01
-_MANY_POOR = 0.1
-_LITTLE_KEPT = 0.5
-_ENOUGH_VOXELS = 1000
-_CLEARLY_LOWER = 0.02  # ppm
 
 
 @dataclass(frozen=True)
@@ -139,7 +131,7 @@ def reconstruct(
     )
     total, error = (to_ppm(part, field_strength) for part in (fit.field, fit.standard_error))
     # A turn too many between two echoes is one in the field: the nonlinear inversions then do not see it.
-    radians = _interval(echo_times) / float(to_ppm(np.ones(()), field_strength))
+    radians = spatial_interval(echo_times) / float(to_ppm(np.ones(()), field_strength))
 
     def one_pass(where: MaskArray) -> Susceptibility:
         return map_susceptibility(
@@ -170,8 +162,7 @@ def reconstruct(
     else:
         weighted = swi(combine_echoes(signal, echo_times), local * late, inside)
     parameters["susceptibility weighting"] = WEIGHTING[settings.swi]
-    quality = _quality(fit, echo_times, trusted, kept, chi)
-    quality["streaking_index"] = streaking_index(chi, kept, spacing, field_direction(affine), threads=threads)
+    quality = assess(fit, echo_times, trusted, kept, chi, affine, threads=threads)
     quality["mask_without_signal_fraction"] = 1 - float(trusted.sum()) / float(inside.sum())
     quality["signal_to_noise"] = float(np.median(signal[..., 0][trusted])) / max(fit.noise, 1e-12)
     quality["field_standard_error_ppb"] = 1e3 * float(np.median(error[kept]))
@@ -197,7 +188,7 @@ def reconstruct(
         mask=_uncrop(kept, mask, box),
         quality=quality,
         parameters=parameters,
-        notes=notes + _notes(quality, chi, relaxation[0], kept),
+        notes=notes + notes_on(quality, chi, relaxation[0], kept),
     )
 
 
@@ -269,56 +260,3 @@ def _uncrop(part: Array, like: MaskArray, box: tuple[slice, ...]) -> Array:
     whole = np.zeros(like.shape, part.dtype)
     whole[box] = part
     return whole
-
-
-def _interval(echo_times: Sequence[float]) -> float:
-    """Time (s) whose phase was unwrapped in space: between the first two echoes, or that of the only one."""
-    return echo_times[1] - echo_times[0] if len(echo_times) > 1 else echo_times[0]
-
-
-def _quality(
-    fit: FieldFit, echo_times: Sequence[float], mask: MaskArray, kept: MaskArray, chi: Array
-) -> dict[str, float]:
-    """Numbers that say whether to trust the maps."""
-    low, high = np.percentile(chi[kept], (1, 99))
-    return {
-        "residual_wraps": wrap_fraction(fit.field * np.float32(_interval(echo_times)), mask),
-        "phase_residual_rad": float(np.median(fit.residual[mask])),
-        "poor_fit_fraction": float(np.mean(fit.residual[mask] > POOR_FIT)),
-        "mask_kept_fraction": float(kept.sum() / mask.sum()),
-        "chi_p01_ppm": float(low),
-        "chi_p99_ppm": float(high),
-    }
-
-
-def _notes(quality: dict[str, float], chi: Array, r2star: Array | None, kept: MaskArray) -> list[str]:
-    """Warnings that the numbers give cause for."""
-    wraps, poor, share = (
-        quality[key] for key in ("residual_wraps", "poor_fit_fraction", "mask_kept_fraction")
-    )
-    notes = []
-    if wraps > _MANY_WRAPS:
-        notes.append(f"{wraps:.1%} of neighbouring voxels still differ by more than half a turn of phase.")
-    if poor > _MANY_POOR:
-        notes.append(
-            f"The phase of {poor:.0%} of the mask does not grow linearly with echo time: a bipolar readout, "
-            "motion or a wrong echo time may be the cause."
-        )
-    if share < _LITTLE_KEPT:
-        notes.append(f"Background removal kept only {share:.0%} of the mask.")
-    if r2star is not None and _looks_inverted(chi, r2star, kept):
-        notes.append(
-            "Tissue of high R2* has low susceptibility: the phase may have the opposite sign, -gamma B TE. "
-            "The map was not inverted."
-        )
-    return notes
-
-
-def _looks_inverted(chi: Array, r2star: Array, kept: MaskArray) -> bool:
-    """Whether the tissue of fastest decay, iron and veins, seems diamagnetic."""
-    # The rim decays fast for another reason, the field's slope near air.
-    inner = ndimage.binary_erosion(kept, iterations=2)
-    if inner.sum() < _ENOUGH_VOXELS:
-        return False
-    fast = inner & (r2star > np.percentile(r2star[inner], 98))
-    return bool(fast.any() and chi[fast].mean() < chi[inner].mean() - _CLEARLY_LOWER)

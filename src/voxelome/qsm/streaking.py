@@ -18,7 +18,7 @@ _SHELL = (0.65, 0.95)
 
 def streaking_index(
     chi: Array, mask: MaskArray, spacing: Sequence[float], direction: Sequence[float], *, threads: int = 1
-) -> float:
+) -> float | None:
     """Mean amplitude of a map's spectrum near the dipole kernel's zeros over that beside them.
 
     Anatomy favours neither, so an even map has about 1; streaks lie where the kernel is near 0 and raise it,
@@ -39,8 +39,8 @@ def streaking_index(
 
     Returns
     -------
-    float
-        NaN where the map is constant or the grid too small to hold both regions.
+    float or None
+        None where the map is constant or the grid too small to hold both regions.
     """
     shape, inner = surrounded(mask.shape, spacing, margin=0.0)
     wide = np.zeros(shape, np.float32)
@@ -51,7 +51,7 @@ def streaking_index(
     cone = amplitude[shell & (np.abs(kernel) < _CONE)]
     seen = amplitude[shell & (kernel > _SEEN[0]) & (kernel < _SEEN[1])]
     if not (cone.size and seen.any()):
-        return float("nan")
+        return None
     return float(cone.mean(dtype=np.float64) / seen.mean(dtype=np.float64))
 
 

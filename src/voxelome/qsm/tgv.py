@@ -10,7 +10,7 @@ from scipy import fft
 
 from voxelome.compiled import compiled
 from voxelome.imageio import Array, FloatArray, MaskArray
-from voxelome.qsm.dipole import dipole_kernel, surrounded
+from voxelome.qsm.dipole import weighted_problem
 from voxelome.qsm.inversion import PENALTY, adjoint_gradient, linear_system, update_field
 
 _CURVATURE = 2.0  # weight of the second derivative over that of the first, in voxels (Bredies et al., ibid.)
@@ -63,13 +63,11 @@ def generalised_variation(
     ndarray of float32, shape (x, y, z)
         Susceptibility in ppm, known but for a constant; 0 outside the mask.
     """
-    shape, inner = surrounded(mask.shape, spacing)
-    kernel = dipole_kernel(shape, spacing, direction)
+    problem = weighted_problem(field, weight, mask, spacing, direction)
+    shape, inner, kernel = problem.shape, problem.inner, problem.kernel
+    trust, measured = problem.trust, problem.measured
     fidelity, smoothness = np.float32(1.0), np.float32(PENALTY * regularisation)
     system = linear_system(fidelity * kernel**2, smoothness, spacing, shape)
-    trust, measured = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    trust[inner] = np.where(mask, weight, 0) ** 2
-    measured[inner] = np.where(mask, field, 0)
     shrinkage = np.full(shape, outside / PENALTY, np.float32)
     shrinkage[inner][mask] = (np.float32(1) if edges is None else edges[mask]) / np.float32(PENALTY)
     inverse_steps = np.array([1 / size for size in spacing], np.float32)
