@@ -127,3 +127,19 @@ def test_an_image_file_is_written_anew_only_where_the_image_is_another(
     make.convert("qsm", tmp_path)
     assert bool(commands) == written
     assert target.read_bytes() == (b"new" if written else b"old")
+
+
+@pytest.mark.parametrize(("tags", "removed"), [("[]", True), ("[localhost/kept:1]", False)])
+def test_an_image_that_was_replaced_is_removed_unless_it_has_another_name(
+    make: ModuleType, monkeypatch: pytest.MonkeyPatch, tags: str, removed: bool
+):
+    commands = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command[2])
+        return subprocess.CompletedProcess(command, 0, f"{tags}\n", "")
+
+    monkeypatch.setattr(make, "engine", lambda: "podman")
+    monkeypatch.setattr(make.subprocess, "run", run)
+    make.drop("abc")
+    assert commands == ["inspect", *(["rm"] if removed else [])]

@@ -60,7 +60,8 @@ def test_the_results_are_derivatives_for_another_run(study, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert list(out.rglob("*_features.tsv"))
+    (table,) = out.rglob("*_desc-radiomics_features.tsv")
+    assert any("lesion" in line for line in table.read_text().splitlines())
 
 
 def test_snakemake_makes_its_own_report(finished, tmp_path):
