@@ -131,6 +131,17 @@ REFERENCES = (
         "10.1038/s41598-021-87564-6",
     ),
     Reference(
+        "syn",
+        ("register",),
+        "registration to the template",
+        "Avants, B. B. and others",
+        "Symmetric diffeomorphic image registration with cross-correlation: evaluating automated labeling of "
+        "elderly and neurodegenerative brain",
+        "Medical Image Analysis 12:26-41",
+        2008,
+        "10.1016/j.media.2007.06.004",
+    ),
+    Reference(
         "mni",
         ("register",),
         "template",

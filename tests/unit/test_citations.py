@@ -17,6 +17,7 @@ from voxelome.qsm.methods import INVERSION
 from voxelome.qsm.relaxometry import RELAXOMETRY
 from voxelome.qsm.susceptibility import BACKGROUND
 from voxelome.qsm.swi import WEIGHTING
+from voxelome.references import REFERENCES
 from voxelome.step import StepRecord
 
 HOSTILE = "<script>alert(1)</script>"
@@ -96,6 +97,13 @@ def test_every_way_of_susceptibility_mapping_has_a_reference_of_its_own(names):
     ways = {way: cited(words) - always for way, words in names.items() if way != "linear"}
     assert all(ways.values())
     assert len({frozenset(keys) for keys in ways.values()}) == len(ways)
+
+
+def test_what_the_methods_cite_is_among_the_references():
+    cited = {match for text in METHODS.values() for match in re.findall(r"\((\w+) (\d{4})\)", text)}
+    known = {(item.authors.split(",")[0].split()[-1], str(item.year)) for item in REFERENCES}
+    assert cited
+    assert cited <= known
 
 
 def test_many_values_of_a_setting_are_said_to_differ():

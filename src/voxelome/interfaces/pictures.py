@@ -62,6 +62,14 @@ MAPS = {
         "Minimum-intensity projection of SWI", "Veins run through the slab as dark lines.", planes=("axial",)
     ),
 }
+# Of the susceptibility, in the window in which a standard error of noise alone is small.
+UNCERTAINTY = MapStyle(
+    "Uncertainty of the susceptibility",
+    "Standard error that the noise of the phase causes: bright where the signal has decayed. Errors of "
+    "background removal and streaks are not in it.",
+    window=(0.0, 0.01),
+    unit="ppm",
+)
 # A report stays a page.
 MOST_MAPS = 12
 # At 7 T rates double, and the window of 3 T would be white all over.
@@ -206,11 +214,13 @@ def _maps(records: Records) -> Iterator[Figure]:
         )
         for item in record.find("map"):
             if item["suffix"] in MAPS:
-                yield _map(item, valid)
+                yield _map(item, MAPS[item["suffix"]], valid)
+        for item in record.find("error", suffix="Chimap"):
+            yield _map(item, UNCERTAINTY, valid)
 
 
-def _map(item: dict[str, Any], valid: MaskArray | None) -> Figure:
-    style, volume = MAPS[item["suffix"]], load_volume(item["path"])
+def _map(item: dict[str, Any], style: MapStyle, valid: MaskArray | None) -> Figure:
+    volume = load_volume(item["path"])
     data, affine = to_canonical(volume.data, volume.affine)
     window = style.window
     if item["suffix"] == "R2starmap" and window and np.percentile(data[data > 0], 90) > window[1]:
