@@ -30,7 +30,7 @@ from voxelome.qsm.background import project_dipoles, sphere_radii, vsharp
 from voxelome.qsm.dipole import field_direction
 from voxelome.qsm.fieldmap import FieldFit, fit_field
 from voxelome.qsm.inversion import total_variation
-from voxelome.qsm.masking import edge_weights, magnitude_mask
+from voxelome.qsm.masking import edge_weights, magnitude_mask, map_edge_weights
 from voxelome.qsm.methods import INVERSION, choose_inversion
 from voxelome.qsm.pipeline import reconstruct
 from voxelome.qsm.streaking import streaking_index
@@ -197,7 +197,10 @@ def measure_background(table: Table, options: argparse.Namespace) -> None:
 
 
 def measure_inversion(table: Table, options: argparse.Namespace) -> None:
-    """Susceptibility from the true local field with noise of 0.5 ppb; the weight is the default's."""
+    """Susceptibility from the true local field with noise of 0.5 ppb; the weight is the default's.
+
+    As in the default way, a second inversion is weighted by the edges of the first one's map.
+    """
     table.head("inversion: from the true local field, noise 0.5 ppb", unit="blind weight; weights beside it")
     rows = []
     for index in range(options.heads):
@@ -206,22 +209,44 @@ def measure_inversion(table: Table, options: argparse.Namespace) -> None:
             noise = np.random.default_rng(index).normal(0, 5e-4, truth.brain.shape)
             field = (truth.local_field + noise).astype(np.float32)
             edges = edge_weights(np.abs(truth.signal), truth.brain, voxel_sizes(truth.affine))
-            rows.append([_invert(field, truth, edges, weight) for weight in (1.25e-4, 6.25e-5, 2.5e-4)])
-    (error, similarity), *others = np.median(rows, axis=0)
+            once, *found = [
+                _invert(field, truth, edges, weight, iterations)
+                for weight, iterations in ((1.25e-4, 15), (6.25e-5, 15), (2.5e-4, 15), (1.25e-4, 60))
+            ]
+            again = map_edge_weights(once, truth.brain)
+            found += [_invert(field, truth, again, 1.25e-4, iterations) for iterations in (15, 60)]
+            rows.append(
+                [
+                    (_nrmse(chi, truth.chi, truth.brain), xsim(chi, truth.chi, truth.brain))
+                    for chi in (once, *found)
+                ]
+            )
+    first, half, twice, long, (error, similarity), longest = np.median(rows, axis=0)
     table.row("NRMSE %", error, bar="<= 12", reached=error <= 12, digits=1)
     table.row("XSIM", similarity, bar=">= 0.93", reached=similarity >= 0.93)
-    for name, (value, _) in zip(("half", "twice"), others, strict=True):
-        table.row(f"NRMSE % with {name} the weight", value, digits=1)
+    for name, (value, likeness) in (
+        ("one inversion", first),
+        ("one inversion, half the weight", half),
+        ("one inversion, twice the weight", twice),
+        ("one inversion, 60 iterations", long),
+        ("second inversion, 60 iterations", longest),
+    ):
+        table.row(f"{name}: NRMSE %", value, digits=1)
+        table.row(f"{name}: XSIM", likeness)
 
 
-def _invert(field: Any, truth: SusceptibilityHead, edges: Any, weight: float) -> tuple[float, float]:
+def _invert(field: Any, truth: SusceptibilityHead, edges: Any, weight: float, iterations: int) -> Any:
     spacing, direction = voxel_sizes(truth.affine), field_direction(truth.affine)
     ones = np.ones(field.shape, np.float32)
-    mask = truth.brain
     # There is no field from outside here that could be explained by sources there.
-    options = {"regularisation": weight, "edges": edges, "outside": 1.0, "threads": 2}
-    chi = total_variation(field, ones, mask, spacing, direction, **options)
-    return _nrmse(chi, truth.chi, mask), xsim(chi, truth.chi, mask)
+    options = {
+        "regularisation": weight,
+        "edges": edges,
+        "outside": 1.0,
+        "threads": 2,
+        "iterations": iterations,
+    }
+    return total_variation(field, ones, truth.brain, spacing, direction, **options)
 
 
 def measure_methods(table: Table, _: argparse.Namespace) -> None:

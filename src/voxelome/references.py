@@ -299,6 +299,17 @@ REFERENCES = (
         ("(iSMV)",),
     ),
     Reference(
+        "reweighting",
+        ("qsm",),
+        "dipole inversion, weights of the second",
+        "Candès, E. J., Wakin, M. B. and Boyd, S. P.",
+        "Enhancing sparsity by reweighted l1 minimization",
+        "Journal of Fourier Analysis and Applications 14:877-905",
+        2008,
+        "10.1007/s00041-008-9045-x",
+        ("reweighted by the edges",),
+    ),
+    Reference(
         "tkd",
         ("qsm",),
         "dipole inversion",

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from voxelome.errors import DataError, InputError
-from voxelome.interfaces import PreprocessSession
+from voxelome.interfaces import PreprocessSession, pictures
 from voxelome.registration.template import load_template
 from voxelome.step import StepRecord
 
@@ -117,6 +117,28 @@ def test_colours_and_complex_numbers_are_refused(preprocess, tmp_path):
 def test_a_single_volume_with_four_dimensions_is_used(preprocess, tmp_path):
     record = preprocess({"T1w": write(tmp_path / "T1w.nii.gz", BRAIN[..., np.newaxis])})
     assert record.parameters["reference"] == "T1w"
+
+
+def test_the_bias_field_is_shown_by_the_image_before_it_and_after(preprocess, tmp_path, monkeypatch):
+    ramp = np.exp(np.linspace(-0.3, 0.3, BRAIN.shape[0], dtype=np.float32))[:, None, None]
+    uneven = BRAIN * ramp
+    record = preprocess({"T1w": write(tmp_path / "T1w.nii.gz", uneven)}, bias_correction=True)
+    drawn = []
+
+    def spy(data: Any, *_: Any, **more: Any) -> bytes:
+        drawn.append((data, more.get("window")))
+        return str(len(drawn) - 1).encode()
+
+    monkeypatch.setattr(pictures, "mosaic", spy)
+    figures = {figure.title: figure for figure in pictures.figures_of({"preprocess": [record]})}
+    shown = figures["Bias field of T1w"]
+    assert shown.png
+    assert shown.alternate
+    (after, window), (before, same) = drawn[int(shown.png)], drawn[int(shown.alternate)]
+    assert window == same
+    np.testing.assert_allclose(before[MASK], uneven[MASK], rtol=0.02)
+    taken = np.log(before[MASK] / after[MASK])
+    assert np.corrcoef(taken, np.log(np.broadcast_to(ramp, MASK.shape)[MASK]))[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("form", ["sform", "qform"])

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from tests.shared import REAL, needs_real_data
-from voxelome.anat.bias import correct_bias, head_mask
+from voxelome.anat.bias import correct_bias, head_mask, thin_out
 from voxelome.anat.checks import check_volume
 from voxelome.anat.normalise import zscore
 from voxelome.anat.stripped import stripped_mask
 from voxelome.errors import DataError
 from voxelome.imageio import load_volume
 from voxelome.orientation import to_canonical
+from voxelome.registration.resample import resample
 
 AFFINE = np.diag([2.0, 2.0, 2.0, 1.0])
 
@@ -171,3 +172,16 @@ def test_the_mask_of_a_stripped_image_is_its_object_with_holes_filled():
 def test_real_images_are_told_apart(name, stripped):
     volume = load_volume(REAL / name)
     assert (stripped_mask(*to_canonical(volume.data, volume.affine)) is not None) == stripped
+
+
+@pytest.mark.parametrize("shape", [(60, 61, 37), (64, 9, 50)])
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 0.7, 6.5), (2.0, 2.0, 4.0)])
+def test_a_smooth_field_comes_back_from_a_few_of_its_voxels_up_to_the_edges(shape, spacing):
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = (-40, 12, 7)
+    x, y, z = (np.arange(count) * size for count, size in zip(shape, spacing, strict=True))
+    field = np.exp(np.sin(x / 40)[:, None, None] * np.cos(y / 50)[:, None] * 0.3 + z / 500).astype(np.float32)
+    coarse, coarse_affine = thin_out(field, affine)
+    assert coarse.size <= field.size
+    # Half of what a step of 5 mm changes, where the outermost voxel stands for what lies beyond it.
+    np.testing.assert_allclose(resample(coarse, coarse_affine, shape, affine), field, rtol=0.02)

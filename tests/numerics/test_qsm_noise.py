@@ -11,7 +11,7 @@ from voxelome.qsm.background import project_dipoles
 from voxelome.qsm.direct import tkd
 from voxelome.qsm.fieldmap import alternating_phase, fit_field, signal_noise, to_ppm
 from voxelome.qsm.inversion import total_variation
-from voxelome.qsm.masking import edge_weights, fluid_mask, inner_mask
+from voxelome.qsm.masking import edge_weights, fluid_mask, inner_mask, map_edge_weights
 from voxelome.qsm.pipeline import reconstruct
 from voxelome.qsm.susceptibility import QSMSettings
 from voxelome.qsm.uncertainty import propagated_error
@@ -196,6 +196,18 @@ def test_edges_of_the_magnitude_are_smoothed_less() -> None:
     weights = edge_weights(magnitude[..., None], mask, (1.0, 1.0, 1.0))
     assert weights[19, 20, 20] < 0.5
     assert weights[8, 20, 20] == 1
+
+
+def test_edges_of_a_first_map_are_smoothed_the_less_the_steeper_they_are() -> None:
+    points = grid(40, 1.0)
+    mask = sum(axis**2 for axis in points) < 18**2
+    chi = np.where(points[0] < 0, 0.1, 0.2) + np.where(points[0] < 8, 0.0, 0.02)
+    weights = map_edge_weights(np.where(mask, chi, 0).astype(np.float32), mask)
+    assert weights[19, 20, 20] < 0.15 < weights[27, 20, 20] < 0.5
+    assert weights[24, 20, 20] > 0.9
+    # The 0 outside is no susceptibility.
+    even = map_edge_weights(np.where(mask, 0.2, 0).astype(np.float32), mask)
+    np.testing.assert_allclose(even[mask], 1, rtol=1e-3)
 
 
 def test_a_steep_phase_offset_leaves_nothing_in_the_field_at_the_rim() -> None:

@@ -63,6 +63,27 @@ def correct_bias(
     return (data / bias).astype(np.float32), bias
 
 
+def thin_out(field: FloatArray, affine: Affine) -> tuple[FloatArray, Affine]:
+    """Single voxels of a smooth field, some 5 mm apart, and their affine.
+
+    A bias field takes as much room as its image and holds far less. `registration.resample.resample` makes it
+    of these again, on the image's grid, all of which they cover.
+
+    Parameters
+    ----------
+    field : ndarray, shape (x, y, z)
+    affine : ndarray, shape (4, 4)
+    """
+    factors = [max(1, round(WORKING_SPACING / size)) for size in voxel_sizes(affine)]
+    picks = [
+        np.minimum(np.arange(factor // 2, count + factor // 2, factor), count - 1)
+        for factor, count in zip(factors, field.shape, strict=True)
+    ]
+    step = np.diag([*factors, 1.0])
+    step[:3, 3] = [factor // 2 for factor in factors]
+    return field[np.ix_(*picks)], affine @ step
+
+
 def head_mask(data: Array) -> MaskArray:
     """Mask of the head: voxels well above the air, largest part, holes filled.
 

@@ -11,6 +11,7 @@ import numpy as np
 from voxelome.imageio import MaskArray, Volume, load_json, load_volume, sidecar_path
 from voxelome.interfaces.segmentation_pictures import network_figures
 from voxelome.orientation import reorder_like, to_canonical
+from voxelome.registration.resample import resample
 from voxelome.reports.figures import Plane, mosaic
 from voxelome.reports.model import Figure
 from voxelome.reports.plots import densities
@@ -80,6 +81,7 @@ def figures_of(records: Records) -> list[Figure]:
     """Figures of one visit, in the order in which data flow."""
     makers: tuple[Callable[[Records], Iterator[Figure]], ...] = (
         _brain,
+        _bias,
         _contrasts,
         _template,
         _gradient_echo_masks,
@@ -123,6 +125,36 @@ def _brain(records: Records) -> Iterator[Figure]:
             picture = mosaic(volume.data, volume.affine, window=window, overlay=mask, box=mask)
             caption = "The outline should follow the surface of the brain: no scalp, skull or eye inside."
             yield Figure(f"Brain mask on {item['image']}", caption, png=picture)
+
+
+def _bias(records: Records) -> Iterator[Figure]:
+    """Each image before and after its bias field was taken out, which a click or the pointer exchanges."""
+    for item in _found(records, "preprocess", "bias"):
+        volume, field = _prepared(records, item["image"]), load_volume(item["path"])
+        if volume is None:
+            continue
+        uneven = volume.data * resample(field.data, field.affine, volume.data.shape, volume.affine)
+        # Fat of the scalp would set the window, and outer slices show little: the middle is brain.
+        middle = np.zeros(volume.data.shape, dtype=bool)
+        middle[tuple(slice(count // 4, count - count // 4) for count in middle.shape)] = True
+        inside = volume.data[tuple(slice(count // 3, count - count // 3) for count in middle.shape)]
+        window = (0.0, 1.2 * float(np.percentile(inside, 99)))
+        after, before = (
+            mosaic(data, volume.affine, window=window, planes=("axial", "coronal"), box=middle)
+            for data in (volume.data, uneven)
+        )
+        low, high = np.percentile(field.data, (1, 99))
+        caption = (
+            "White matter should be as bright on the left as on the right, and below as above. The field "
+            f"that was taken out runs from {low:.2f} to {high:.2f}; its mean is 1."
+        )
+        yield Figure(
+            f"Bias field of {item['image']}",
+            caption,
+            png=after,
+            alternate=before,
+            alternate_label="before N4",
+        )
 
 
 def _contrasts(records: Records) -> Iterator[Figure]:

@@ -183,7 +183,7 @@ def _prepare(image: CheckedImage, spec: Any, record: StepRecord, *, is_reference
     InputError
         The image cannot be used, or a brain mask that was given.
     """
-    from voxelome.anat.bias import correct_bias, head_mask
+    from voxelome.anat.bias import correct_bias, head_mask, thin_out
     from voxelome.anat.denoise import denoise
     from voxelome.anat.stripped import stripped_mask
 
@@ -201,6 +201,8 @@ def _prepare(image: CheckedImage, spec: Any, record: StepRecord, *, is_reference
             data, field = correct_bias(data, affine, head_mask(data) if mask is None else mask)
             record.quality[f"{label} bias field range"] = round(float(np.ptp(np.log(field))), 3)
             record.done.append(f"{label}: bias field corrected (N4).")
+            coarse = save_volume(Path(spec.out_dir) / f"{label}_bias.nii.gz", *thin_out(field, affine))
+            record.add(coarse, "bias", image=label)
     path = save_volume(Path(spec.out_dir) / f"{label}.nii.gz", data, affine)
     tags = {"source": str(image.path), "stripped": stripped is not None}
     record.add(path, "prepared", image=label, **tags)

@@ -63,15 +63,15 @@ def two_steps(
     system = linear_system(fidelity * known, smoothness, spacing, shape)
     shrinkage = np.full(shape, _TWO_STEP_SHRINKAGE, np.float32)
     inverse_steps = np.array([1 / size for size in spacing], np.float32)
-    slack, target = (np.zeros((3, *shape), np.float32) for _ in range(2))
-    divergence = np.zeros(shape, np.float32)
+    slack = np.zeros((3, *shape), np.float32)
+    ratio, divergence = (np.zeros(shape, np.float32) for _ in range(2))
     for _ in range(iterations):
         spectrum = fidelity * divided + smoothness * fft.rfftn(divergence, workers=threads)
         spectrum /= system
         spectrum[0, 0, 0] = 0
         chi = fft.irfftn(spectrum, s=shape, workers=threads)
-        _update_gradient(chi, inverse_steps, shrinkage, slack, target)
-        adjoint_gradient(target, inverse_steps, divergence)
+        _update_gradient(chi, inverse_steps, shrinkage, slack, ratio)
+        _scaled_adjoint(slack, ratio, inverse_steps, divergence)
     return np.where(mask, chi[inner], 0).astype(np.float32)
 
 
@@ -114,7 +114,7 @@ def total_variation(
     iterations : int
         Of the method; after some 15 the map no longer gets better.
     edges : ndarray, shape (x, y, z), optional
-        Value of v in the mask, 0..1: less where the magnitude has an edge. 1 if not given.
+        Value of v in the mask, above 0 and up to 1: less where there are edges. 1 if not given.
     outside : float
         Value of v outside the mask; 1 treats all places alike.
     radians : float
@@ -138,7 +138,7 @@ def total_variation(
     shrinkage[inner][mask] = within * np.float32(regularisation / smoothness)
     inverse_steps = np.array([1 / size for size in spacing], np.float32)
     slack = np.zeros((3, *shape), np.float32)
-    target = np.zeros((3, *shape), np.float32)
+    ratio = np.zeros(shape, np.float32)
     # Starts from the field itself: exact where trusted, and 0 elsewhere.
     field_target = measured * (trust > 0)
     field_slack = np.zeros(shape, np.float32)
@@ -159,8 +159,8 @@ def total_variation(
             update_phase(predicted, measured, trust, fidelity, turn, field_slack, field_target)
         else:
             update_field(predicted, measured, trust, fidelity, field_slack, field_target)
-        _update_gradient(chi, inverse_steps, shrinkage, slack, target)
-        adjoint_gradient(target, inverse_steps, divergence)
+        _update_gradient(chi, inverse_steps, shrinkage, slack, ratio)
+        _scaled_adjoint(slack, ratio, inverse_steps, divergence)
     return np.where(mask, chi[inner], 0).astype(np.float32)
 
 
@@ -192,8 +192,11 @@ def update_field(predicted: Any, measured: Any, trust: Any, fidelity: Any, slack
 
 
 @compiled(fastmath=True)
-def _update_gradient(chi: Any, inverse_steps: Any, shrinkage: Any, slack: Any, target: Any) -> None:
-    """Shrink the gradient's length; `target` becomes the shrunk gradient minus the multiplier."""
+def _update_gradient(chi: Any, inverse_steps: Any, shrinkage: Any, slack: Any, ratio: Any) -> None:
+    """Shrink the gradient's length; the shrunk gradient minus the multiplier becomes `ratio` times `slack`.
+
+    Both point the same way, so that one number a voxel tells the one from the other.
+    """
     nx, ny, nz = chi.shape
     for x in range(nx):
         x1 = x + 1 if x + 1 < nx else 0
@@ -208,25 +211,26 @@ def _update_gradient(chi: Any, inverse_steps: Any, shrinkage: Any, slack: Any, t
                 gy = (chi[x, y1, z] - here) * inverse_steps[1] + slack[1, x, y, z]
                 gz = (chi[x, y, z1] - here) * inverse_steps[2] + slack[2, x, y, z]
                 length = np.sqrt(gx * gx + gy * gy + gz * gz)
-                keep = (length - least) / length if length > least else np.float32(0)
-                cut = np.float32(1) - keep
+                cut = least / length if length > least else np.float32(1)
                 slack[0, x, y, z] = cut * gx
                 slack[1, x, y, z] = cut * gy
                 slack[2, x, y, z] = cut * gz
-                target[0, x, y, z] = (keep - cut) * gx
-                target[1, x, y, z] = (keep - cut) * gy
-                target[2, x, y, z] = (keep - cut) * gz
+                ratio[x, y, z] = np.float32(1) / cut - np.float32(2)
 
 
 @compiled(fastmath=True)
-def adjoint_gradient(vector: Any, inverse_steps: Any, out: Any) -> None:
-    """Adjoint of the periodic forward differences, into `out`."""
+def _scaled_adjoint(vector: Any, scale: Any, inverse_steps: Any, out: Any) -> None:
+    """Adjoint of the periodic forward differences of `scale` times `vector`, into `out`."""
     nx, ny, nz = out.shape
     for x in range(nx):
         for y in range(ny):
             for z in range(nz):
+                here = scale[x, y, z]
                 out[x, y, z] = (
-                    (vector[0, x - 1, y, z] - vector[0, x, y, z]) * inverse_steps[0]
-                    + (vector[1, x, y - 1, z] - vector[1, x, y, z]) * inverse_steps[1]
-                    + (vector[2, x, y, z - 1] - vector[2, x, y, z]) * inverse_steps[2]
+                    (vector[0, x - 1, y, z] * scale[x - 1, y, z] - vector[0, x, y, z] * here)
+                    * inverse_steps[0]
+                    + (vector[1, x, y - 1, z] * scale[x, y - 1, z] - vector[1, x, y, z] * here)
+                    * inverse_steps[1]
+                    + (vector[2, x, y, z - 1] * scale[x, y, z - 1] - vector[2, x, y, z] * here)
+                    * inverse_steps[2]
                 )

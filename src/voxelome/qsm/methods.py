@@ -64,12 +64,15 @@ class Chosen:
         Weight or threshold, and how it was found.
     surrounded : bool
         Whether sources outside the mask take up what background removal left.
+    edged : bool
+        Whether it smooths less at edges, whose weights it takes as `edges`.
     """
 
     invert: Callable[..., Array]
     parameter: float
     words: str
     surrounded: bool
+    edged: bool = False
 
 
 def choose_inversion(
@@ -143,4 +146,4 @@ def choose_inversion(
         turn = radians if method == "nltv" else 0.0
         invert = partial(total_variation, edges=edges, iterations=iterations, radians=turn)
     invert = partial(invert, weight=weight, regularisation=smoothing)
-    return Chosen(invert, smoothing, words, surrounded=True)
+    return Chosen(invert, smoothing, words, surrounded=True, edged=method != "medi")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from voxelome.qsm.background import project_dipoles, sphere_radii, vsharp
 from voxelome.qsm.dipole import field_direction, forward_field
 from voxelome.qsm.fieldmap import EchoFit, FieldFit, Unwrapping
 from voxelome.qsm.harmonic import iterative_means, laplacian_boundary_values, resharp
+from voxelome.qsm.masking import map_edge_weights
 from voxelome.qsm.methods import INVERSION, Inversion, choose_inversion
 from voxelome.qsm.relaxometry import Relaxometry
 from voxelome.qsm.uncertainty import propagated_error
@@ -172,6 +174,10 @@ def map_susceptibility(
         parameters["second background removal"] = (
             f"{BACKGROUND['lbv']} of what the first map does not explain"
         )
+        if chosen.edged:
+            edges = map_edge_weights(chi, kept)
+            chosen = replace(chosen, invert=partial(chosen.invert, edges=edges))
+            parameters["second dipole inversion"] = "the same, reweighted by the edges of the first map"
         # The inversion is where memory peaks: nothing that is done with is kept through it.
         del chi
         chi = chosen.invert(local, **where)

@@ -11,7 +11,7 @@ from scipy import fft
 from voxelome.compiled import compiled
 from voxelome.imageio import Array, FloatArray, MaskArray
 from voxelome.qsm.dipole import weighted_problem
-from voxelome.qsm.inversion import PENALTY, adjoint_gradient, linear_system, update_field
+from voxelome.qsm.inversion import PENALTY, linear_system, update_field
 
 _CURVATURE = 2.0  # weight of the second derivative over that of the first, in voxels (Bredies et al., ibid.)
 
@@ -92,7 +92,7 @@ def generalised_variation(
         _update_residual(chi, smooth, inverse_steps, shrinkage, slack, target)
         _update_bend(smooth, inverse_steps * curvature, shrinkage, bend_slack, bend)
         _update_smooth(chi, bend, inverse_steps, curvature, length, smooth, target)
-        adjoint_gradient(target, inverse_steps, divergence)
+        _adjoint_gradient(target, inverse_steps, divergence)
     return np.where(mask, chi[inner], 0).astype(np.float32)
 
 
@@ -186,3 +186,17 @@ def _update_smooth(
                     slope = smooth[axis, x, y, z] + target[axis, x, y, z] - ahead[axis] * steps[axis]
                     smooth[axis, x, y, z] -= length * (slope + curvature * back)
                     target[axis, x, y, z] += smooth[axis, x, y, z]
+
+
+@compiled(fastmath=True)
+def _adjoint_gradient(vector: Any, inverse_steps: Any, out: Any) -> None:
+    """Adjoint of the periodic forward differences, into `out`."""
+    nx, ny, nz = out.shape
+    for x in range(nx):
+        for y in range(ny):
+            for z in range(nz):
+                out[x, y, z] = (
+                    (vector[0, x - 1, y, z] - vector[0, x, y, z]) * inverse_steps[0]
+                    + (vector[1, x, y - 1, z] - vector[1, x, y, z]) * inverse_steps[1]
+                    + (vector[2, x, y, z - 1] - vector[2, x, y, z]) * inverse_steps[2]
+                )
