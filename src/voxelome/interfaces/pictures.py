@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from voxelome.imageio import MaskArray, Volume, load_json, load_volume, sidecar_path
+from voxelome.interfaces.map_pictures import map_figures
 from voxelome.interfaces.segmentation_pictures import network_figures
 from voxelome.orientation import reorder_like, to_canonical
 from voxelome.registration.resample import resample
-from voxelome.reports.figures import Plane, mosaic
+from voxelome.reports.figures import mosaic
 from voxelome.reports.model import Figure
 from voxelome.reports.plots import densities
 from voxelome.step import StepRecord
@@ -20,61 +20,8 @@ from voxelome.step import StepRecord
 Records = Mapping[str, list[StepRecord]]
 
 
-@dataclass(frozen=True)
-class MapStyle:
-    """How a map of a gradient echo is shown; without a window the picture chooses by percentiles."""
-
-    title: str
-    caption: str
-    window: tuple[float, float] | None = None
-    unit: str = ""
-    planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
-
-
-MAPS = {
-    "Chimap": MapStyle(
-        "Susceptibility",
-        "Iron-rich deep nuclei and veins are positive (paramagnetic), white matter is negative. Streaks "
-        "that radiate from the edge or from veins are artefacts.",
-        window=(-0.15, 0.15),
-        unit="ppm",
-    ),
-    "desc-paramagnetic_Chimap": MapStyle(
-        "Paramagnetic susceptibility",
-        "Iron: the deep nuclei and veins are bright. What is bright here and dark in the diamagnetic map may "
-        "decay fast for another reason, such as the neighbourhood of air.",
-        window=(0.0, 0.15),
-        unit="ppm",
-    ),
-    "desc-diamagnetic_Chimap": MapStyle(
-        "Diamagnetic susceptibility",
-        "Myelin and calcium are dark: white matter, and calcifications most.",
-        window=(-0.15, 0.0),
-        unit="ppm",
-    ),
-    "R2starmap": MapStyle(
-        "R2*",
-        "Iron-rich nuclei are bright; so are the neighbourhoods of air-filled sinuses, which are artefacts.",
-        window=(0.0, 60.0),
-        unit="1/s",
-    ),
-    "swi": MapStyle("SWI", "Veins and iron-rich nuclei are dark."),
-    "minIP": MapStyle(
-        "Minimum-intensity projection of SWI", "Veins run through the slab as dark lines.", planes=("axial",)
-    ),
-}
-# Of the susceptibility, in the window in which a standard error of noise alone is small.
-UNCERTAINTY = MapStyle(
-    "Uncertainty of the susceptibility",
-    "Standard error that the noise of the phase causes: bright where the signal has decayed. Errors of "
-    "background removal and streaks are not in it.",
-    window=(0.0, 0.01),
-    unit="ppm",
-)
 # A report stays a page.
 MOST_MAPS = 12
-# At 7 T rates double, and the window of 3 T would be white all over.
-HIGH_FIELD_WINDOW = (0.0, 120.0)
 
 
 def figures_of(records: Records) -> list[Figure]:
@@ -85,7 +32,7 @@ def figures_of(records: Records) -> list[Figure]:
         _contrasts,
         _template,
         _gradient_echo_masks,
-        _maps,
+        map_figures,
         _labels,
         network_figures,
         _given_maps,
@@ -136,9 +83,8 @@ def _bias(records: Records) -> Iterator[Figure]:
         uneven = volume.data * resample(field.data, field.affine, volume.data.shape, volume.affine)
         # Fat of the scalp would set the window, and outer slices show little: the middle is brain.
         middle = np.zeros(volume.data.shape, dtype=bool)
-        middle[tuple(slice(count // 4, count - count // 4) for count in middle.shape)] = True
-        inside = volume.data[tuple(slice(count // 3, count - count // 3) for count in middle.shape)]
-        window = (0.0, 1.2 * float(np.percentile(inside, 99)))
+        middle[_middle(middle.shape, 4)] = True
+        window = (0.0, 1.2 * float(np.percentile(volume.data[_middle(middle.shape, 3)], 99)))
         after, before = (
             mosaic(data, volume.affine, window=window, planes=("axial", "coronal"), box=middle)
             for data in (volume.data, uneven)
@@ -155,6 +101,11 @@ def _bias(records: Records) -> Iterator[Figure]:
             alternate=before,
             alternate_label="before N4",
         )
+
+
+def _middle(shape: tuple[int, ...], part: int) -> tuple[slice, ...]:
+    """Box without that part of the image on each side."""
+    return tuple(slice(count // part, count - count // part) for count in shape)
 
 
 def _contrasts(records: Records) -> Iterator[Figure]:
@@ -237,36 +188,6 @@ def _gradient_echo_masks(records: Records) -> Iterator[Figure]:
         picture = mosaic(volume.data, volume.affine, overlay=inside, box=inside)
         caption = "Outline on the magnitude of the first echo: where the maps are computed."
         yield Figure(f"{item['name'].capitalize()} mask on {item['space']}", caption, png=picture)
-
-
-def _maps(records: Records) -> Iterator[Figure]:
-    for record in records.get("qsm", []):
-        valid = next(
-            (load_volume(i["path"], dtype=None).data > 0 for i in record.find("mask", name="qsm")), None
-        )
-        for item in record.find("map"):
-            if item["suffix"] in MAPS:
-                yield _map(item, MAPS[item["suffix"]], valid)
-        for item in record.find("error", suffix="Chimap"):
-            yield _map(item, UNCERTAINTY, valid)
-
-
-def _map(item: dict[str, Any], style: MapStyle, valid: MaskArray | None) -> Figure:
-    volume = load_volume(item["path"])
-    data, affine = to_canonical(volume.data, volume.affine)
-    window = style.window
-    if item["suffix"] == "R2starmap" and window and np.percentile(data[data > 0], 90) > window[1]:
-        window = HIGH_FIELD_WINDOW
-    box = None if valid is None else to_canonical(valid, volume.affine)[0]
-    picture = mosaic(
-        data,
-        affine,
-        window=window,
-        unit=style.unit or None,
-        box=box,
-        planes=style.planes,
-    )
-    return Figure(f"{style.title} ({item['space']})", style.caption, png=picture)
 
 
 def _labels(records: Records) -> Iterator[Figure]:

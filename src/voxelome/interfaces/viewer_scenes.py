@@ -11,7 +11,7 @@ import numpy as np
 from voxelome.bids.spaces import parse_space
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, FloatArray, load_volume
-from voxelome.interfaces.pictures import MAPS
+from voxelome.interfaces.map_pictures import MAPS
 from voxelome.interfaces.summaries import visit_name
 from voxelome.orientation import to_canonical
 from voxelome.reports.model import Layer, Scene
