@@ -160,7 +160,7 @@ def _python_with(name: str, *packages: str) -> Path | None:
     folder = cache / name
     ready = folder / ".ready"
     if not ready.is_file():
-        print(f"installing {', '.join(packages)} into {folder}", flush=True)
+        print(f"installing {', '.join(packages)} into {folder}", file=sys.stderr)
         constraints = cache / "constraints.txt"
         cache.mkdir(parents=True, exist_ok=True)
         constraints.write_text(f"{TORCH}\n")

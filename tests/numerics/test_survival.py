@@ -208,6 +208,20 @@ def test_a_fit_that_breaks_down_is_told_and_the_path_ends_before_it(
     assert np.isfinite(model.coef_).all()
 
 
+def test_the_path_of_penalties_is_walked_to_its_end_where_times_are_tied(cohort: tuple) -> None:
+    X, y = cohort
+    assert len(np.unique(y["time"])) < len(y)
+    tried = CoxElasticNet(l1_ratio=0.02, penalties=50)
+    outcome = read_survival(y)
+    penalties = tried._penalties(X, outcome, 0.02)
+    path = tried._path(X, outcome, 0.02, penalties)
+    sizes = np.linalg.norm(path, axis=0)
+    assert np.all(np.diff(sizes) > 0)
+    # Each is the fit under that penalty alone.
+    alone = tried._path(X, outcome, 0.02, penalties[-1:])
+    np.testing.assert_allclose(path[:, -1], alone[:, 0], rtol=1e-3, atol=1e-6)
+
+
 def test_too_few_iterations_are_told(cohort: tuple) -> None:
     with pytest.warns(ConvergenceWarning, match="terminated early"):
         CoxElasticNet(max_iter=2).fit(*cohort)

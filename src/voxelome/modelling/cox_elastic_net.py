@@ -34,7 +34,8 @@ class CoxElasticNet(BaseEstimator):
     Parameters
     ----------
     l1_ratio : float or sequence of float
-        Share of the lasso in the penalty, above 0, at most 1; of several the inner folds choose one.
+        Share of the lasso in the penalty, above 0, at most 1; of several the inner folds choose one. The
+        least by default is all but a ridge: correlated features that all tell a little share the weight.
     folds : int
         Number of inner folds, at most.
     criterion : {"deviance", "concordance"}
@@ -71,7 +72,7 @@ class CoxElasticNet(BaseEstimator):
 
     def __init__(
         self,
-        l1_ratio: float | Sequence[float] = (0.1, 0.5, 0.9),
+        l1_ratio: float | Sequence[float] = (0.02, 0.1, 0.5, 0.9),
         folds: int = 5,
         criterion: Criterion = "deviance",
         penalties: int = 50,
@@ -167,22 +168,29 @@ class CoxElasticNet(BaseEstimator):
         return coef
 
     def _walk(self, unit: Array, y: NDArray[Any], ratio: float, penalties: Array) -> Array:
-        """Return coefficients under each penalty; where the path ends early, the last ones are repeated."""
-        end = len(penalties)
-        while True:
+        """Return coefficients under each penalty; where the fit breaks down, the last ones are repeated.
+
+        scikit-survival ends a path where the likelihood hardly grows, and takes that to be so wherever the
+        deviance that is explained is negative, as with tied times it is at first: what it left is asked again.
+        """
+        parts: list[Array] = []
+        done, end = 0, len(penalties)
+        while done < end:
             model = CoxnetSurvivalAnalysis(
-                alphas=penalties[:end], l1_ratio=ratio, max_iter=self.max_iter, tol=_TOLERANCE
+                alphas=penalties[done:end], l1_ratio=ratio, max_iter=self.max_iter, tol=_TOLERANCE
             )
             try:
                 with warnings.catch_warnings():
                     # Where no feature helps, that is the answer.
                     warnings.filterwarnings("ignore", message="all coefficients are zero")
-                    found = model.fit(unit, y).coef_
-                break
+                    parts.append(model.fit(unit, y).coef_)
             except ArithmeticError:
                 if end == 1:
                     raise
-                end = end * 3 // 4
+                end = done + (end - done) * 3 // 4
+            else:
+                done += parts[-1].shape[1]
+        found = np.concatenate(parts, axis=1)
         if end < len(penalties):
             warnings.warn(
                 f"the fit breaks down below a penalty of {penalties[end - 1]:.3g}, where the path now ends",
