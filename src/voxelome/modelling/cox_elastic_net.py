@@ -171,7 +171,7 @@ class CoxElasticNet(BaseEstimator):
         """Return coefficients under each penalty; where the fit breaks down, the last ones are repeated.
 
         scikit-survival ends a path where the likelihood hardly grows, and takes that to be so wherever the
-        deviance that is explained is negative, as with tied times it is at first: what it left is asked again.
+        deviance explained is negative, as with tied times it is at first: what it left is asked again.
         """
         parts: list[Array] = []
         done, end = 0, len(penalties)
