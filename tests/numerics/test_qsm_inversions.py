@@ -16,6 +16,7 @@ from tests.numerics.test_qsm_susceptibility import (
     rotation_to,
     sphere_field,
 )
+from voxelome.qsm import susceptibility
 from voxelome.qsm.dipole import forward_field
 from voxelome.qsm.direct import tkd
 from voxelome.qsm.inversion import total_variation
@@ -75,6 +76,25 @@ def test_weights_from_a_first_map_let_strong_smoothing_take_less_off_a_sphere(in
         spread.append(chi[mask & (distance > 12)].std())
     assert SPHERE[2] - found[1] < 0.5 * (SPHERE[2] - found[0])
     assert spread[1] < 1.1 * spread[0]
+
+
+@pytest.mark.parametrize(("method", "edged"), [("tv", True), ("nltv", True), ("tgv", True), ("medi", False)])
+def test_the_second_inversion_of_the_whole_way_smooths_by_the_first_map(method, edged, monkeypatch) -> None:
+    data = phantom(TILTED)
+    given = (data.magnitude, data.phase, TIMES, 3.0, data.affine, data.mask)
+    settings = QSMSettings(inversion=method, iterations=5)
+    first = reconstruct(*given, settings)
+    asked = []
+
+    def even(chi: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        asked.append(chi)
+        return np.ones(mask.shape, np.float32)
+
+    monkeypatch.setattr(susceptibility, "map_edge_weights", even)
+    second = reconstruct(*given, settings)
+    assert len(asked) == edged
+    assert np.array_equal(first.chi, second.chi) != edged
+    assert any("edges of the first map" in words for words in first.parameters.values()) == edged
 
 
 @pytest.mark.parametrize("direction", [(0.0, 0.0, 1.0), TILTED])
