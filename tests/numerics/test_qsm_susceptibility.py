@@ -250,6 +250,17 @@ def test_nuclei_beside_an_air_cavity_are_measured_with_a_slope_near_one(
     assert not result.chi[~result.mask].any()
 
 
+@pytest.mark.parametrize("angle", [30.0, 45.0, 90.0])
+def test_a_rotated_head_has_the_susceptibility_of_the_upright_one_within_three_percent(angle: float) -> None:
+    slopes = []
+    for degrees in (0.0, angle):
+        tilt = np.radians(degrees)
+        data = phantom((0.0, float(np.sin(tilt)), float(np.cos(tilt))))
+        found = reconstruct(data.magnitude, data.phase, TIMES, 3.0, data.affine, data.mask, QSMSettings())
+        slopes.append(data.slope(found.chi))
+    assert slopes[1] == pytest.approx(slopes[0], rel=0.03)
+
+
 def test_ignoring_the_obliquity_spoils_the_map() -> None:
     data = phantom(TILTED)
     right, wrong = (
