@@ -20,6 +20,7 @@ from voxelome.step import StepRecord
 Records = Mapping[str, list[StepRecord]]
 
 
+_AIR = 0.1  # of the brightest that is shown: darker is no tissue
 # A report stays a page.
 MOST_MAPS = 12
 
@@ -77,22 +78,23 @@ def _brain(records: Records) -> Iterator[Figure]:
 def _bias(records: Records) -> Iterator[Figure]:
     """Each image before and after its bias field was taken out, which a click or the pointer exchanges."""
     for item in _found(records, "preprocess", "bias"):
-        volume, field = _prepared(records, item["image"]), load_volume(item["path"])
+        volume = _prepared(records, item["image"])
         if volume is None:
             continue
-        uneven = volume.data * resample(field.data, field.affine, volume.data.shape, volume.affine)
+        coarse = load_volume(item["path"])
+        field = resample(coarse.data, coarse.affine, volume.data.shape, volume.affine)
         # Fat of the scalp would set the window, and outer slices show little: the middle is brain.
         middle = np.zeros(volume.data.shape, dtype=bool)
         middle[_middle(middle.shape, 4)] = True
         window = (0.0, 1.2 * float(np.percentile(volume.data[_middle(middle.shape, 3)], 99)))
         after, before = (
             mosaic(data, volume.affine, window=window, planes=("axial", "coronal"), box=middle)
-            for data in (volume.data, uneven)
+            for data in (volume.data, volume.data * field)
         )
-        low, high = np.percentile(field.data, (1, 99))
+        low, high = np.percentile(field[volume.data > _AIR * window[1]], (1, 99))
         caption = (
             "White matter should be as bright on the left as on the right, and below as above. The field "
-            f"that was taken out runs from {low:.2f} to {high:.2f}; its mean is 1."
+            f"that was taken out runs from {low:.2f} to {high:.2f} in the head."
         )
         yield Figure(
             f"Bias field of {item['image']}",
