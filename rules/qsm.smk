@@ -33,6 +33,7 @@ rule qsm:
         choices=[
             f"--{name.replace('_', '-')} {config['qsm'][name]}"
             for name in (
+                "phase_sign",
                 "unwrapping",
                 "field_fit",
                 "relaxometry",

@@ -170,6 +170,20 @@ def test_arlo_is_named_in_the_sidecar_and_refuses_uneven_echoes_by_the_file(tmp_
             reconstruct(tmp_path, images, phase=phase, echo_times=[0.006, 0.012, 0.02], relaxometry="arlo")
 
 
+@pytest.mark.parametrize("units", ["rad", ""])
+def test_phase_of_the_opposite_sign_gives_the_same_maps_once_the_setting_says_so(tmp_path, units):
+    images, maps = acquisition(tmp_path), []
+    for sign in ("positive", "negative"):
+        record = reconstruct(tmp_path, images, phase_sign=sign, phase_units=units)
+        maps.append({item["suffix"]: nib.load(item["path"]).get_fdata() for item in record.find("map")})
+        assert ("sign was turned" in record.parameters["phase"]) == (sign == "negative")
+        for path in images["phase"]:
+            change(path, np.negative)
+    assert {"Chimap", "swi", "R2starmap"} <= set(maps[0])
+    for suffix, values in maps[0].items():
+        np.testing.assert_allclose(maps[1][suffix], values, atol=1e-3 * np.abs(values).max(), err_msg=suffix)
+
+
 def test_each_setting_that_is_offered_gives_a_map(tmp_path):
     images = acquisition(tmp_path)
     for setting in (

@@ -69,6 +69,8 @@ def load_images(spec: Any) -> Images:
         with blame(spec.phase[0]):
             slope = parts["phase"][0].slope
             phase, how = phase_to_radians(stacks["phase"], spec.phase_units or None, slope)
+    if phase is not None and spec.phase_sign == "negative":
+        phase, how = -phase, f"{how} Its sign was turned, as the settings ask."
     return Images(magnitude, phase, grid, how)
 
 

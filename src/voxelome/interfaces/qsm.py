@@ -103,6 +103,12 @@ class QSMInputs(StepInputs):
         usedefault=True,
         desc="weight of the inversion, or threshold of tkd and rts; 0: chosen from the noise of the field",
     )
+    phase_sign = traits.Enum(
+        "positive",
+        "negative",
+        usedefault=True,
+        desc="sign of the phase of a field stronger than the main field: +gamma B TE, or -gamma B TE",
+    )
     unwrapping = traits.Enum(
         "romeo",
         "laplacian",

@@ -68,7 +68,7 @@ def notes_on(quality: dict[str, float], chi: Array, r2star: Array | None, kept: 
     if r2star is not None and _looks_inverted(chi, r2star, kept):
         notes.append(
             "Tissue of high R2* has low susceptibility: the phase may have the opposite sign, -gamma B TE. "
-            "The map was not inverted."
+            "The map was not inverted: if veins and red nuclei are dark, set qsm: {phase_sign: negative}."
         )
     return notes
 
