@@ -46,6 +46,9 @@ TWO_VISITS = {
 }
 TUMOUR = {"desc-excluded_mask.nii.gz", "space-T1w_desc-tumor_dseg.nii.gz", f"{MNI}-tumor_dseg.nii.gz"}
 MAPS = {f"{name}.nii.gz" for name in ("Chimap", "R2starmap", "T2starmap", "S0map", "swi", "minIP")}
+FIELDS = [
+    f"{desc}fieldmap" for desc in ("", "desc-ppm_", "desc-local_", "desc-standarderror_", "desc-residual_")
+]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ MAPS = {f"{name}.nii.gz" for name in ("Chimap", "R2starmap", "T2starmap", "S0map
             "sub-gre7t",
             MAPS
             | {f"desc-{name}.nii.gz" for name in ("brain_mask", "qsm_mask", "standarderror_Chimap")}
-            | {f"{name}fieldmap.nii.gz" for name in ("", "desc-standarderror_", "desc-residual_")},
+            | {f"{name}.nii.gz" for name in FIELDS},
         ),
     ],
 )

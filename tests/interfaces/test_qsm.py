@@ -141,19 +141,30 @@ def test_the_sidecar_says_how_the_map_was_made_and_the_error_is_no_map_to_take_f
     assert (nib.load(path).get_fdata()[inside] > 0).all()
 
 
-def test_the_frequency_its_error_and_what_it_leaves_unexplained_are_kept_and_are_no_maps_either(tmp_path):
+def test_the_fields_their_error_and_what_they_leave_unexplained_are_kept_and_are_no_maps_either(tmp_path):
     images = acquisition(tmp_path)
     record = reconstruct(tmp_path, images, background="vsharp", inversion="tkd")
     found, units = {}, {}
     for item in record.find("field", suffix="fieldmap"):
         found[item["desc"]] = nib.load(item["path"]).get_fdata()
         units[item["desc"]] = load_json(item["path"].replace(".nii.gz", ".json"))["Units"]
-    assert units == {"frequency": "Hz", "standarderror": "Hz", "residual": "rad"}
+    assert units == {
+        "frequency": "Hz",
+        "ppm": "ppm",
+        "local": "ppm",
+        "standarderror": "Hz",
+        "residual": "rad",
+    }
     assert "fieldmap" not in {item["suffix"] for item in record.find("map")}
     error = (found["frequency"] - images["hertz"])[images["around"]]
     # The phase offset takes a constant and a trace of the field with it.
     error -= np.median(error)
     assert np.median(np.abs(error)) < 0.2
+    # 42.577 MHz a tesla.
+    assert found["ppm"] * 42.577 * 3 == pytest.approx(found["frequency"], rel=1e-4, abs=1e-4)
+    # No source is outside the mask: removal of the background has little to take.
+    kept = images["around"] & (found["local"] != 0)
+    assert np.corrcoef(found["local"][kept], images["hertz"][kept])[0, 1] > 0.9
     scatter = 0.01 / 2 / np.pi / np.sqrt(sum((np.exp(-20 * time) * time) ** 2 for time in TIMES))
     assert np.median(found["standarderror"][images["around"]]) == pytest.approx(scatter, rel=0.1)
     assert 0.002 < np.median(found["residual"][images["around"]]) < 0.02

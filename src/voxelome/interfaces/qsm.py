@@ -41,6 +41,8 @@ ERROR_OF_CHI = {
 # By the desc of their names.
 FIELD_MAPS: dict[str | None, dict[str, str]] = {
     None: {"Units": "Hz", "Description": "Frequency shift by the total field, above 0 where it is raised"},
+    "ppm": {"Units": "ppm", "Description": "The same frequency shift relative to that of the main field"},
+    "local": {"Units": "ppm", "Description": "Relative frequency shift by the sources in the mask alone"},
     "standarderror": {"Units": "Hz", "Description": "Standard error of the frequency that noise causes"},
     "residual": {"Units": "rad", "Description": "Root mean square of measured minus fitted phase"},
 }
@@ -258,7 +260,8 @@ class ReconstructQSM(SimpleInterface):
         save_volume(error, result.chi_error, affine, {**self._map_sidecar("Chimap", record), **ERROR_OF_CHI})
         # Not a map: radiomics would take features of it.
         record.add(error, "error", image=self._image("Chimap"), space=spec.label, suffix="Chimap")
-        self._save_field((result.frequency, result.frequency_error, result.phase_residual), affine, record)
+        fields = (result.frequency, result.field_ppm, result.local_field_ppm)
+        self._save_field((*fields, result.frequency_error, result.phase_residual), affine, record)
         valid = self._path("mask", desc="qsm")
         save_volume(valid, result.mask, affine, {**self._sidecar(), "Type": "ROI"})
         record.add(valid, "mask", space=spec.label, name="qsm")
@@ -270,7 +273,7 @@ class ReconstructQSM(SimpleInterface):
         record.warnings += result.notes
 
     def _save_field(self, maps: Sequence[Any], affine: Any, record: StepRecord) -> None:
-        """Save frequency, standard error and residual: no maps of tissue to take features of."""
+        """Save the fields, standard error and residual: no maps of tissue to take features of."""
         for (desc, words), data in zip(FIELD_MAPS.items(), maps, strict=True):
             path = self._path("fieldmap", **({"desc": desc} if desc else {}))
             save_volume(path, data, affine, {**self._map_sidecar("fieldmap", record), **words})
