@@ -10,6 +10,7 @@ from pathlib import Path
 from snakemake.settings.types import DeploymentMethod
 
 from voxelome.bids.description import dataset_name
+from voxelome.bids.image_settings import image_settings, taught_by
 from voxelome.bids.inventory import inventory_labels, load_subject
 from voxelome.bids.mounts import apptainer_binds, mounts, tell_apptainer
 from voxelome.bids.plan import LazyPlan, plan_subject
@@ -103,6 +104,8 @@ TEMPLATE_FILES = [
     for space in parse_spaces(config["register"]["output_spaces"])
     for path in space.files
 ]
+
+LANDMARK_FILES = [Path(path) for path in [config["register"]["landmarks"]] if path]
 
 # What is measured, and how, for radiomics and robustness alike.
 MEASURED = shlex.join(

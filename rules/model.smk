@@ -40,9 +40,12 @@ rule features:
             for stage in WANTED
             if stage.startswith("network-")
         ],
+        made_with=lambda wildcards: json.dumps(image_settings(config), sort_keys=True),
+        taught_by=lambda wildcards: taught_by(config, DATASET_NAME),
         out_dir=OUT_DIR / "group",
     shell:
         "assemble_features.py --unit group --cohort {input.cohort} --steps-dir steps --networks {params.networks}"
+        " --made-with {params.made_with:q} --taught-by {params.taught_by:q}"
         " --out-dir {params.out_dir:q} --record {output.record} > {log} 2>&1"
 
 

@@ -3,6 +3,7 @@ rule register:
         prepared="steps/{unit}/preprocess.json",
         lesions=ancient(lambda wildcards: [mask.path for mask in lesions_of(wildcards)]),
         templates=ancient(TEMPLATE_FILES),
+        landmarks=ancient(LANDMARK_FILES),
     output:
         record="steps/{unit}/register.json",
     log:
@@ -25,15 +26,19 @@ rule register:
         other_grids=config["segment"]["other_grids"],
         transform=config["register"]["transform"],
         normalisation=config["register"]["normalisation"],
+        landmarks=[file_digest(path) for path in LANDMARK_FILES],
         spaces=config["register"]["output_spaces"],
         templates=[file_digest(path) for path in TEMPLATE_FILES],
+        scale=lambda wildcards, input: (
+            f"--landmarks {shlex.join(input.landmarks)}" if input.landmarks else ""
+        ),
         seed=config["random_seed"],
         out_dir=anat_of,
     shell:
         "register_session.py --unit {wildcards.unit} --prepared {input.prepared} --lesions {input.lesions:q}"
         " --gradient-echoes {params.gradient_echoes:q} --affine {params.affine}"
         " --other-grids {params.other_grids} --transform {params.transform}"
-        " --normalisation {params.normalisation} --output-spaces {params.spaces:q} --random-seed {params.seed}"
+        " --normalisation {params.normalisation} {params.scale} --output-spaces {params.spaces:q} --random-seed {params.seed}"
         " --out-dir {params.out_dir:q} --record {output.record} --num-threads {threads} > {log} 2>&1"
 
 

@@ -65,6 +65,15 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("bids_dir", type=Path, metavar="BIDS_DIR")
     check.add_argument("-d", "--derivatives", nargs="+", default=[], metavar="NAME=DIR")
     check.set_defaults(action=_check)
+    landmarks = commands.add_parser(
+        "landmarks", help="learn a standard scale of intensities (Nyul) from the images of a finished run"
+    )
+    landmarks.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="results of voxelome")
+    landmarks.add_argument("scale", type=Path, metavar="SCALE.json", help="for register: {landmarks: ...}")
+    landmarks.add_argument(
+        "--participants", nargs="+", metavar="LABEL", help="those to learn from (default: all)"
+    )
+    landmarks.set_defaults(action=_landmarks)
     sbom = commands.add_parser("sbom", help="write what an environment consists of (CycloneDX 1.6, JSON)")
     sbom.add_argument("environment", nargs="?", default="lock", help="a stage, or lock: all (default)")
     sbom.set_defaults(action=_sbom)
@@ -91,6 +100,19 @@ def build_parser() -> argparse.ArgumentParser:
     hold_out.set_defaults(action=_hold_out)
     _add_train(commands.add_parser("train", help="train a network of your own, for the registry"))
     return parser
+
+
+def _landmarks(options: argparse.Namespace) -> int:
+    from voxelome.app.landmark_command import learn_from
+
+    scale = learn_from(options.out_dir, options.participants, options.scale)
+    CONSOLE.print(
+        f"{options.scale}: {', '.join(scale.contrasts)}, learned from {len(scale.participants)} "
+        f"participant(s) of {scale.dataset}. No analysis may have them among its participants.",
+        markup=False,
+        soft_wrap=True,
+    )
+    return ExitCode.DONE
 
 
 def _sbom(options: argparse.Namespace) -> int:

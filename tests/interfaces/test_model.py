@@ -10,6 +10,8 @@ import sklearn
 
 from tests.numerics.test_modelling import cohort
 from voxelome import tools
+from voxelome.bids.image_settings import settings_behind
+from voxelome.errors import InputError
 from voxelome.imageio import save_json
 from voxelome.interfaces import FitFolds, FitModel
 from voxelome.interfaces.analysis_inputs import read_tables
@@ -26,14 +28,19 @@ SETTINGS = {"Radiomic features": {"bin_count": 32}}
 def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     table, people = cohort(n=40, features=10, effect=3.0)
+    save_features(folder, table, people, Settings=SETTINGS)
+    fit(folder, {"name": "mutation"})
+    return folder, table
+
+
+def save_features(folder, table, people, **about):
+    """Leave what the step features does."""
     table.to_csv(folder / "features.tsv", sep="\t", index=False, na_rep="n/a")
-    save_json(folder / "features.json", {"Settings": SETTINGS})
+    save_json(folder / "features.json", about)
     people.to_csv(folder / "participants.tsv", sep="\t", index=False, na_rep="n/a")
     record = StepRecord("features", "group")
     record.add(folder / "features.tsv", "features")
     record.save(folder / "features-record.json")
-    fit(folder, {"name": "mutation"})
-    return folder, table
 
 
 def inputs(folder, analysis):
@@ -85,6 +92,38 @@ def test_features_made_with_other_settings_are_refused(fitted, tmp_path, capsys)
     assert tools.main(["predict", str(folder / "mutation" / "model.skops"), str(tmp_path / "new.tsv")]) == 3
     assert "new.tsv: the features were made with other settings" in capsys.readouterr().err
     assert not (tmp_path / "predictions.tsv").exists()
+
+
+def test_features_of_images_on_another_scale_are_refused(tmp_path, capsys):
+    table, people = cohort(n=40, features=10, effect=3.0)
+    save_features(
+        tmp_path, table, people, Settings=SETTINGS | {"Registered images": {"normalisation": "zscore"}}
+    )
+    fit(tmp_path, {"name": "mutation"})
+    table.to_csv(tmp_path / "new.tsv", sep="\t", index=False, na_rep="n/a")
+    call = ["predict", str(tmp_path / "mutation" / "model.skops"), str(tmp_path / "new.tsv")]
+    for normalisation, code in (("zscore", 0), ("whitestripe", 3)):
+        changed = SETTINGS | {"Registered images": {"normalisation": normalisation}}
+        save_json(tmp_path / "new.json", {"Settings": changed})
+        assert tools.main(call) == code
+    assert "other settings than those of the model (normalisation)" in capsys.readouterr().err
+
+
+def test_settings_of_susceptibility_bind_only_a_model_that_has_such_features():
+    made_with = {"Radiomic features": {}, "Susceptibility and SWI": {"inversion": "tv"}}
+    assert settings_behind(made_with, ["T1w__brain__shape__x"]) == {"Radiomic features": {}}
+    assert settings_behind(made_with, ["acq-fast_Chimap__brain__firstorder__Mean"]) == made_with
+
+
+def test_whose_images_taught_the_standard_scale_is_not_tested_with_it(tmp_path):
+    table, people = cohort(n=40, features=10, effect=3.0)
+    taught = [*people["participant_id"][3:5], "sub-other"]
+    save_features(tmp_path, table, people, Settings=SETTINGS, ScaleTaughtBy=taught)
+    with pytest.raises(InputError, match=r"learned from 2 of its participants .*learn it from others"):
+        fit(tmp_path, {"name": "mutation"})
+    rest = people.drop(index=[3, 4])
+    rest.to_csv(tmp_path / "participants.tsv", sep="\t", index=False, na_rep="n/a")
+    assert (fit(tmp_path, {"name": "mutation"}) / "model.skops").is_file()
 
 
 def test_a_file_that_is_no_model_is_refused(fitted, tmp_path, capsys):

@@ -110,13 +110,14 @@ def group(visit):
         record.save(folder / "steps" / unit / "radiomics.json")
     (folder / "cohort.txt").write_text("sub-01\nsub-02\n")
 
-    def assemble():
+    def assemble(**more):
         AssembleFeatures(
             unit="group",
             cohort=str(folder / "cohort.txt"),
             steps_dir=str(folder / "steps"),
             out_dir=str(folder / "group"),
             record=str(folder / "features.json"),
+            **more,
         ).run()
         return folder / "group"
 
@@ -135,6 +136,16 @@ def test_the_group_has_one_row_a_visit_and_one_column_a_feature(visit, group):
     assert mean == pytest.approx(data[brain].mean(), rel=1e-5)
     median = float(row["T1w__brain__original__histogram__Percentile50"])
     assert median == pytest.approx(np.median(data[brain]), rel=1e-5)
+
+
+def test_the_table_says_how_its_images_were_made_and_who_taught_their_scale(group):
+    made_with = {"Registered images": {"normalisation": "nyul"}}
+    about = json.loads(
+        (group(made_with=json.dumps(made_with), taught_by=["sub-02"]) / "features.json").read_text()
+    )
+    assert about["Settings"]["Registered images"] == {"normalisation": "nyul"}
+    assert len(about["Settings"]) == 3
+    assert about["ScaleTaughtBy"] == ["sub-02"]
 
 
 def test_the_group_has_the_same_values_long_and_wide_as_text_and_as_parquet(visit, group):

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from voxelome.anat.landmarks import StandardScale, landmarks_of, save_scale
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, load_volume, save_volume
 from voxelome.interfaces import CarryMasks, PreprocessSession, RegisterSession
@@ -67,6 +68,10 @@ class Visit:
             **options,
         ).run()
         return StepRecord.load(record)
+
+    def brain(self) -> Any:
+        """Brain on the grid of the T1w."""
+        return load_volume(self.folder / "out" / "sub-01_desc-brain_mask.nii.gz").data > 0
 
     def error(self, record: StepRecord, label: str) -> float:
         """Mean distance in mm in the brain between the true and the found alignment."""
@@ -148,6 +153,30 @@ def test_the_normalisation_is_the_one_that_was_named_and_its_scale_is_in_the_sid
             before, after = load_volume(visit.folder / "prepared" / "T1w.nii.gz").data, load_volume(path).data
             expected = (before - sidecar["NormalisationOffset"]) / sidecar["NormalisationScale"]
             np.testing.assert_allclose(after[after != 0], expected[after != 0], rtol=1e-4, atol=1e-4)
+
+
+def test_on_a_standard_scale_an_image_and_its_copy_in_a_template_have_the_landmarks_of_other_people(visit):
+    standard = (0.0, 5.0, 12.0, 20.0, 30.0, 42.0, 55.0, 63.0, 70.0, 80.0, 100.0)
+    scale = StandardScale({"T1w": standard, "T2w": standard}, ("sub-a", "sub-b", "sub-c"), "others")
+    path = save_scale(visit.folder / "scale.json", scale)
+    template, affine, mask = load_template(2)
+    save_volume(visit.folder / "tpl-own_T1w.nii.gz", template, affine)
+    save_volume(visit.folder / "tpl-own_desc-brain_mask.nii.gz", mask, affine)
+    spaces = [str(visit.folder / "tpl-own_T1w.nii.gz")]
+    record = visit.register(normalisation="nyul", landmarks=str(path), output_spaces=spaces)
+    assert record.parameters["standard scale"] == "learned from 3 participants of others"
+    # The scale was not learned for FLAIR, which is left out by name.
+    assert [problem["path"] for problem in record.problems] == [str(visit.raw("FLAIR"))]
+    assert "knows T1w, T2w, and not FLAIR" in record.problems[0]["problem"]
+    for label in ("T1w", "T2w"):
+        there = record.path("image", image=label)
+        sidecar = load_json(str(there).replace(".nii.gz", ".json"))
+        assert sidecar["Normalisation"] == "nyul"
+        assert sidecar["NormalisationStandard"] == list(standard)
+        assert "standard scale" in sidecar["Units"]
+        assert landmarks_of(load_volume(there).data[visit.brain()]) == pytest.approx(standard, abs=0.2)
+        carried = load_volume(record.path("template", image=label)).data
+        assert np.median(carried[carried != 0]) == pytest.approx(standard[5], abs=4)
 
 
 def test_a_template_that_the_user_names_gets_all_contrasts_and_labels_in_one_interpolation(visit):

@@ -91,6 +91,34 @@ def test_few_sites_leave_few_inner_folds_or_none(sites: int, validation: str) ->
     assert metrics["auc"] > 0.7
 
 
+@pytest.mark.parametrize("n", [10, 12, 20])
+def test_a_number_in_few_participants_has_as_many_folds_as_were_asked_for(n: int) -> None:
+    table, people = cohort(n=n, features=4, effect=0.0)
+    people["age"] = 50 + 8 * table.iloc[:, -1] + np.random.default_rng(n).normal(size=n)
+    asked = {"outcome": "age", "kind": "continuous", "positive": None, "model": "elasticnet"}
+    result = analyse(table, people, repeats=1, **asked)
+    assert result.metrics["folds"] == 5
+    assert not any("instead of" in note for note in result.notes)
+    assert result.metrics["r2"] > 0.5
+
+
+def test_a_number_that_differs_between_two_groups_alone_is_told_in_its_own_words() -> None:
+    table, people = cohort(n=12, features=4)
+    people["age"] = np.arange(12.0)
+    people["site"] = ["A"] * 11 + ["B"]
+    with pytest.raises(DataError, match="into folds that leave enough participants to learn from"):
+        analyse(
+            table,
+            people,
+            outcome="age",
+            kind="continuous",
+            positive=None,
+            model="ridge",
+            groups="site",
+            repeats=1,
+        )
+
+
 def test_a_class_that_is_at_one_site_alone_cannot_be_left_out() -> None:
     table, people = cohort(n=40, features=6)
     people["site"] = np.where(people["mutation"] == "mutated", "A", people["site"])

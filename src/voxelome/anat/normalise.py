@@ -1,7 +1,7 @@
 """Intensities that can be compared between images.
 
-All methods here see one image. Those that learn a common scale from many subjects, as Nyul's landmarks do,
-belong into the folds of the modelling: learned from everybody, they would leak from test to training.
+All methods here see one image. Nyul's, which learns a scale from other people's, is in
+:mod:`voxelome.anat.landmarks`.
 
 References
 ----------

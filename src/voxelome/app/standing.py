@@ -144,6 +144,8 @@ def settings_digest(study: Study) -> str:
     files = [path for space in parse_spaces(config["register"]["output_spaces"]) for path in space.files]
     if config["radiomics"]["parameters"]:
         files.append(config["radiomics"]["parameters"])
+    if config["register"]["landmarks"]:
+        files.append(config["register"]["landmarks"])
     models = Path(study.config["models_dir"])
     parts = [
         json.dumps(config, sort_keys=True, default=str),

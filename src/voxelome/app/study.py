@@ -102,6 +102,7 @@ def open_study(options: argparse.Namespace) -> Study:
     )
     check_config(config, "command line")
     parse_spaces(config["register"]["output_spaces"])
+    _check_scale(config["register"])
     _check_parameters(config["radiomics"])
     _check_regions(config["radiomics"]["regions"])
     # A dry run computes nothing, and the check takes seconds.
@@ -146,8 +147,9 @@ def _settings(options: argparse.Namespace, derivatives: Mapping[str, Path]) -> d
         config["register"]["output_spaces"] = [
             absolute_space(space, options.config_file.parent) for space in config["register"]["output_spaces"]
         ]
-        if given := config["radiomics"]["parameters"]:
-            config["radiomics"]["parameters"] = str((options.config_file.parent / given).resolve())
+        for stage, key in (("radiomics", "parameters"), ("register", "landmarks")):
+            if given := config[stage][key]:
+                config[stage][key] = str((options.config_file.parent / given).resolve())
     own = {
         "bids_dir": str(options.bids_dir),
         "out_dir": str(options.out_dir),
@@ -238,6 +240,19 @@ def _check_group(config: Mapping[str, Any], bids_dir: Path, plan: Mapping[str, U
             if column not in columns:
                 problem = f"has no column {column!r}, which analysis {analysis['name']} needs"
                 raise InputError(table, problem, suggest(column, columns))
+
+
+def _check_scale(given: Mapping[str, Any]) -> None:
+    """Refuse a normalisation without its standard scale, and a scale that is not used or is none."""
+    from voxelome.anat.landmarks import LEARN, load_scale
+
+    if given["normalisation"] == "nyul":
+        if not given["landmarks"]:
+            raise InputError("register: normalisation", "nyul needs landmarks: a standard scale", LEARN)
+        load_scale(Path(given["landmarks"]))
+    elif given["landmarks"]:
+        problem = f"are not used by the normalisation {given['normalisation']}"
+        raise InputError("register: landmarks", problem, "choose normalisation: nyul, or take them out")
 
 
 def _check_parameters(given: Mapping[str, Any]) -> None:

@@ -46,6 +46,9 @@ follow BIDS, and each image has a JSON file that says what was done. Feature tab
 """
 
 
+_DERIVED = "voxelome derivatives of "
+
+
 def _generator() -> dict[str, Any]:
     """What made the derivatives; the image of the BIDS App says of itself which it is."""
     generator: dict[str, Any] = {"Name": "voxelome", "Version": voxelome.__version__}
@@ -66,12 +69,17 @@ def dataset_name(bids_dir: Path) -> str:
     return str(load_json(bids_dir / "dataset_description.json").get("Name") or bids_dir.name)
 
 
+def source_name(out_dir: Path) -> str:
+    """Name of the dataset that results of voxelome were made of; of others' results, their own."""
+    return dataset_name(out_dir).removeprefix(_DERIVED)
+
+
 def write_description(out_dir: Path, bids_dir: Path, derivatives: dict[str, Path]) -> None:
     """Write dataset_description.json, .bidsignore and README of the output."""
     source = load_json(bids_dir / "dataset_description.json")
     name = dataset_name(bids_dir)
     description: dict[str, Any] = {
-        "Name": f"voxelome derivatives of {name}",
+        "Name": f"{_DERIVED}{name}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
         "GeneratedBy": [_generator()],

@@ -50,6 +50,8 @@ def mounts(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> list[Mount]:
     ]
     if config["radiomics"]["parameters"]:
         read.append(Path(config["radiomics"]["parameters"]).parent)
+    if config["register"]["landmarks"]:
+        read.append(Path(config["register"]["landmarks"]).parent)
     wanted = {Mount(path, writable=True) for path in (Path(config["out_dir"]), Path(config["work_dir"]))}
     wanted |= {Mount(path) for path in read if path.is_dir()}
     kept = _kept(wanted)

@@ -47,6 +47,7 @@ def plan_of(spec: Any) -> Planned:
 
     from voxelome.modelling.plan import plan_analysis
     from voxelome.modelling.settings import parse_analysis
+    from voxelome.modelling.suspicions import check_not_taught
 
     table = StepRecord.load(spec.features).path("features")
     assert table is not None  # the step before writes it or fails
@@ -56,6 +57,7 @@ def plan_of(spec: Any) -> Planned:
     repeated = _repeated(spec) if settings.minimum_reliability else None
     plan = plan_analysis(features, tables, settings, repeated)
     about = load_json(table.with_suffix(".json"))
+    check_not_taught([*plan.data.participants, *plan.data.held_out], about.get("ScaleTaughtBy", []))
     return Planned(plan, tables, about.get("Settings", {}), about.get("Software", {}))
 
 

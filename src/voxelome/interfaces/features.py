@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ class AssembleInputs(StepInputs):
     steps_dir = Directory(mandatory=True, desc="folder with the records, <visit>/radiomics.json")
     networks = traits.List(
         traits.Str(), value=[], usedefault=True, desc="networks whose values of the case are features too"
+    )
+    made_with = traits.Str("{}", usedefault=True, desc="settings of the images, by what they are of, as JSON")
+    taught_by = traits.List(
+        traits.Str(),
+        value=[],
+        usedefault=True,
+        desc="participants whose images taught the standard scale of the intensities",
     )
     out_dir = Directory(mandatory=True, desc="group folder of the output dataset")
 
@@ -45,6 +53,8 @@ class AssembleFeatures(SimpleInterface):
             paths = [Path(output["path"]) for item in records for output in item.find("features")]
             out = Path(spec.out_dir)
             about = _dictionary(paths)
+            about["Settings"] |= json.loads(spec.made_with)
+            about["ScaleTaughtBy"] = list(spec.taught_by)
             with (
                 replacing(out / "features-long.tsv") as text,
                 replacing(out / "features-long.parquet") as file,

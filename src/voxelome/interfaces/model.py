@@ -8,6 +8,7 @@ from typing import Any
 
 from nipype.interfaces.base import Directory, File, SimpleInterface, isdefined, traits
 
+from voxelome.bids.image_settings import settings_behind
 from voxelome.errors import blame
 from voxelome.imageio import replacing, save_json
 from voxelome.interfaces.analysis_inputs import AnalysisInputs, Planned, plan_of
@@ -80,7 +81,8 @@ class FitModel(SimpleInterface):
         save_json(out / "metrics.json", content)
         save_model(out / "model.skops", result.model)
         settings = planned.plan.settings
-        about = describe_model(settings, result, planned.made_with, planned.software)
+        made_with = settings_behind(planned.made_with, planned.plan.data.features)
+        about = describe_model(settings, result, made_with, planned.software)
         save_json(out / "model.json", about)
         for name in ("metrics.json", "model.json", "model.skops"):
             record.add(out / name, name.split(".")[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
@@ -27,6 +27,9 @@ from voxelome.interfaces.masks import home_of, load_labels, union
 from voxelome.interfaces.prepared import load_prepared, prepared_grids, reference_of
 from voxelome.interfaces.visit import VisitImages
 from voxelome.step import StepRecord, recording, use_threads
+
+if TYPE_CHECKING:
+    from voxelome.anat.landmarks import StandardScale
 
 
 class RegisterInputs(StepInputs):
@@ -56,10 +59,12 @@ class RegisterInputs(StepInputs):
         "zscore",
         "whitestripe",
         "percentile",
+        "nyul",
         "none",
         usedefault=True,
         desc="how intensities in the brain are made comparable",
     )
+    landmarks = File(exists=True, desc="standard scale that other people's images taught, for nyul")
     output_spaces = traits.List(
         traits.Str(),
         value=[],
@@ -110,8 +115,17 @@ class _Session:
         brain = prepared.path("brain")
         assert brain is not None  # preprocess masks every reference
         self.brain: MaskArray = load_volume(brain, dtype=None).data > 0
-        self.images = VisitImages(spec.unit, Path(spec.out_dir), prepared, spec.normalisation, self.label)
+        folder, scale = Path(spec.out_dir), self._scale()
+        self.images = VisitImages(spec.unit, folder, prepared, spec.normalisation, self.label, scale)
         self.matrices: dict[str, Affine] = {}
+
+    def _scale(self) -> StandardScale | None:
+        """The standard scale, where intensities are brought to one; the record says who taught it."""
+        from voxelome.anat.landmarks import load_scale
+
+        if self.spec.normalisation != "nyul":
+            return None
+        return load_scale(Path(self.spec.landmarks))
 
     def run(self) -> None:
         spaces = parse_spaces(list(self.spec.output_spaces))
@@ -121,6 +135,11 @@ class _Session:
             "normalisation": self.spec.normalisation,
             "output spaces": ", ".join(space.name for space in spaces) or "none",
         }
+        if standard := self.images.standard:
+            people = len(standard.participants)
+            self.record.parameters["standard scale"] = (
+                f"learned from {people} participants of {standard.dataset}"
+            )
         self._save_reference()
         for output in self.prepared.find("prepared"):
             label = output["image"]

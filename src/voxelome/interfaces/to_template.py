@@ -70,11 +70,10 @@ def carry_to_template(
     record.add(warp, "warp", space=space.name, matrix=affine_rows)
     to_reference: dict[str, Any] = {"matrix": result.affine, "displacement": result.displacement}
     mask = resample(brain.astype(np.uint8), reference.affine, *grid, order="nearest", **to_reference) > 0
-    for label, matrix in matrices.items():
-        if label in spec.gradient_echoes:
-            continue
+    # Gradient echoes have no scale, and neither has an image whose intensities could not be used.
+    for label in images.scales:
         image = load_prepared(images.prepared, label)
-        both = {**to_reference, "matrix": matrix @ result.affine}
+        both = {**to_reference, "matrix": matrices[label] @ result.affine}
         data = resample(image.data, image.affine, *grid, order="linear", **both)
         data = images.rescale(label, data, mask & (data != 0))
         path = images.save(label, data, template.affine, space=space.name, of=_name_of(space))
@@ -99,7 +98,7 @@ def carry_to_template(
         voxel = abs(float(np.linalg.det(reference.affine[:3, :3]))) / 1000
         left_out = f"; {float(lesion.sum()) * voxel:.1f} ml of lesions were left out of the comparison"
     record.done.append(
-        f"{len(matrices) - len(set(matrices) & set(spec.gradient_echoes))} image(s) brought to {space.name} "
+        f"{len(images.scales)} image(s) brought to {space.name} "
         f"(affine and SyN of {images.reference}, one interpolation{left_out})."
     )
 

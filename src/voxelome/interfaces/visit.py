@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from voxelome.bids.description import source_uri
 from voxelome.bids.names import bids_name, split_label, unit_entities
@@ -12,13 +12,15 @@ from voxelome.errors import blame
 from voxelome.imageio import Affine, Array, FloatArray, MaskArray, save_volume
 from voxelome.step import StepRecord
 
+if TYPE_CHECKING:
+    from voxelome.anat.landmarks import StandardScale
+
 
 class VisitImages:
     """Names and saves what registration makes of a visit's images.
 
     The scale of an image's intensities is found once, in the visit's brain mask in the space of its
-    reference. It is linear, as interpolation is, so that in every other space the original voxels are
-    interpolated once and scaled the same.
+    reference. In every other space the original voxels are interpolated once and scaled the same.
 
     Parameters
     ----------
@@ -32,11 +34,21 @@ class VisitImages:
         Name of the normalisation.
     reference : str
         Label of the reference.
+    standard : StandardScale, optional
+        Where the landmarks of each contrast lie; for the normalisation ``nyul``.
     """
 
-    def __init__(self, unit: str, out_dir: Path, prepared: StepRecord, method: str, reference: str) -> None:
+    def __init__(
+        self,
+        unit: str,
+        out_dir: Path,
+        prepared: StepRecord,
+        method: str,
+        reference: str,
+        standard: StandardScale | None = None,
+    ) -> None:
         self.unit, self.out_dir, self.prepared, self.method = unit, out_dir, prepared, method
-        self.reference = reference
+        self.reference, self.standard = reference, standard
         self.scales: dict[str, dict[str, Any]] = {}
 
     def path(self, suffix: str, extension: str = ".nii.gz", label: str = "", **entities: str) -> Path:
@@ -57,6 +69,8 @@ class VisitImages:
         """Image with comparable intensities in the mask, 0 outside; the scale is kept for other spaces."""
         from voxelome.anat.normalise import normalise
 
+        if self.standard is not None:
+            return self._to_standard(label, data, mask, self.standard)
         with blame(self.source(label)):
             result = normalise(data, mask, self.method, label)
         self.scales[label] = {
@@ -68,6 +82,24 @@ class VisitImages:
         }
         return result.data
 
+    def _to_standard(self, label: str, data: Array, mask: MaskArray, standard: StandardScale) -> FloatArray:
+        """Image on the standard scale, which is kept for other spaces."""
+        from voxelome.anat.landmarks import HIGH, LOW, PERCENTILES, landmarks_for, landmarks_of
+
+        with blame(self.source(label)):
+            found, there = landmarks_of(data[mask]), landmarks_for(standard, label)
+            ends = (
+                f"{LOW:g} and {HIGH:g} are the mean {PERCENTILES[0]:g}st and {PERCENTILES[-1]:g}th percentile"
+            )
+            self.scales[label] = {
+                "Units": f"standard scale of intensities in the brain ({ends})",
+                "Normalisation": self.method,
+                "NormalisationPercentiles": list(PERCENTILES),
+                "NormalisationLandmarks": [float(value) for value in found],
+                "NormalisationStandard": list(there),
+            }
+            return self.rescale(label, data, mask)
+
     def remember_scale(self, label: str, sidecar: Mapping[str, Any]) -> None:
         """Take the scale of an image from the sidecar of what :meth:`save` wrote earlier."""
         self.scales[label] = {
@@ -76,9 +108,13 @@ class VisitImages:
 
     def rescale(self, label: str, data: Array, mask: MaskArray) -> FloatArray:
         """Image in another space on the scale that :meth:`scale` found, 0 outside of the mask."""
+        from voxelome.anat.landmarks import apply_landmarks
         from voxelome.anat.normalise import apply_scale
 
         found = self.scales[label]
+        if "NormalisationLandmarks" in found:
+            landmarks, standard = found["NormalisationLandmarks"], found["NormalisationStandard"]
+            return apply_landmarks(data, mask, landmarks, standard)
         return apply_scale(data, mask, found["NormalisationOffset"], found["NormalisationScale"])
 
     def save(self, label: str, data: Array, affine: Affine, *, space: str = "", of: str = "") -> Path:

@@ -74,6 +74,20 @@ def smallest_class(cohort: Cohort) -> int:
     return min(len(np.unique(cohort.group[classes == kind])) for kind in np.unique(classes))
 
 
+def rarest(cohort: Cohort, participants: NDArray[np.intp]) -> int:
+    """Return how many participants the class has that fewest have; where the outcome is a number, all."""
+    if cohort.kind == problems.CONTINUOUS:
+        return len(participants)
+    return int(np.bincount(problems.strata(cohort.kind, cohort.target[participants])).min())
+
+
+def parted(kind: str) -> str:
+    """Return in words what folds must do that groups can forbid."""
+    if kind == problems.CONTINUOUS:
+        return "that leave enough participants to learn from"
+    return "with events in each" if kind == problems.SURVIVAL else "with both classes"
+
+
 def part_of(
     cohort: Cohort, participants: NDArray[np.intp], share: float, seed: int | tuple[int, ...]
 ) -> NDArray[np.intp]:
@@ -95,7 +109,7 @@ def inner_splits(
     cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Yield training and test participants of the folds that choose a model's settings; none of one group."""
-    fewest = int(np.bincount(problems.strata(cohort.kind, cohort.target[participants])).min())
+    fewest = rarest(cohort, participants)
     groups = len(np.unique(cohort.group[participants]))
     folds = min(max(2, min(settings.inner_folds, fewest)), groups)
     if folds > 1:
@@ -109,7 +123,7 @@ def _splits(
 
     Splits that leave too few of a class to learn from are left out.
     """
-    classes = problems.strata(cohort.kind, cohort.target[participants])
+    classes = problems.strata(cohort.kind, cohort.target[participants], folds)
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
     for train, test in splitter.split(np.zeros((len(classes), 1)), classes, cohort.group[participants]):
         fewest = np.bincount(classes[train], minlength=classes.max() + 1).min()

@@ -13,7 +13,16 @@ from voxelome.modelling import problems
 from voxelome.modelling.beside import Simpler, simpler_models
 from voxelome.modelling.clusters import Clusters, correlation_clusters
 from voxelome.modelling.cohort import Assembled, Repeated, assemble
-from voxelome.modelling.folds import LEAVE_OUT, Split, compares_within, outer_splits, part_of, smallest_class
+from voxelome.modelling.folds import (
+    LEAVE_OUT,
+    Split,
+    compares_within,
+    outer_splits,
+    part_of,
+    parted,
+    rarest,
+    smallest_class,
+)
 from voxelome.modelling.people import Tables
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.survival_outcome import grid_of_times
@@ -131,7 +140,8 @@ def thinned(plan: Plan, share: float) -> list[Split]:
 
 def _fold_count(data: Assembled, settings: AnalysisSettings) -> int:
     """Return the number of outer folds: two participants of each class in each, where there are so many."""
-    fewest = int(np.bincount(problems.strata(data.cohort.kind, data.cohort.target)).min())
+    cohort = data.cohort
+    fewest = rarest(cohort, np.arange(len(cohort.target)))
     groups = len(np.unique(data.cohort.group))
     if groups < 2:
         raise DataError(
@@ -141,8 +151,9 @@ def _fold_count(data: Assembled, settings: AnalysisSettings) -> int:
         return groups
     folds = max(2, min(settings.outer_folds, fewest // 2, groups))
     if folds < settings.outer_folds:
+        of = "there are" if cohort.kind == problems.CONTINUOUS else "the smaller class has"
         data.notes.append(
-            f"{folds} instead of {settings.outer_folds} folds: the smaller class has {fewest} participants"
+            f"{folds} instead of {settings.outer_folds} folds: {of} {fewest} participants"
             f" and there are {groups} groups."
         )
     return folds
@@ -155,6 +166,6 @@ def _check_complete(splits: list[Split], data: Assembled, settings: AnalysisSett
     everybody = held_out == repeats * len(data.participants)
     if not splits or not everybody or not compares_within(data.cohort, splits):
         raise DataError(
-            f"the groups of {settings.groups} cannot be split into folds with both classes",
+            f"the groups of {settings.groups} cannot be split into folds {parted(data.cohort.kind)}",
             "choose other groups, or fewer outer_folds",
         )

@@ -21,14 +21,15 @@ _STRATA = 4
 _LEAST = 1e-6
 
 
-def strata(kind: str, target: Any) -> NDArray[np.intp]:
-    """Return the classes that folds are balanced by, shape (n,)."""
+def strata(kind: str, target: Any, folds: int = 1) -> NDArray[np.intp]:
+    """Return the classes that folds are balanced by, shape (n,); of a number, as many as folds allow."""
     if kind in (BINARY, *SEVERAL):
         return np.asarray(target, dtype=np.intp)
     if kind == SURVIVAL:
         return np.asarray(target["event"], dtype=np.intp)
     ranks = np.argsort(np.argsort(target, kind="stable"), kind="stable")
-    return np.asarray(ranks * min(_STRATA, len(ranks)) // len(ranks), dtype=np.intp)
+    count = max(1, min(_STRATA, len(ranks) // folds))
+    return np.asarray(ranks * count // len(ranks), dtype=np.intp)
 
 
 def predicted(kind: str, model: Any, values: Any) -> NDArray[np.float64]:

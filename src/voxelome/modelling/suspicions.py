@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from voxelome.errors import DataError, listed
 from voxelome.modelling import problems
 from voxelome.modelling.metrics import auc
 from voxelome.modelling.visits import Cohort
@@ -34,6 +35,30 @@ def twins(cohort: Cohort, names: Sequence[str]) -> list[tuple[str, str]]:
         if first != who and np.isfinite(row).any():
             pairs.append((names[first], names[who]))
     return list(dict.fromkeys(pairs))
+
+
+def check_not_taught(participants: Sequence[str], teachers: Sequence[str]) -> None:
+    """Refuse to test on whose images the features were normalised by.
+
+    Parameters
+    ----------
+    participants : sequence of str
+        Those of the analysis, also those who are locked away.
+    teachers : sequence of str
+        Whose images taught the standard scale of the intensities (Nyul 2000).
+
+    Raises
+    ------
+    DataError
+        Some are both: what was learned from them would be in the features of training and test alike.
+    """
+    teaching = set(teachers)
+    if both := [name for name in participants if name in teaching]:
+        raise DataError(
+            f"the standard scale of the intensities was learned from {len(both)} of its participants "
+            f"({listed(both)}), who would be tested with what they taught",
+            "learn it from others (voxelome-tools landmarks --participants), or leave these out (where:)",
+        )
 
 
 def giveaways(cohort: Cohort, names: Sequence[str]) -> list[str]:
