@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from logging import LogRecord
@@ -13,6 +14,9 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
+
+# Bytes of a log that hold its last lines.
+_TAIL = 4000
 
 __all__ = ["LogHandler", "LogHandlerSettings"]
 
@@ -36,6 +40,10 @@ class LogHandler(LogHandlerBase):
     has_formatter = True
     needs_rulegraph = False
 
+    def __post_init__(self) -> None:
+        """Begin without jobs."""
+        self._logs: dict[int, str] = {}
+
     def emit(self, record: LogRecord) -> None:
         """Write one line where the record tells of a job or of the plan."""
         event = getattr(record, "event", None)
@@ -43,9 +51,25 @@ class LogHandler(LogHandlerBase):
         path = getattr(self.settings, "events", "")
         if content is None or not path:
             return
+        if event == LogEvent.JOB_INFO and content["log"]:
+            self._logs[content["id"]] = content["log"][0]
+        if event == LogEvent.JOB_ERROR:
+            content["said"] = _tail(self._logs.get(content["id"], ""))
         line = json.dumps({"event": str(event), "time": time.time(), **content}, default=str)
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def _tail(log: str) -> str:
+    """End of a step's log, now: if the step is tried again, its log begins anew."""
+    try:
+        with Path(log).open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - _TAIL)
+            file.seek(start)
+            text = file.read().decode("utf-8", errors="replace")
+            return text.partition("\n")[2] if start else text
+    except OSError:  # there is none
+        return ""
 
 
 def _plan(record: LogRecord) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from voxelome.app.failures import (
     drop_incomplete_records,
     job_failure,
     problem_failures,
+    reason_of,
     rejected_files,
     settle,
     void_results,
@@ -241,7 +242,8 @@ class _Run:
 
             def changed(job: Job) -> None:
                 failed = job.state == "failed"
-                display.changed(job, job_failure(job, self.study.work_dir).reason if failed else "")
+                # As the log was then: the next attempt begins it anew.
+                display.changed(job, reason_of(job.said, self.study.work_dir) if failed else "")
 
             try:
                 returned = run(settings, [self.options.level], state, changed, display.refresh)

@@ -10,6 +10,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from snakemake_logger_plugin_voxelome import LogHandler, LogHandlerSettings
 from voxelome.app.events import RunState, follow
+from voxelome.app.failures import SILENT, reason_of
 from voxelome.app.progress import Display, duration, remaining
 
 PLAN = {
@@ -112,6 +113,34 @@ def test_a_job_that_is_tried_again_and_done_has_not_failed():
         state.apply(event)
     (done,) = state.of("done")
     assert (state.of("failed"), done.attempt) == ([], 2)
+
+
+def test_what_a_job_said_when_it_failed_is_kept_though_the_next_try_begins_its_log_anew(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    handler = LogHandler(None, LogHandlerSettings(events=str(tmp_path / "events.jsonl")))
+
+    def emit(kind, **about):
+        record = logging.LogRecord("snakemake", logging.INFO, "", 0, "", (), None)
+        vars(record).update(event=kind, **about)
+        handler.emit(record)
+
+    command = "$ " + "x" * 5000 + "\n"
+    for identity, text in enumerate((command + "voxelome: error: a.nii: is empty\n", command, ""), 1):
+        emit(
+            LogEvent.JOB_INFO, jobid=identity, rule_name="preprocess", wildcards={}, log=["a.log"], reason=""
+        )
+        (tmp_path / "a.log").write_text(text)
+        emit(LogEvent.JOB_ERROR, jobid=identity)
+        (tmp_path / "a.log").write_text("$ the next try\n")
+    emit(LogEvent.JOB_INFO, jobid=9, rule_name="preprocess", wildcards={}, log=["none.log"], reason="")
+    emit(LogEvent.JOB_ERROR, jobid=9)
+    state = RunState()
+    for event in follow(tmp_path / "events.jsonl", 0)[0]:
+        state.apply(event)
+    reasons = [reason_of(found.said, tmp_path) for found in state.of("failed")]
+    assert reasons == ["a.nii: is empty", SILENT, SILENT, SILENT]
 
 
 @pytest.mark.parametrize(

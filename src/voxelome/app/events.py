@@ -17,7 +17,7 @@ GROUP_RULES = ("group", "cohort", "features", "reliability", "fold", "model", "r
 
 @dataclass
 class Job:
-    """One job: its rule, what it works on, how far it is, and how often it was begun."""
+    """One job: its rule, what it works on, how far it is, how often it was begun, the end of its log."""
 
     rule: str
     wildcards: dict[str, str]
@@ -27,6 +27,7 @@ class Job:
     attempt: int = 1
     start: float = 0.0
     end: float = 0.0
+    said: str = ""
 
     @property
     def unit(self) -> str:
@@ -70,6 +71,7 @@ class RunState:
             found = self.jobs.get(int(event["id"]))
             if found is not None and found.state == "running":
                 found.state, found.end = ("done" if kind == "job_finished" else "failed"), self.time
+                found.said = event.get("said", "")
                 return found
         return None
 

@@ -65,11 +65,16 @@ def reason_in(log: Path) -> str:
     """Reason of a failure: the last line of the step's log, without the program's name."""
     if not log.is_file():
         return "the step left no log; see snakemake.log"
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return reason_of(log.read_text(encoding="utf-8", errors="replace"), log.parent)
+
+
+def reason_of(text: str, folder: Path) -> str:
+    """Reason of a failure from the text of the step's log, and the folder where that lies."""
+    lines = [line.strip() for line in text.splitlines()]
     # The first line is the command; nothing after it means that the step was killed.
     said = [line for line in lines if line and not line.startswith("$ ")]
     if not said:
-        return f"there is no space left on the device of {log.parent}" if _full(log.parent) else SILENT
+        return f"there is no space left on the device of {folder}" if _full(folder) else SILENT
     last = said[-2] if said[-1].startswith(DEFECT) and len(said) > 1 else said[-1]
     return last.removeprefix("voxelome: error: ")
 
