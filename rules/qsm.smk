@@ -41,6 +41,7 @@ rule qsm:
                 "inversion",
                 "regularisation",
                 "reference",
+                "shading",
                 "swi",
             )
         ],

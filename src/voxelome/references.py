@@ -175,6 +175,18 @@ REFERENCES = (
         ("nyul",),
     ),
     Reference(
+        "globalcsf",
+        ("qsm",),
+        "uniform fluid of the susceptibility map",
+        "Dimov, A. V. and others",
+        "Global cerebrospinal fluid as a zero-reference regularization for brain quantitative susceptibility "
+        "mapping",
+        "Journal of Neuroimaging 32:141-147",
+        2022,
+        "10.1111/jon.12923",
+        ("voxels of fluid",),
+    ),
+    Reference(
         "romeo",
         ("qsm",),
         "phase unwrapping",

@@ -136,6 +136,12 @@ class QSMInputs(StepInputs):
         usedefault=True,
         desc="what has susceptibility 0: mean of the mask, fluid of the ventricles, nothing known",
     )
+    shading = traits.Enum(
+        "fluid",
+        "none",
+        usedefault=True,
+        desc="what takes smooth shading out of the map: the fluid, whose susceptibility is one, or nothing",
+    )
     swi = traits.Enum(
         "classic",
         "clear",
@@ -204,7 +210,7 @@ class ReconstructQSM(SimpleInterface):
     def _reconstruct(self, images: Images, mask: Any, record: StepRecord) -> None:
         from voxelome.qsm.dipole import field_direction
         from voxelome.qsm.fieldmap import ECHO_FIT, UNWRAPPING
-        from voxelome.qsm.pipeline import reconstruct
+        from voxelome.qsm.pipeline import LEFT_IN, reconstruct
         from voxelome.qsm.relaxometry import RELAXOMETRY
         from voxelome.qsm.separation import FEWEST_ECHOES
         from voxelome.qsm.susceptibility import QSMSettings
@@ -216,6 +222,7 @@ class ReconstructQSM(SimpleInterface):
             inversion=spec.inversion,
             regularisation=spec.regularisation or None,
             reference=spec.reference,
+            shading=spec.shading,
             swi=spec.swi,
             unwrapping=spec.unwrapping,
             field_fit=spec.field_fit,
@@ -242,6 +249,8 @@ class ReconstructQSM(SimpleInterface):
         else:
             record.skip("R2*", "there is only one echo")
             record.skip("correction of the phase offset", "it needs two echoes and there is one")
+        if why := result.parameters["shading"].partition(f"{LEFT_IN}: ")[2]:
+            record.skip("correction of the map's shading", why)
         if result.sources is not None:
             maps |= dict(zip(SEPARATED, result.sources, strict=True))
         elif spec.separation:

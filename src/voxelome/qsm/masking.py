@@ -153,6 +153,19 @@ def inner_mask(mask: MaskArray, spacing: Sequence[float], rim: float) -> MaskArr
     return inner
 
 
+def slow_decay_mask(r2star: Array, mask: MaskArray) -> MaskArray:
+    """Fluid: R2* below 5/s, without what is thinner than 3 voxels.
+
+    Parameters
+    ----------
+    r2star : ndarray, shape (x, y, z)
+        1/s.
+    mask : ndarray of bool, shape (x, y, z)
+    """
+    slow: MaskArray = ndimage.binary_opening(mask & (r2star > 0) & (r2star < _SLOW_DECAY))
+    return slow
+
+
 def fluid_mask(r2star: Array, mask: MaskArray, spacing: Sequence[float]) -> MaskArray:
     """Cerebrospinal fluid of the ventricles: slow decay in the middle of the brain; empty if there is none.
 
@@ -174,8 +187,7 @@ def fluid_mask(r2star: Array, mask: MaskArray, spacing: Sequence[float]) -> Mask
         sparse=True,
     )
     near = sum(offset**2 for offset in offsets) < _VENTRICLES**2
-    slow = mask & near & (r2star > 0) & (r2star < _SLOW_DECAY)
-    parts, count = ndimage.label(ndimage.binary_opening(slow))
+    parts, count = ndimage.label(slow_decay_mask(r2star, mask & near))
     sizes = np.bincount(parts.ravel(), minlength=count + 1)
     sizes[0] = 0
     largest: MaskArray = np.isin(parts, np.argsort(sizes)[::-1][:3]) & (sizes[parts] >= _SMALLEST)

@@ -15,9 +15,13 @@ from voxelome.qsm.fieldmap import GYROMAGNETIC_RATIO, fit_field, to_hertz, to_pp
 from voxelome.qsm.masking import fluid_mask, inner_mask, trusted_mask
 from voxelome.qsm.relaxometry import Relaxometry, fit_r2star
 from voxelome.qsm.separation import FEWEST_ECHOES, relaxometric_constant, separate_sources
+from voxelome.qsm.shading import shading_of
 from voxelome.qsm.susceptibility import POOR_FIT, QSMSettings, Susceptibility, map_susceptibility
 from voxelome.qsm.swi import WEIGHTING, clear_swi, combine_echoes, minip, swi
 from voxelome.qsm.twopass import map_twice, reliable_mask
+
+# Of the shading in the parameters, with the reason behind it where it was to be taken out.
+LEFT_IN = "left in"
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,7 @@ def reconstruct(
     relaxation: tuple[Array, Array, Array] | tuple[None, None, None] = (None, None, None)
     if len(echo_times) > 1:
         relaxation = fit_r2star(signal, echo_times, trusted, settings.relaxometry)
+    chi, parameters["shading"] = _without_shading(chi, relaxation[0], kept, spacing, settings)
     chi, reference, notes = _referenced(chi, relaxation[0], kept, spacing, settings)
     parameters["reference"] = reference
     sources = None
@@ -237,6 +242,21 @@ def _check(magnitude: Array, echo_times: Sequence[float], mask: MaskArray) -> No
             "more than half of the mask has no signal",
             "check the brain mask and its registration to the gradient echo",
         )
+
+
+def _without_shading(
+    chi: Array, r2star: Array | None, kept: MaskArray, spacing: tuple[float, ...], settings: QSMSettings
+) -> tuple[Array, str]:
+    """Map without its shading, and in words what was done, or why not."""
+    if settings.shading == "none":
+        return chi, LEFT_IN
+    if r2star is None:
+        return chi, f"{LEFT_IN}: it needs R2*, and there is only one echo"
+    found = shading_of(chi, r2star, kept, spacing)
+    if not found.voxels:
+        return chi, f"{LEFT_IN}: no fluid was found"
+    words = f"{1e3 * found.rms:.1f} ppb (RMS) taken out by {found.voxels} voxels of fluid"
+    return chi - found.values, words
 
 
 def _referenced(

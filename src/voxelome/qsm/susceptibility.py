@@ -60,6 +60,9 @@ class QSMSettings:
         voxels make it unreliable.
     reference : {"brain", "csf", "none"}
         What has susceptibility 0: the mean of the mask, of the ventricles' fluid, or nothing known.
+    shading : {"fluid", "none"}
+        What takes smooth shading out of the map: the fluid, whose susceptibility is one
+        (`shading.shading_of`), where there are two echoes or more; or nothing.
     swi : {"classic", "clear"}
         Magnitude times the fourth power of a linear phase mask, or of even brightness with a sigmoid one.
     slab : float
@@ -81,6 +84,7 @@ class QSMSettings:
     largest_sphere: float = 12.0
     rim: float = 1.0
     reference: Literal["brain", "csf", "none"] = "brain"
+    shading: Literal["fluid", "none"] = "fluid"
     swi: Literal["classic", "clear"] = "classic"
     slab: float = 8.0
     unwrapping: Unwrapping = "romeo"
