@@ -42,7 +42,7 @@ SEED = 71
 TILTS = ((0.0, 0.0, 0.0), (25.0, 12.0, 0.0))
 SNRS = (100.0, 40.0)
 _AIR = 4.0  # ppm; what is above is air
-OURS, USUAL = QSMSettings(), QSMSettings(background="vsharp", inversion="tkd")
+OURS, USUAL = QSMSettings(), QSMSettings(background="vsharp", inversion="tkd", shading="none")
 
 
 @cache

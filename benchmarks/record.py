@@ -51,10 +51,17 @@ def _words(script: str) -> Sequence[str]:
     return str(ROOT / "benchmarks" / name), *rest
 
 
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=ROOT)
+    return done.stdout.strip()
+
+
 def _heading(scripts: Sequence[str]) -> Iterator[str]:
     """What the numbers hold for."""
-    command = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()
+    commit = _git("describe", "--always")
+    # What benchmarks print is kept in the repository, and does not change what they measure.
+    if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/benchmarks"):
+        commit += "-dirty"
     models = [line for line in CPU.read_text().splitlines() if line.startswith("model name")]
     load = os.getloadavg()[0]
     yield f"{', '.join(scripts)}: voxelome {voxelome.__version__}, commit {commit or 'unknown'}"
