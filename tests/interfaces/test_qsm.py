@@ -301,7 +301,11 @@ def test_one_echo_works_and_what_it_cannot_give_is_said(tmp_path):
     }
     record = reconstruct(tmp_path, images, echo_times=[TIMES[-1]])
     assert {item["suffix"] for item in record.find("map")} == {"Chimap", "swi", "minIP"}
-    assert [item["what"] for item in record.skipped] == ["R2*", "correction of the phase offset"]
+    assert [item["what"] for item in record.skipped] == [
+        "R2*",
+        "correction of the phase offset",
+        "correction of the map's shading",
+    ]
     assert record.parameters["echo combination"] == "none: there is one echo"
 
 
