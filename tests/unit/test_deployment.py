@@ -106,7 +106,7 @@ def settings(tmp_path: Path) -> dict:
         "work_dir": str(tmp_path / "out" / ".voxelome"),
         "models_dir": str(tmp_path / "models"),
         "derivatives": {"masks": str(tmp_path / "masks")},
-        "register": {"output_spaces": ["MNI152NLin2009aSym:res-2"]},
+        "register": {"output_spaces": ["MNI152NLin2009aSym:res-2"], "landmarks": ""},
         "radiomics": {"parameters": "", "engine": "pyradiomics"},
         "stages": ["preprocess", "register", "radiomics", "model", "report"],
     }
