@@ -241,9 +241,12 @@ class _Run:
             state = display.state
 
             def changed(job: Job) -> None:
-                failed = job.state == "failed"
-                # As the log was then: the next attempt begins it anew.
-                display.changed(job, reason_of(job.said, self.study.work_dir) if failed else "")
+                why, work = "", self.study.work_dir
+                if job.state == "failed" and job.attempt <= settings.retries:
+                    why = reason_of(job.said, work)  # as the log was then: the next attempt begins it anew
+                elif job.state == "failed":
+                    why = job_failure(job, work).reason
+                display.changed(job, why)
 
             try:
                 returned = run(settings, [self.options.level], state, changed, display.refresh)

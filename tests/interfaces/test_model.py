@@ -11,13 +11,14 @@ import sklearn
 from tests.numerics.test_modelling import cohort
 from voxelome import tools
 from voxelome.bids.image_settings import settings_behind
-from voxelome.errors import InputError
+from voxelome.errors import DataError, InputError
 from voxelome.imageio import save_json
 from voxelome.interfaces import FitFolds, FitModel
 from voxelome.interfaces.analysis_inputs import read_tables
 from voxelome.interfaces.analysis_report import write_analysis_page
 from voxelome.interfaces.analysis_summary import summarise_analysis
 from voxelome.interfaces.hold_out import open_locked
+from voxelome.modelling.apply import check_same_settings
 from voxelome.outcomes import HEADLINES
 from voxelome.step import StepRecord
 
@@ -107,6 +108,12 @@ def test_features_of_images_on_another_scale_are_refused(tmp_path, capsys):
         save_json(tmp_path / "new.json", {"Settings": changed})
         assert tools.main(call) == code
     assert "other settings than those of the model (normalisation)" in capsys.readouterr().err
+
+
+def test_a_setting_that_only_the_features_have_is_named_too():
+    about = {"FeatureSettings": {"Susceptibility and SWI": {"inversion": "tv"}}}
+    with pytest.raises(DataError, match=r"\(shading\)"):
+        check_same_settings(about, {"Susceptibility and SWI": {"inversion": "tv", "shading": "fluid"}})
 
 
 def test_settings_of_susceptibility_bind_only_a_model_that_has_such_features():

@@ -125,6 +125,9 @@ def test_a_scale_is_read_as_it_was_written(tmp_path):
     [
         ({"Contrasts": None}, "is no standard scale"),
         ({"Percentiles": [0, 100]}, "other percentiles"),
+        ({"Percentiles": 3}, "other percentiles"),
+        ({"Contrasts": [1, 2]}, "have no names"),
+        ({"Participants": "sub-1"}, "have no names"),
         ({"Contrasts": {"T1w": [1, 2, 3]}}, "landmarks of T1w are not 11 numbers that rise"),
         ({"Contrasts": {"T1w": [0] * 11}}, "not 11 numbers that rise"),
         ({"Contrasts": {"T1w": "high"}}, "not 11 numbers that rise"),

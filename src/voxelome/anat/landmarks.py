@@ -165,12 +165,16 @@ def load_scale(path: Path) -> StandardScale:
     """
     if not path.is_file():
         raise InputError(path, "there is no such file", LEARN)
-    content = load_json(path)
+    content: Any = load_json(path)
+    if not isinstance(content, dict):
+        raise InputError(path, "is no standard scale", LEARN)
     lacks = [key for key in ("Percentiles", "Contrasts", "Participants", "Dataset") if key not in content]
     if lacks:
         raise InputError(path, f"is no standard scale (it has no {lacks[0]})", LEARN)
-    if list(content["Percentiles"]) != list(PERCENTILES):
+    if content["Percentiles"] != list(PERCENTILES):
         raise InputError(path, "has landmarks of other percentiles", LEARN)
+    if not isinstance(content["Contrasts"], dict) or not isinstance(content["Participants"], list):
+        raise InputError(path, "is no standard scale (its contrasts and participants have no names)", LEARN)
     for label, values in content["Contrasts"].items():
         if not _rises(values):
             problem = f"its landmarks of {label} are not {len(PERCENTILES)} numbers that rise"

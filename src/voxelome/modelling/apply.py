@@ -60,7 +60,8 @@ def check_same_settings(about: Mapping[str, Any], made_with: Mapping[str, Any]) 
     for kind in sorted({*wanted, *made_with}):
         if kind in wanted and wanted[kind] != made_with.get(kind):
             theirs = made_with.get(kind, {})
-            differ = [key for key, value in wanted[kind].items() if theirs.get(key) != value]
+            keys = dict.fromkeys((*wanted[kind], *theirs))
+            differ = [key for key in keys if theirs.get(key) != wanted[kind].get(key)]
             problem = f"the features were made with other settings than those of the model ({listed(differ)})"
             raise DataError(problem, "make them again with the configuration that the model was trained with")
 
