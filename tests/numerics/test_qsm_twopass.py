@@ -23,19 +23,15 @@ def head() -> SusceptibilityHead:
     return make_susceptibility_head(0, seed=5, spacing=2.0)
 
 
+def maps_of(truth: SusceptibilityHead, settings: QSMSettings) -> QSMResult:
+    """What is reconstructed of a head whose SNR is 100."""
+    known = (truth.echo_times, truth.field_strength, truth.affine, truth.brain)
+    return reconstruct(*truth.acquire(100), *known, settings)
+
+
 @cache
 def maps(two_pass: bool) -> QSMResult:
-    truth = head()
-    magnitude, phase = truth.acquire(100)
-    return reconstruct(
-        magnitude,
-        phase,
-        truth.echo_times,
-        truth.field_strength,
-        truth.affine,
-        truth.brain,
-        QSMSettings(two_pass=two_pass),
-    )
+    return maps_of(head(), QSMSettings(two_pass=two_pass))
 
 
 def error_around(result: QSMResult, source: int) -> float:

@@ -8,10 +8,11 @@ from voxelome.app.arguments import check_folders, parse
 from voxelome.app.config import default_config, merge
 from voxelome.app.standing import settings_digest
 from voxelome.app.study import open_study
-from voxelome.bids.image_settings import image_settings, taught_by
+from voxelome.bids.image_settings import RECONSTRUCTED, image_settings, settings_behind, taught_by
 from voxelome.bids.mounts import mounts
 from voxelome.errors import InputError
 from voxelome.imageio import save_json
+from voxelome.interfaces.qsm import UNITS
 
 SCALE = StandardScale({"T1w": tuple(range(11))}, ("sub-1", "sub-2"), "healthy")
 
@@ -25,6 +26,12 @@ def test_what_changes_values_is_told_and_where_results_are_shown_is_not():
     assert changed(transform="affine") != changed()
     assert changed(output_spaces=[]) == changed()
     assert changed(lesion_masks=["*other*"]) == changed()
+
+
+def test_every_map_of_susceptibility_is_known_as_one():
+    for suffix in set(UNITS) - {"fieldmap"}:
+        made_with = {RECONSTRUCTED: {"inversion": "tv"}}
+        assert settings_behind(made_with, [f"acq-a_{suffix}__brain__firstorder__Mean"]) == made_with
 
 
 def test_a_scale_is_known_by_its_content_wherever_it_lies(tmp_path):

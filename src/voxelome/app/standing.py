@@ -21,9 +21,9 @@ from voxelome.app.events import Job, RunState
 from voxelome.app.failures import Failure, rejected_files
 from voxelome.app.study import Study
 from voxelome.bids.description import dataset_name
+from voxelome.bids.mounts import named_files
 from voxelome.bids.names import unit_entities
 from voxelome.bids.plan import Unit, visits_by_subject
-from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import models_needed, participant_targets, wanted_stages
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, save_text
@@ -141,17 +141,12 @@ def settings_digest(study: Study) -> str:
     at worst Snakemake looks at everybody once more.
     """
     config = {key: value for key, value in study.config.items() if key not in _NOT_OF_A_SUBJECT}
-    files = [path for space in parse_spaces(config["register"]["output_spaces"]) for path in space.files]
-    if config["radiomics"]["parameters"]:
-        files.append(config["radiomics"]["parameters"])
-    if config["register"]["landmarks"]:
-        files.append(config["register"]["landmarks"])
     models = Path(study.config["models_dir"])
     parts = [
         json.dumps(config, sort_keys=True, default=str),
         dataset_name(study.bids_dir),
         workflow_digest(),
-        *(f"{path}={file_digest(Path(path))}" for path in files),
+        *(f"{path}={file_digest(path)}" for path in named_files(config)),
         *(f"{name}={card_digest(models, name)}" for name in models_needed(config, study.plan.values())),
     ]
     return _digest("\n".join(parts))

@@ -27,6 +27,19 @@ class Mount:
         return f"{self.path}{'' if self.writable else ' (read-only)'}"
 
 
+def named_files(config: Mapping[str, Any]) -> list[Path]:
+    """Files that settings name: templates, the standard scale of intensities, parameters of radiomics.
+
+    Parameters
+    ----------
+    config : mapping
+        The settings, with absolute paths.
+    """
+    templates = [path for space in parse_spaces(config["register"]["output_spaces"]) for path in space.files]
+    others = (config["register"]["landmarks"], config["radiomics"]["parameters"])
+    return [*templates, *(Path(path) for path in others if path)]
+
+
 def mounts(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> list[Mount]:
     """Folders that the steps of a run read and write; one inside another is left out where it adds nothing.
 
@@ -45,13 +58,7 @@ def mounts(config: Mapping[str, Any], plan: Mapping[str, Unit]) -> list[Mount]:
     read = [Path(config["bids_dir"]), *map(Path, config["derivatives"].values())]
     if config["models_dir"]:
         read.append(Path(config["models_dir"]))
-    read += [
-        path.parent for space in parse_spaces(config["register"]["output_spaces"]) for path in space.files
-    ]
-    if config["radiomics"]["parameters"]:
-        read.append(Path(config["radiomics"]["parameters"]).parent)
-    if config["register"]["landmarks"]:
-        read.append(Path(config["register"]["landmarks"]).parent)
+    read += [path.parent for path in named_files(config)]
     wanted = {Mount(path, writable=True) for path in (Path(config["out_dir"]), Path(config["work_dir"]))}
     wanted |= {Mount(path) for path in read if path.is_dir()}
     kept = _kept(wanted)

@@ -120,7 +120,7 @@ class _Session:
         self.matrices: dict[str, Affine] = {}
 
     def _scale(self) -> StandardScale | None:
-        """The standard scale, where intensities are brought to one; the record says who taught it."""
+        """The standard scale, where intensities are brought to one."""
         from voxelome.anat.landmarks import load_scale
 
         if self.spec.normalisation != "nyul":

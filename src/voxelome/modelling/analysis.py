@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from voxelome.errors import DataError, listed
+from voxelome.errors import listed
 from voxelome.modelling.artifact import load_model, save_model
 from voxelome.modelling.beside import asdict_of, compare, leak_probe, p_of_permutations
 from voxelome.modelling.cohort import Assembled, Repeated
 from voxelome.modelling.crossval import FoldResult, fit_model
 from voxelome.modelling.explanation import Explanation, explanation
 from voxelome.modelling.fold_bootstrap import LEVEL, level_over_folds
-from voxelome.modelling.folds import parted
+from voxelome.modelling.folds import unsplittable
 from voxelome.modelling.importance import importance_of
 from voxelome.modelling.insight import associations, bootstrap_of, changes
 from voxelome.modelling.judge import has_pairs, headline, judge, sample_size_of
@@ -136,8 +136,7 @@ def conclude(plan: Plan, tables: Tables, done: Mapping[Task, Arrays]) -> Analysi
     results = results_of(plan, done, MODEL)
     scored = _scored(plan, results)
     if not has_pairs(cohort.kind, scored):
-        problem = f"the groups of {settings.groups} cannot be split into folds {parted(cohort.kind)}"
-        raise DataError(problem, "choose other groups, or fewer outer_folds")
+        raise unsplittable(settings.groups, cohort.kind)
     repeats = max(split.repeat for split in plan.splits)
     metrics = _about(plan) | judge(
         settings.kind,

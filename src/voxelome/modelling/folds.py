@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
 
+from voxelome.errors import DataError
 from voxelome.modelling import problems
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.visits import Cohort
@@ -81,11 +82,15 @@ def rarest(cohort: Cohort, participants: NDArray[np.intp]) -> int:
     return int(np.bincount(problems.strata(cohort.kind, cohort.target[participants])).min())
 
 
-def parted(kind: str) -> str:
-    """Return in words what folds must do that groups can forbid."""
-    if kind == problems.CONTINUOUS:
-        return "that leave enough participants to learn from"
-    return "with events in each" if kind == problems.SURVIVAL else "with both classes"
+def unsplittable(groups: str, kind: str) -> DataError:
+    """Return the error that groups cannot be split into folds that can be learned from and tested in."""
+    folds = {
+        problems.CONTINUOUS: "folds that leave enough participants to learn from",
+        problems.SURVIVAL: "folds with events in each",
+    }.get(kind, "folds with both classes")
+    return DataError(
+        f"the groups of {groups} cannot be split into {folds}", "choose other groups, or fewer outer_folds"
+    )
 
 
 def part_of(

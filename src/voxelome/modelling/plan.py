@@ -19,9 +19,9 @@ from voxelome.modelling.folds import (
     compares_within,
     outer_splits,
     part_of,
-    parted,
     rarest,
     smallest_class,
+    unsplittable,
 )
 from voxelome.modelling.people import Tables
 from voxelome.modelling.settings import AnalysisSettings
@@ -165,7 +165,4 @@ def _check_complete(splits: list[Split], data: Assembled, settings: AnalysisSett
     repeats = len({split.repeat for split in splits})
     everybody = held_out == repeats * len(data.participants)
     if not splits or not everybody or not compares_within(data.cohort, splits):
-        raise DataError(
-            f"the groups of {settings.groups} cannot be split into folds {parted(data.cohort.kind)}",
-            "choose other groups, or fewer outer_folds",
-        )
+        raise unsplittable(settings.groups, data.cohort.kind)
