@@ -29,6 +29,7 @@ rule qsm:
             "--phase-difference" if acquisition_of(wildcards).phase_difference else ""
         ),
         units=lambda wildcards: acquisition_of(wildcards).phase_units,
+        manufacturer=lambda wildcards: acquisition_of(wildcards).manufacturer,
         affine=config["affine"],
         choices=[
             f"--{name.replace('_', '-')} {config['qsm'][name]}"
@@ -55,6 +56,7 @@ rule qsm:
         " --magnitude {input.magnitude:q} --phase {input.phase:q} --real {input.real:q}"
         " --imaginary {input.imaginary:q} --echo-times {params.echo_times}"
         " --phase-times {params.phase_times} {params.difference}"
-        " --field-strength {params.field_strength} --phase-units={params.units:q} --registered {input.registered}"
+        " --field-strength {params.field_strength} --phase-units={params.units:q}"
+        " --manufacturer={params.manufacturer:q} --registered {input.registered}"
         " --affine {params.affine} {params.choices} {params.flags} --out-dir {params.out_dir:q} --record {output.record}"
         " --num-threads {threads} > {log} 2>&1"

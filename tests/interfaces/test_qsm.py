@@ -189,12 +189,51 @@ def test_phase_of_the_opposite_sign_gives_the_same_maps_once_the_setting_says_so
     for sign in ("positive", "negative"):
         record = reconstruct(tmp_path, images, phase_sign=sign, phase_units=units)
         maps.append({item["suffix"]: nib.load(item["path"]).get_fdata() for item in record.find("map")})
-        assert ("sign was turned" in record.parameters["phase"]) == (sign == "negative")
+        assert (
+            f"sign was {'turned' if sign == 'negative' else 'kept'}, as the settings say"
+            in (record.parameters["phase"])
+        )
         for path in images["phase"]:
             change(path, np.negative)
     assert {"Chimap", "swi", "R2starmap"} <= set(maps[0])
     for suffix, values in maps[0].items():
         np.testing.assert_allclose(maps[1][suffix], values, atol=1e-3 * np.abs(values).max(), err_msg=suffix)
+
+
+@pytest.mark.parametrize(
+    ("maker", "stored", "says"),
+    [
+        ("SIEMENS", 1, "sign was kept, as scanners of SIEMENS store it"),
+        ("GE MEDICAL SYSTEMS", -1, "sign was turned, as scanners of GE MEDICAL SYSTEMS store it"),
+        ("", 1, "taken as positive: the sidecars name no manufacturer, whose habit"),
+        ("Esaote", 1, "taken as positive: the sidecars name manufacturer Esaote, whose habit"),
+    ],
+)
+def test_phase_is_read_as_the_manufacturer_stores_it(tmp_path, maker, stored, says):
+    images = acquisition(tmp_path)
+    for path in images["phase"]:
+        change(path, lambda phase: stored * phase)
+    record = reconstruct(tmp_path, images, manufacturer=maker)
+    assert says in record.parameters["phase"]
+    chi = nib.load(record.path("map", suffix="Chimap")).get_fdata()
+    assert chi[images["inside"]].mean() - chi[images["around"]].mean() > 0.15
+
+
+def test_every_other_slice_half_a_turn_off_changes_no_map(tmp_path):
+    images, maps = acquisition(tmp_path), []
+    for times in range(2):
+        record = reconstruct(tmp_path, images)
+        maps.append({item["suffix"]: nib.load(item["path"]).get_fdata() for item in record.find("map")})
+        assert ("Every other slice along k" in record.parameters["phase"]) == (times == 1)
+        for path in images["phase"]:
+            change(path, alternate)
+    for suffix, values in maps[0].items():
+        np.testing.assert_allclose(maps[1][suffix], values, atol=2e-3 * np.abs(values).max(), err_msg=suffix)
+
+
+def alternate(phase: np.ndarray) -> np.ndarray:
+    """Phase with its odd slices half a turn off."""
+    return np.angle(np.exp(1j * phase) * (-1) ** np.arange(phase.shape[-1]))
 
 
 def test_each_setting_that_is_offered_gives_a_map(tmp_path):

@@ -113,6 +113,21 @@ def test_a_difference_of_phases_is_known_by_its_two_echo_times():
     assert any("the phase of each echo" in item["why"] for item in unit.skipped)
 
 
+@pytest.mark.parametrize(
+    ("makers", "known"),
+    [(("GE", "GE"), "GE"), (("GE", "SIEMENS"), ""), ((None, None), ""), ((None, "GE"), "GE"), ((3, 3), "3")],
+)
+def test_the_manufacturer_is_that_which_the_sidecars_of_the_phase_agree_on(makers, known):
+    phases = [
+        image(
+            "MEGRE", part="phase", echo=str(number), metadata={} if maker is None else {"Manufacturer": maker}
+        )
+        for number, maker in enumerate(makers)
+    ]
+    (unit,) = plan(*echoes(parts=("mag",)), *phases).values()
+    assert unit.gradient_echoes[0].manufacturer == known
+
+
 def test_acquisitions_are_told_apart_and_each_has_a_record():
     (unit,) = plan(*echoes(acquisition="a"), *echoes(acquisition="b")).values()
     assert unit_records(unit, ["qsm"]) == [

@@ -38,7 +38,8 @@ class GradientEcho:
 
     ``phase`` is empty where there is none. ``real`` and ``imaginary`` are empty where magnitude and phase
     are there. Times in s, ``field_strength`` in T (0: unknown); ``phase_times`` are those of the phase or
-    imaginary images. ``phase_difference`` says that the phase lies between two echoes.
+    imaginary images. ``phase_difference`` says that the phase lies between two echoes. ``manufacturer`` is
+    empty where the sidecars name none, or several.
     """
 
     label: str
@@ -52,6 +53,7 @@ class GradientEcho:
     imaginary: tuple[str, ...] = ()
     phase_times: tuple[float, ...] = ()
     phase_difference: bool = False
+    manufacturer: str = ""
 
     @property
     def complex(self) -> bool:
@@ -370,6 +372,7 @@ def _gradient_echo(
     reading = magnitude or real or phase or imaginary
     turning = phase or imaginary
     units = {str(file.metadata.get("Units", "")) for file in phase}
+    makers = {str(file.metadata["Manufacturer"]) for file in turning if "Manufacturer" in file.metadata}
     used = [*magnitude, *phase, *real, *imaginary]
 
     def paths(chosen: Sequence[BidsFile]) -> tuple[str, ...]:
@@ -387,6 +390,7 @@ def _gradient_echo(
         paths(imaginary),
         tuple(_number(file, "EchoTime") for file in turning),
         any("EchoTime1" in file.metadata and "EchoTime2" in file.metadata for file in phase),
+        makers.pop() if len(makers) == 1 else "",
     )
 
 

@@ -69,9 +69,29 @@ def load_images(spec: Any) -> Images:
         with blame(spec.phase[0]):
             slope = parts["phase"][0].slope
             phase, how = phase_to_radians(stacks["phase"], spec.phase_units or None, slope)
-    if phase is not None and spec.phase_sign == "negative":
-        phase, how = -phase, f"{how} Its sign was turned, as the settings ask."
+    if phase is not None:
+        phase, notes = _as_convention(phase, magnitude, spec)
+        how = " ".join((how, *notes))
     return Images(magnitude, phase, grid, how)
+
+
+def _as_convention(phase: Any, magnitude: Any, spec: Any) -> tuple[Any, list[str]]:
+    """Phase that is positive where the field is raised and even over the slices, and what was done to it."""
+    from voxelome.qsm.vendors import alternating_axis, sign_of_phase, turn_every_other_slice
+
+    notes = []
+    axis = alternating_axis(phase[..., 0], magnitude[..., 0])
+    if axis is not None:
+        phase = turn_every_other_slice(phase, axis)
+        notes.append(f"Every other slice along {'ijk'[axis]} was stored half a turn off: it was turned back.")
+    sign = {"positive": 1, "negative": -1}.get(spec.phase_sign) or sign_of_phase(spec.manufacturer)
+    who = "the settings say" if spec.phase_sign != "vendor" else f"scanners of {spec.manufacturer} store it"
+    if not sign:
+        whose = f"manufacturer {spec.manufacturer}" if spec.manufacturer else "no manufacturer"
+        notes.append(f"Its sign was taken as positive: the sidecars name {whose}, whose habit is not known.")
+    else:
+        notes.append(f"Its sign was {'kept' if sign > 0 else 'turned'}, as {who}.")
+    return (-phase if sign < 0 else phase), notes
 
 
 def image_warnings(images: Images, mask: Any, spec: Any) -> list[str]:

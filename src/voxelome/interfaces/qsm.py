@@ -105,11 +105,14 @@ class QSMInputs(StepInputs):
         usedefault=True,
         desc="weight of the inversion, or threshold of tkd and rts; 0: chosen from the noise of the field",
     )
+    manufacturer = traits.Str("", usedefault=True, desc="Manufacturer of the scanner; empty: unknown")
     phase_sign = traits.Enum(
+        "vendor",
         "positive",
         "negative",
         usedefault=True,
-        desc="sign of the phase of a field stronger than the main field: +gamma B TE, or -gamma B TE",
+        desc="sign of the phase of a field stronger than the main field: +gamma B TE or -gamma B TE, or as the "
+        "manufacturer stores it (positive where that is not known)",
     )
     unwrapping = traits.Enum(
         "romeo",
