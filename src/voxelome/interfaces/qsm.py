@@ -111,8 +111,8 @@ class QSMInputs(StepInputs):
         "positive",
         "negative",
         usedefault=True,
-        desc="sign of the phase of a field stronger than the main field: +gamma B TE or -gamma B TE, or as the "
-        "manufacturer stores it (positive where that is not known)",
+        desc="sign of the phase of a field stronger than the main field: +gamma B TE or -gamma B TE, or as "
+        "the manufacturer stores it (positive where that is not known)",
     )
     unwrapping = traits.Enum(
         "romeo",

@@ -6,9 +6,9 @@ import numpy as np
 
 from voxelome.imageio import Array
 
-# Signal is exp(i sign gamma B TE). The readers of the MEDI toolbox (Cornell MRI Research Lab) bring all to one
-# convention: they negate the phase of Siemens and Philips and keep that of GE and United Imaging, and its fit
-# (Fit_ppm_complex) negates all of them again before iron comes out as positive.
+# Signal is exp(i sign gamma B TE). The readers of the MEDI toolbox (Cornell MRI Research Lab) bring all to
+# one convention: they negate the phase of Siemens and Philips and keep that of GE and United Imaging, and
+# its fit (Fit_ppm_complex) negates all of them again before iron comes out as positive.
 _SIGNS = {"siemens": 1, "philips": 1, "ge": -1, "general electric": -1, "uih": -1, "united imaging": -1}
 _COHERENT = 0.5
 _HALF_TURN = 0.75 * np.pi
