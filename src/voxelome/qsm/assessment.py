@@ -67,8 +67,8 @@ def notes_on(quality: dict[str, float], chi: Array, r2star: Array | None, kept: 
         notes.append(f"Background removal kept only {share:.0%} of the mask.")
     if r2star is not None and _looks_inverted(chi, r2star, kept):
         notes.append(
-            "Tissue of high R2* has low susceptibility: the phase may have the other sign than was taken (the "
-            "sidecar says which). The map was not inverted: if veins and red nuclei are dark, set "
+            "Tissue of high R2* has low susceptibility: the phase may have the other sign than was taken "
+            "(the sidecar says which). The map was not inverted: if veins and red nuclei are dark, set "
             "qsm: {phase_sign: negative}, or positive where it was turned."
         )
     return notes

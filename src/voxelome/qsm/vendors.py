@@ -54,7 +54,7 @@ def alternating_axis(phase: Array, magnitude: Array) -> int | None:
 def turn_every_other_slice(phase: Array, axis: int) -> Array:
     """Phase in rad, shape (x, y, z, ...), with each second slice along an axis half a turn further.
 
-    One turn is taken off where the phase would leave the range from -pi to pi.
+    Phase from -pi to pi stays within.
     """
     turned = np.array(phase, np.float32)
     second = np.moveaxis(turned, axis, 0)[1::2]
