@@ -7,6 +7,11 @@ import pytest
 from scipy.stats import ks_1samp, uniform
 
 from tests.numerics.test_modelling import analyse, cohort
+from voxelome.errors import DataError
+from voxelome.modelling.cohort import assemble
+from voxelome.modelling.folds import outer_splits
+from voxelome.modelling.people import Tables
+from voxelome.modelling.settings import parse_analysis
 
 
 def test_where_age_does_it_all_the_model_is_no_better_than_the_covariates_alone():
@@ -97,11 +102,49 @@ def test_calibration_and_net_benefit_are_those_of_the_held_out_probabilities():
     assert metrics["average_precision_low"] < metrics["average_precision"] < metrics["average_precision_high"]
 
 
-def test_one_participant_under_two_names_is_noticed():
+def test_one_participant_under_two_names_is_noticed_and_no_fold_parts_them():
+    table, people = cohort(n=60)
+    for other in (7, 20):
+        table.iloc[other, 2:] = table.iloc[3, 2:]
+    # What is typed in may differ; the images are the same.
+    people.loc[7, "age"] += 1
+    settings = parse_analysis({"name": "test", "outcome": "mutation", "covariates": ["age"], "repeats": 5})
+    data = assemble(table, Tables(people), settings)
+    assert (
+        "The features of sub-003 and sub-007, sub-003 and sub-020 are identical: is it one participant under "
+        "two names? No fold parts them."
+    ) in data.notes
+    splits = outer_splits(data.cohort, settings, 5)
+    assert len(splits) == 25
+    assert {len({3, 7, 20} & set(split.test)) for split in splits} == {0, 3}
+
+
+def test_groups_that_are_named_stay_and_the_note_says_what_that_means():
     table, people = cohort()
     table.iloc[7, 2:] = table.iloc[3, 2:]
-    notes = " ".join(analyse(table, people).notes)
-    assert "The features of sub-003 and sub-007 are identical" in notes
+    settings = parse_analysis({"name": "test", "outcome": "mutation", "groups": "site"})
+    data = assemble(table, Tables(people), settings)
+    assert any("Folds may part them: they part no site, and nothing else." in note for note in data.notes)
+    assert len(set(data.cohort.group)) == people["site"].nunique()
+
+
+def test_one_participant_under_two_names_cannot_be_locked_away_and_trained_on():
+    table, people = cohort()
+    table.iloc[7, 2:] = table.iloc[3, 2:]
+    people["part"] = np.where(np.arange(len(people)) < 5, "test", "training")
+    settings = {"name": "test", "outcome": "mutation", "hold_out": {"part": ["test"]}}
+    with pytest.raises(DataError, match="sub-003 and sub-007 are identical, and one of them is locked away"):
+        assemble(table, Tables(people), parse_analysis(settings))
+    people.loc[7, "part"] = "test"
+    assert not any(
+        "identical" in note for note in assemble(table, Tables(people), parse_analysis(settings)).notes
+    )
+
+
+def test_participants_without_a_lesion_are_not_taken_for_one():
+    table, people = cohort()
+    table.iloc[:20, 2:] = 0.0
+    assert not any("identical" in note for note in analyse(table, people).notes)
 
 
 def test_a_feature_that_is_the_outcome_is_named():

@@ -30,7 +30,7 @@ from voxelome.modelling.problems import BINARY
 from voxelome.modelling.scoring import Scored, score_fold
 from voxelome.modelling.settings import AnalysisSettings, parse_analysis
 from voxelome.modelling.site_effects import site_effects
-from voxelome.modelling.suspicions import giveaways, twins
+from voxelome.modelling.suspicions import giveaways
 from voxelome.modelling.tasks import CURVE, MODEL, SIMPLER, Arrays, Task, permuted, results_of, tasks_of, work
 
 __all__ = ["AnalysisResult", "AnalysisSettings", "load_model", "parse_analysis", "run_analysis", "save_model"]
@@ -220,9 +220,6 @@ def _learning_curve(plan: Plan, done: Mapping[Task, Arrays], scored: list[Scored
 def _suspicions(data: Assembled) -> list[str]:
     """Return sentences on what looks like a mistake in the tables."""
     notes = []
-    if pairs := twins(data.cohort, data.participants):
-        told = listed(f"{one} and {other}" for one, other in pairs)
-        notes.append(f"The features of {told} are identical: is it one participant under two names?")
     if names := giveaways(data.cohort, data.features):
         notes.append(f"{listed(names)} alone tells the outcome without an error: is it the outcome itself?")
     return notes

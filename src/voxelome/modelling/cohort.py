@@ -23,6 +23,7 @@ from voxelome.modelling.people import (
     sites_of,
 )
 from voxelome.modelling.settings import AnalysisSettings
+from voxelome.modelling.suspicions import check_not_parted, of_one_person, twins
 from voxelome.modelling.visits import Cohort
 from voxelome.modelling.which_visits import averaged, chosen_visits
 from voxelome.outcomes import rules_in_words
@@ -117,6 +118,8 @@ def assemble(
     flow.keep(len(everybody), "of the analysis", f"not as where says: {rules_in_words(settings.where)}")
     visits = chosen_visits(_with_outcome(features, everybody, settings, notes, flow), tables, settings, flow)
     people = everybody.loc[sorted(set(visits["participant_id"]))]
+    pairs = twins(_offered(visits, settings, []).to_numpy(), list(visits["participant_id"]))
+    check_not_parted(pairs, people.index[people["held_out"].to_numpy(dtype=bool)])
     people, visits, held_out = _unlocked(people, visits, settings, notes, flow)
     target, classes = read_target(people, settings)
     values = pd.concat([_offered(visits, settings, notes), *covariates_of(visits, tables, settings)], axis=1)
@@ -129,12 +132,14 @@ def assemble(
         # The last column, so that the others keep their places when ComBat takes it away.
         values[SITE] = visits["participant_id"].map(code).to_numpy(dtype=np.float64)
     index = {name: number for number, name in enumerate(people.index)}
+    group, told = of_one_person(pairs, dict(people["group"]), settings)
+    notes += told
     cohort = Cohort(
         kind=settings.kind,
         values=values.to_numpy(dtype=np.float64),
         participant=visits["participant_id"].map(index).to_numpy(dtype=np.intp),
         target=target,
-        group=np.asarray(pd.factorize(people["group"])[0], dtype=np.intp),
+        group=np.asarray(pd.factorize(np.array(list(group.values()), dtype=object))[0], dtype=np.intp),
         classes=len(classes) if settings.kind in problems.SEVERAL else 0,
     )
     _note_visits(cohort, notes)
