@@ -317,6 +317,14 @@ def test_groups_are_never_split() -> None:
     assert (predictions.groupby([site, "repeat"])["fold"].nunique() == 1).all()
 
 
+@pytest.mark.parametrize("texts", [["abc"] * 40, ["3,5"] * 40, [1.5] * 39 + ["n.d."]])
+def test_a_feature_of_text_is_named(texts: list[object]) -> None:
+    table, people = cohort()
+    table["T1w__brain__original__glcm__Typed"] = pd.Series(texts, dtype=object)
+    with pytest.raises(DataError, match="glcm__Typed hold text, not numbers; exclude them from the analysis"):
+        analyse(table, people)
+
+
 def test_missing_and_infinite_values_are_borne() -> None:
     table, people = cohort(effect=3.0)
     rng = np.random.default_rng(0)

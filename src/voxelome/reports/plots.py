@@ -14,7 +14,8 @@ _GOLDEN = 0.6180339887498949
 _EACH_POINT = 200
 _FEWEST_FOR_OUTLIERS = 5
 _ROW = 30
-_LONGEST = 24
+# Letters that fit beside a row, capitals too.
+_LONGEST = 21
 
 
 def roc_curve(fpr: Sequence[float], tpr: Sequence[float], auc: float, low: float, high: float) -> str:
@@ -210,4 +211,6 @@ def _label(middle: float, name: str) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    """Leave out the middle of a long name: names of one kind differ at their ends."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
