@@ -110,6 +110,25 @@ def test_features_of_images_on_another_scale_are_refused(tmp_path, capsys):
     assert "other settings than those of the model (normalisation)" in capsys.readouterr().err
 
 
+def test_features_of_regions_that_another_network_drew_are_refused(tmp_path, capsys):
+    table, people = cohort(n=40, features=10, effect=3.0)
+    table.columns = [name.replace("__brain__", "__meshnet18-thalamus__") for name in table.columns]
+    trained = SETTINGS | {"Networks": {"meshnet18": ["a1"], "synlesion": ["b2"]}}
+    save_features(tmp_path, table, people, Settings=trained)
+    fit(tmp_path, {"name": "mutation"})
+    table.to_csv(tmp_path / "new.tsv", sep="\t", index=False, na_rep="n/a")
+    call = ["predict", str(tmp_path / "mutation" / "model.skops"), str(tmp_path / "new.tsv")]
+    # What drew other regions does not matter.
+    for networks, code in (
+        ({"meshnet18": ["a1"], "other": ["c3"]}, 0),
+        ({"meshnet18": ["a2"]}, 3),
+        ({}, 3),
+    ):
+        save_json(tmp_path / "new.json", {"Settings": SETTINGS | {"Networks": networks}})
+        assert tools.main(call) == code
+    assert "other settings than those of the model (meshnet18)" in capsys.readouterr().err
+
+
 def test_a_setting_that_only_the_features_have_is_named_too():
     about = {"FeatureSettings": {"Susceptibility and SWI": {"inversion": "tv"}}}
     with pytest.raises(DataError, match=r"\(shading\)"):

@@ -144,8 +144,23 @@ def test_the_table_says_how_its_images_were_made_and_who_taught_their_scale(grou
         (group(made_with=json.dumps(made_with), taught_by=["sub-02"]) / "features.json").read_text()
     )
     assert about["Settings"]["Registered images"] == {"normalisation": "nyul"}
-    assert len(about["Settings"]) == 3
+    assert about["Settings"]["Networks"] == {}
+    assert len(about["Settings"]) == 4
     assert about["ScaleTaughtBy"] == ["sub-02"]
+
+
+def test_the_table_says_which_networks_drew_its_regions_and_that_they_were_one_for_all(visit, group):
+    steps = visit[0] / "steps"
+    about = None
+    for unit, checksum in (("sub-01", "a1"), ("sub-02", "a1"), ("sub-02", "b2")):
+        record = StepRecord("network", unit)
+        record.parameters = {"model": "meshnet", "Sha256": [checksum]}
+        record.save(steps / unit / "network-meshnet.json")
+        if checksum == "a1":
+            about = json.loads((group(networks=["meshnet"]) / "features.json").read_text())
+    assert about["Settings"]["Networks"] == {"meshnet": ["a1"]}
+    with pytest.raises(InputError, match="sub-02: was segmented by another network meshnet than other"):
+        group(networks=["meshnet"])
 
 
 def test_the_group_has_the_same_values_long_and_wide_as_text_and_as_parquet(visit, group):

@@ -8,7 +8,14 @@ from voxelome.app.arguments import check_folders, parse
 from voxelome.app.config import default_config, merge
 from voxelome.app.standing import settings_digest
 from voxelome.app.study import open_study
-from voxelome.bids.image_settings import RECONSTRUCTED, image_settings, settings_behind, taught_by
+from voxelome.bids.image_settings import (
+    MADE,
+    NETWORKS,
+    RECONSTRUCTED,
+    image_settings,
+    settings_behind,
+    taught_by,
+)
 from voxelome.bids.mounts import mounts
 from voxelome.errors import InputError
 from voxelome.imageio import save_json
@@ -50,6 +57,41 @@ def test_who_taught_the_scale_is_told_of_their_own_dataset_alone(tmp_path):
     assert taught_by(config, "healthy") == ["sub-1", "sub-2"]
     assert taught_by(config, "patients") == []
     assert taught_by(default_config(), "healthy") == []
+
+
+MADE_OF_OTHERS = {
+    "segment": {"fusions": [{"name": "consensus", "of": ["rater", "synlesion"], "method": "staple"}]},
+    "radiomics": {
+        "regions": [
+            {"name": "whole", "union": ["tumor-*", "meshnet18-thalamus"]},
+            {"name": "ring", "shell": "whole", "mm": 5},
+            {"name": "halo", "shell": "consensus", "mm": 5},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("region", "made", "networks"),
+    [
+        ("brain", [], []),
+        ("tumor-core", [], []),
+        ("meshnet18-thalamus", [], ["meshnet18"]),
+        ("synlesion", [], ["synlesion"]),
+        ("synlesion2", [], []),
+        ("whole", ["whole"], ["meshnet18"]),
+        ("ring", ["whole", "ring"], ["meshnet18"]),
+        ("consensus", ["consensus"], ["synlesion"]),
+        ("halo", ["consensus", "halo"], ["synlesion"]),
+    ],
+)
+def test_a_feature_depends_on_the_networks_and_recipes_that_its_region_comes_from(region, made, networks):
+    settings = image_settings(merge(default_config(), MADE_OF_OTHERS))
+    settings[NETWORKS] = {"synlesion": ["a1"], "meshnet18": ["b2"]}
+    behind = settings_behind(settings, [f"T1w__{region}__original__glcm__Contrast"])
+    assert list(behind[MADE]) == made
+    assert sorted(behind[NETWORKS]) == networks
+    assert all(behind[MADE][name] == settings[MADE][name] for name in made)
 
 
 @pytest.fixture

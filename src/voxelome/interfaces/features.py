@@ -9,6 +9,7 @@ from typing import Any
 
 from nipype.interfaces.base import Directory, File, SimpleInterface, traits
 
+from voxelome.bids.image_settings import NETWORKS
 from voxelome.columns import COLUMNS, IDENTIFIERS
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, replacing, save_json, sidecar_path
@@ -53,7 +54,7 @@ class AssembleFeatures(SimpleInterface):
             paths = [Path(output["path"]) for item in records for output in item.find("features")]
             out = Path(spec.out_dir)
             about = _dictionary(paths)
-            about["Settings"] |= json.loads(spec.made_with)
+            about["Settings"] |= json.loads(spec.made_with) | {NETWORKS: _networks(records)}
             about["ScaleTaughtBy"] = list(spec.taught_by)
             with (
                 replacing(out / "features-long.tsv") as text,
@@ -96,6 +97,24 @@ def _kept(paths: list[Path], text: Path, file: Path) -> Iterator[Any]:
             table.to_csv(text, sep="\t", index=False, na_rep="n/a", mode="a", header=not text.exists())
             writer.write_table(pyarrow.Table.from_pandas(table, schema, preserve_index=False))
             yield table
+
+
+def _networks(records: list[StepRecord]) -> dict[str, list[str]]:
+    """Checksums of the networks that ran, by their names.
+
+    Raises
+    ------
+    InputError
+        Visits were segmented by different networks of one name.
+    """
+    found: dict[str, list[str]] = {}
+    for record in records:
+        if record.step == "network":
+            name, checksums = record.parameters["model"], record.parameters["Sha256"]
+            if found.setdefault(name, checksums) != checksums:
+                problem = f"was segmented by another network {name} than other visits"
+                raise InputError(record.unit, problem, "run the participant level again for all visits")
+    return found
 
 
 def _dictionary(paths: list[Path]) -> dict[str, Any]:

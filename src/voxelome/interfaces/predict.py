@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+from voxelome.bids.image_settings import settings_behind
 from voxelome.errors import InputError, blame
 from voxelome.imageio import load_json, replacing
 
@@ -27,7 +28,8 @@ def predict(model: Path, features: Path, participants: Path | None, output: Path
         raise InputError(features, "there is no such file", "check the name")
     fitted, about = read_model(model)
     with blame(features):
-        check_same_settings(about, load_json(features.with_suffix(".json")).get("Settings", {}))
+        made_with = load_json(features.with_suffix(".json")).get("Settings", {})
+        check_same_settings(about, settings_behind(made_with, about["Features"]))
     table = pd.read_csv(features, sep="\t", na_values="n/a", keep_default_na=False)
     tables = read_tables(participants) if participants else None
     with blame(features):

@@ -58,7 +58,7 @@ def check_same_settings(about: Mapping[str, Any], made_with: Mapping[str, Any]) 
     """Raise a DataError where features were made with other settings than those of the model's training."""
     wanted = about["FeatureSettings"]
     for kind in sorted({*wanted, *made_with}):
-        if kind in wanted and wanted[kind] != made_with.get(kind):
+        if kind in wanted and wanted[kind] != made_with.get(kind, {}):
             theirs = made_with.get(kind, {})
             keys = dict.fromkeys((*wanted[kind], *theirs))
             differ = [key for key in keys if theirs.get(key) != wanted[kind].get(key)]
