@@ -110,6 +110,11 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
+def model_digest(folder: Path) -> str:
+    """Digest of a fitted analysis: of its held-out predictions, as model.skops is never the same twice."""
+    return file_digest(folder / "predictions.tsv")
+
+
 def sessions_digest(bids_dir: Path) -> str:
     """Digest of the content of all sessions.tsv of a dataset; where there are none, the empty string."""
     found = sorted(bids_dir.glob("sub-*/sub-*_sessions.tsv"))

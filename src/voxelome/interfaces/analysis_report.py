@@ -9,9 +9,9 @@ from typing import Any
 from voxelome.imageio import load_json, save_text
 from voxelome.interfaces.analysis_figures import explanation_figures, figures_of
 from voxelome.interfaces.analysis_summary import hold_out_sentences, measures_of, sentences_of
-from voxelome.interfaces.hold_out import model_digest
 from voxelome.interfaces.summaries import software_of
 from voxelome.outcomes import HEADLINES
+from voxelome.provenance import model_digest
 from voxelome.reports.analysis_methods import methods_of, references_of
 from voxelome.reports.analysis_page import (
     AnalysisPage,

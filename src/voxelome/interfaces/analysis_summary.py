@@ -7,8 +7,8 @@ from typing import Any
 
 from voxelome.imageio import load_json
 from voxelome.interfaces.analysis_figures import figures_of
-from voxelome.interfaces.hold_out import model_digest
 from voxelome.outcomes import HEADLINES
+from voxelome.provenance import model_digest
 from voxelome.reports.analysis_words import headline, validation
 from voxelome.reports.model import AnalysisSummary
 from voxelome.step import StepRecord

@@ -13,7 +13,7 @@ from voxelome.imageio import replacing, save_json
 from voxelome.interfaces.analysis_inputs import read_tables, repeated_of
 from voxelome.interfaces.predict import read_model
 from voxelome.outcomes import HEADLINES
-from voxelome.provenance import file_digest
+from voxelome.provenance import model_digest
 
 LOG = "hold-out-openings.tsv"
 COLUMNS = ("time", "analysis", "participants", "data", "configuration", "model", "measure", "value", "again")
@@ -90,11 +90,6 @@ def open_locked(
         predictions.to_csv(temporary, sep="\t", index=False, na_rep="n/a")
     save_json(folder / "hold_out.json", content)
     return content
-
-
-def model_digest(folder: Path) -> str:
-    """Digest of a fitted analysis: of its held-out predictions, as model.skops is never the same twice."""
-    return file_digest(folder / "predictions.tsv")
 
 
 def _digest(content: bytes) -> str:
