@@ -123,7 +123,8 @@ bench-features: setup
 	$(RECORD) features features.py
 
 bench-modelling: setup
-	$(RECORD) modelling modelling.py known_truth.py
+	$(RECORD) modelling modelling.py
+	$(RECORD) known-truth known_truth.py
 
 bench-segmentation: setup
 	$(RECORD) segmentation segmentation.py
