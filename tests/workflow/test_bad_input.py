@@ -83,6 +83,9 @@ def clinic(finished: Study, tmp_path_factory: pytest.TempPathFactory):
         path.unlink()
     for path in clinic.add("nomagnitude", "_MEGRE").glob("*part-mag*"):
         path.unlink()
+    turned = clinic.add("ge", "_MEGRE")
+    for path in turned.glob("*phase*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"Manufacturer": "GE Medical; touch there"}))
     (clinic.add("link", "01_T1w") / "sub-link_T2w.nii.gz").symlink_to("nowhere.nii.gz")
     notgzip = clinic.add("notgzip", "01_T1w") / "sub-notgzip_T1w.nii.gz"
     notgzip.write_bytes(gzip.compress(b"this is no image"))
@@ -133,6 +136,13 @@ def test_without_phase_r2star_is_done_and_the_report_says_that_the_rest_is_not(c
     made = {path.name for path in (study.out / "sub-nophase" / "anat").glob("*map.nii.gz")}
     assert made == {f"sub-nophase_{name}map.nii.gz" for name in ("R2star", "T2star", "S0")}
     assert "there is no phase image" in (study.out / "sub-nophase.html").read_text()
+
+
+def test_the_manufacturer_that_a_sidecar_names_reaches_the_step_as_it_is(clinic):
+    _, study, rows = clinic
+    assert "ge" not in rows
+    about = json.loads((study.out / "sub-ge" / "anat" / "sub-ge_Chimap.json").read_text())
+    assert "Its sign was turned, as scanners of GE Medical; touch there store it." in about["phase"]
 
 
 def test_the_good_images_of_a_subject_with_a_broken_one_are_worked_on(clinic):
