@@ -137,7 +137,7 @@ def compare(folder: Path, subjects: int, *, peer: bool) -> dict[str, Cost]:
     ours = [sys.executable, "-m", "voxelome.cli", *arguments]
     work = out / ".voxelome"
     plain = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_root() / "Snakefile")]
-    plain += ["--configfile", str(work / "config.yaml"), "--directory", str(work), "--cores", "2"]
+    plain += ["--configfile", str(work / "dry-run.yaml"), "--directory", str(work), "--cores", "2"]
     plain += ["--rerun-triggers", "mtime", "input", "params", "--dry-run", "--quiet", "all"]
     plain += ["--", "participant"]
     costs = {"from nothing": measure(ours, log)}

@@ -16,3 +16,7 @@ COLUMNS = {
     "unit": "Unit of the value; intensity is the unit of the image, empty a pure number",
     "reason": "Why a value is n/a",
 }
+# What tables of a visit are, in the words of their data dictionaries; {} is the name of a network.
+RADIOMICS = "Radiomic features, one value a row"
+HISTOGRAMS = "Histograms of regions, one value a row"
+OF_NETWORK = "What the network {} says of the case"

@@ -130,9 +130,9 @@ def test_features_of_regions_that_another_network_drew_are_refused(tmp_path, cap
 
 
 def test_a_setting_that_only_the_features_have_is_named_too():
-    about = {"FeatureSettings": {"Susceptibility and SWI": {"inversion": "tv"}}}
+    trained = {"Susceptibility and SWI": {"inversion": "tv"}}
     with pytest.raises(DataError, match=r"\(shading\)"):
-        check_same_settings(about, {"Susceptibility and SWI": {"inversion": "tv", "shading": "fluid"}})
+        check_same_settings(trained, {"Susceptibility and SWI": {"inversion": "tv", "shading": "fluid"}})
 
 
 def test_settings_of_susceptibility_bind_only_a_model_that_has_such_features():

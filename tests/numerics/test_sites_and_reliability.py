@@ -209,9 +209,10 @@ def test_a_new_site_is_left_as_it_is(trained):
 
 def test_features_made_with_other_settings_are_refused(trained):
     *_, about = trained
-    check_same_settings(about, {"Radiomics": {"bin_count": 32}, "Histograms": {"reference": "n/a"}})
+    settings = about["FeatureSettings"]
+    check_same_settings(settings, {"Radiomics": {"bin_count": 32}, "Histograms": {"reference": "n/a"}})
     with pytest.raises(DataError, match=r"other settings than those of the model \(bin_count\)"):
-        check_same_settings(about, {"Radiomics": {"bin_count": 64}})
+        check_same_settings(settings, {"Radiomics": {"bin_count": 64}})
 
 
 def test_what_the_model_needs_and_is_not_there_is_named(trained):

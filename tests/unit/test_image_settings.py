@@ -17,6 +17,7 @@ from voxelome.bids.image_settings import (
     taught_by,
 )
 from voxelome.bids.mounts import mounts
+from voxelome.columns import HISTOGRAMS, OF_NETWORK, RADIOMICS
 from voxelome.errors import InputError
 from voxelome.imageio import save_json
 from voxelome.interfaces.qsm import UNITS
@@ -57,6 +58,24 @@ def test_who_taught_the_scale_is_told_of_their_own_dataset_alone(tmp_path):
     assert taught_by(config, "healthy") == ["sub-1", "sub-2"]
     assert taught_by(config, "patients") == []
     assert taught_by(default_config(), "healthy") == []
+
+
+def test_settings_of_what_no_feature_is_of_do_not_matter():
+    settings = {
+        RADIOMICS: {"bin_count": 32, "regions": [{"name": "ring"}]},
+        HISTOGRAMS: {"reference": "n/a"},
+        OF_NETWORK.format("t1age"): {"members": 1},
+        OF_NETWORK.format("t1age2"): {"members": 1},
+        RECONSTRUCTED: {"inversion": "tv", "phase_sign": "negative"},
+    }
+    behind = settings_behind(settings, ["T1w__brain__original__glcm__Contrast", "age"])
+    assert behind == {RADIOMICS: {"bin_count": 32}}
+    assert HISTOGRAMS in settings_behind(settings, ["T1w__brain__original__relativehistogram__Peak"])
+    case = settings_behind(settings, ["T1w__head__original__network__t1age_age_sd"])
+    assert set(case) == {RADIOMICS, OF_NETWORK.format("t1age")}
+    # A scanner whose phase has the other sign gives the same maps.
+    chi = settings_behind(settings, ["Chimap__brain__original__firstorder__Mean"])
+    assert chi[RECONSTRUCTED] == {"inversion": "tv"}
 
 
 MADE_OF_OTHERS = {

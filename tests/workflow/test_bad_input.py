@@ -85,7 +85,9 @@ def clinic(finished: Study, tmp_path_factory: pytest.TempPathFactory):
         path.unlink()
     turned = clinic.add("ge", "_MEGRE")
     for path in turned.glob("*phase*.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"Manufacturer": "GE Medical; touch there"}))
+        path.write_text(
+            json.dumps(json.loads(path.read_text()) | {"Manufacturer": "GE Medical; touch there"})
+        )
     (clinic.add("link", "01_T1w") / "sub-link_T2w.nii.gz").symlink_to("nowhere.nii.gz")
     notgzip = clinic.add("notgzip", "01_T1w") / "sub-notgzip_T1w.nii.gz"
     notgzip.write_bytes(gzip.compress(b"this is no image"))

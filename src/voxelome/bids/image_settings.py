@@ -7,12 +7,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from voxelome.columns import FEATURE_KEYS, SEPARATOR
+from voxelome.columns import FEATURE_KEYS, HISTOGRAMS, OF_NETWORK, RADIOMICS, SEPARATOR
 from voxelome.provenance import file_digest
 
 PREPARED, REGISTERED, RECONSTRUCTED = "Prepared images", "Registered images", "Susceptibility and SWI"
 # Checksums of the networks that drew regions; how regions were made out of others.
 NETWORKS, MADE = "Networks", "Regions made of others"
+# The sign belongs to a scanner; recipes of regions are compared one by one, under MADE.
+_ELSEWHERE = {RECONSTRUCTED: ("phase_sign",), RADIOMICS: ("regions",)}
 # Of register: other settings change no value on the reference's grid.
 _OF_VALUES = ("transform", "normalisation")
 # What qsm makes of a gradient echo.
@@ -39,10 +41,11 @@ def image_settings(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def settings_behind(made_with: Mapping[str, Any], features: Iterable[str]) -> dict[str, Any]:
-    """Settings that these features depend on.
+    """Settings that make these features comparable with others of the same names, or not.
 
-    Those of susceptibility only where one is of such a map; networks, and regions made of others, only where
-    one is measured in what they drew.
+    Those of susceptibility, of histograms, and of what a network says of the case, only where one is such a
+    feature; networks, and regions made of others, only where one is measured in what they drew. The sign of
+    the phase is left out: it tells of the scanner.
 
     Parameters
     ----------
@@ -51,15 +54,31 @@ def settings_behind(made_with: Mapping[str, Any], features: Iterable[str]) -> di
     features : iterable of str
         Names of columns.
     """
-    parts = [dict(zip(FEATURE_KEYS, name.split(SEPARATOR), strict=False)) for name in features]
-    maps = any(part["image"].endswith(_MAPS) for part in parts)
-    found = {kind: value for kind, value in made_with.items() if maps or kind != RECONSTRUCTED}
-    made, networks = found.get(MADE, {}), found.get(NETWORKS, {})
-    regions = _with_sources({part["roi"] for part in parts if "roi" in part}, made)
-    for kind, named in ((MADE, made), (NETWORKS, networks)):
-        if kind in found:
-            found[kind] = {name: value for name, value in named.items() if _draws(name, regions)}
-    return found
+    columns = [dict(zip(FEATURE_KEYS, name.split(SEPARATOR), strict=False)) for name in features]
+    behind = {}
+    for kind, value in made_with.items():
+        if _matters(kind, columns):
+            dropped = _ELSEWHERE.get(kind, ())
+            behind[kind] = {name: setting for name, setting in value.items() if name not in dropped}
+    made = behind.get(MADE, {})
+    regions = _with_sources({column["roi"] for column in columns if "roi" in column}, made)
+    for kind in (MADE, NETWORKS):
+        if kind in behind:
+            behind[kind] = {name: value for name, value in behind[kind].items() if _draws(name, regions)}
+    return behind
+
+
+def _matters(kind: str, columns: Iterable[Mapping[str, str]]) -> bool:
+    """Whether one of the features is of the kind that these settings are for."""
+    if kind == RECONSTRUCTED:
+        return any(column["image"].endswith(_MAPS) for column in columns)
+    classes = [(column.get("class", ""), column.get("feature", "")) for column in columns]
+    if kind == HISTOGRAMS:
+        return any(name.endswith("histogram") for name, _ in classes)
+    if kind.startswith(OF_NETWORK.partition("{}")[0]):
+        said = {feature.partition("_")[0] for name, feature in classes if name == "network"}
+        return any(kind == OF_NETWORK.format(network) for network in said)
+    return True
 
 
 def _with_sources(regions: set[str], made: Mapping[str, Mapping[str, Any]]) -> set[str]:

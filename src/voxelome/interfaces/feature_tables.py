@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from voxelome.columns import COLUMNS
+from voxelome.columns import COLUMNS, HISTOGRAMS, RADIOMICS
 
 if TYPE_CHECKING:
     from voxelome.interfaces.measurable import Measurable
@@ -46,7 +46,7 @@ def about_features(rows: Sequence[Row], visit: Measurable) -> dict[str, Any]:
         definitions = dictionary(features)
         derived = {name: _texts(asdict(filter_description(name))) for name in filters}
     return {
-        "Description": "Radiomic features, one value a row",
+        "Description": RADIOMICS,
         "Software": f"{package} {version(package)}",
         "Settings": {
             "engine": visit.engine,
@@ -76,7 +76,7 @@ def about_histograms(histogram: HistogramSettings, densities: dict[str, Any]) ->
     thresholds = sorted({value for values in histogram.thresholds.values() for value in values})
     classes = (HISTOGRAM, RELATIVE) if histogram.reference else (HISTOGRAM,)
     return {
-        "Description": "Histograms of regions, one value a row",
+        "Description": HISTOGRAMS,
         "Settings": {"reference": histogram.reference or "n/a", "thresholds": histogram.thresholds},
         **_columns(),
         "Features": {

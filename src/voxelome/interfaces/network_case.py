@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from voxelome.bids.description import source_uri
 from voxelome.bids.names import bids_name, space_label, split_label, unit_entities
+from voxelome.columns import OF_NETWORK
 from voxelome.imageio import save_json, save_text, save_volume
 from voxelome.interfaces.feature_tables import feature_table
 from voxelome.interfaces.measure import Row
@@ -109,7 +110,7 @@ def _about(network: NetworkSpec, card: dict[str, Any], spec: Any) -> dict[str, A
             "Description": f"Standard deviation of {name} over varied images"
         }
     return {
-        "Description": f"What the network {network.name} says of the case",
+        "Description": OF_NETWORK.format(network.name),
         "Software": f"{network.name} {card['sha256'][card['members'][0]][:12]}",
         # A model of these values refuses those of another network of the same name.
         "Settings": {

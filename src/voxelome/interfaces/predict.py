@@ -27,9 +27,11 @@ def predict(model: Path, features: Path, participants: Path | None, output: Path
     if not features.is_file():
         raise InputError(features, "there is no such file", "check the name")
     fitted, about = read_model(model)
+    names = about["Features"]
     with blame(features):
         made_with = load_json(features.with_suffix(".json")).get("Settings", {})
-        check_same_settings(about, settings_behind(made_with, about["Features"]))
+        trained, made_with = (settings_behind(each, names) for each in (about["FeatureSettings"], made_with))
+        check_same_settings(trained, made_with)
     table = pd.read_csv(features, sep="\t", na_values="n/a", keep_default_na=False)
     tables = read_tables(participants) if participants else None
     with blame(features):

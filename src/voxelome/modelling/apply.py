@@ -54,14 +54,19 @@ def describe_model(
     }
 
 
-def check_same_settings(about: Mapping[str, Any], made_with: Mapping[str, Any]) -> None:
-    """Raise a DataError where features were made with other settings than those of the model's training."""
-    wanted = about["FeatureSettings"]
-    for kind in sorted({*wanted, *made_with}):
-        if kind in wanted and wanted[kind] != made_with.get(kind, {}):
-            theirs = made_with.get(kind, {})
-            keys = dict.fromkeys((*wanted[kind], *theirs))
-            differ = [key for key in keys if theirs.get(key) != wanted[kind].get(key)]
+def check_same_settings(trained: Mapping[str, Any], made_with: Mapping[str, Any]) -> None:
+    """Raise a DataError where features were made with other settings than those of a model's training.
+
+    Parameters
+    ----------
+    trained, made_with : mapping
+        Settings by what they are of; kinds that the training did not know of are not compared.
+    """
+    for kind in sorted(trained):
+        theirs = made_with.get(kind, {})
+        if trained[kind] != theirs:
+            keys = dict.fromkeys((*trained[kind], *theirs))
+            differ = [key for key in keys if theirs.get(key) != trained[kind].get(key)]
             problem = f"the features were made with other settings than those of the model ({listed(differ)})"
             raise DataError(problem, "make them again with the configuration that the model was trained with")
 
