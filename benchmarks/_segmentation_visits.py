@@ -78,8 +78,8 @@ def _against_truth(
 ) -> None:
     """Change found against the given one, brought to the space of both visits."""
     found, by_image = (
-        load_volume(change.find("change", name=name)[0]["path"], dtype=None)
-        for name in ("synlesion", "FLAIR")
+        load_volume(change.find(role, name=name)[0]["path"], dtype=None)
+        for role, name in (("change", "synlesion"), ("image-change", "FLAIR"))
     )
     ways = [_to_given(number, visit, midway) for number, visit in enumerate(visits, start=1)]
     truth, brain = (
