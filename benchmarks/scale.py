@@ -123,7 +123,7 @@ def main() -> int:
     print(f"{options.subjects} subjects x 2 visits x {len(IMAGES)} images")
     for name, cost in costs.items():
         numbers = f"{cost.wall:7.1f} s  processor {cost.processor:7.1f} s  {cost.memory:6.0f} MB"
-        print(f"{name:35} {numbers}  {cost.said}")
+        print(f"{name:35} {numbers}  {cost.said.replace(f'{folder}/', '')}")
     missed = [name for name, (s, mb) in BARS.items() if costs[name].wall > s or costs[name].memory > mb]
     print("bars missed: " + (", ".join(missed) or "none"))
     return int(bool(missed))
