@@ -21,16 +21,17 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "benchmarks"
 CPU = Path("/proc/cpuinfo")
 # A benchmark that breaks off returns something else than one that misses a bar.
-_RUN = """
+BROKEN_OFF = 70
+_RUN = f"""
 import runpy, sys, traceback
 from pathlib import Path
+def break_off(*failure):
+    traceback.print_exception(*failure)
+    sys.exit({BROKEN_OFF})
+sys.excepthook = break_off
 sys.argv = sys.argv[1:]
 sys.path.insert(0, str(Path(sys.argv[0]).parent))
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-except Exception:
-    traceback.print_exc()
-    sys.exit(70)
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 

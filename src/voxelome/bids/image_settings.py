@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def settings_behind(made_with: Mapping[str, Any], features: Iterable[str]) -> di
     return behind
 
 
-def _matters(kind: str, columns: Iterable[Mapping[str, str]]) -> bool:
+def _matters(kind: str, columns: Sequence[Mapping[str, str]]) -> bool:
     """Whether one of the features is of the kind that these settings are for."""
     if kind == RECONSTRUCTED:
         return any(column["image"].endswith(_MAPS) for column in columns)

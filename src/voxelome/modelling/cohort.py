@@ -118,11 +118,13 @@ def assemble(
     flow.keep(len(everybody), "of the analysis", f"not as where says: {rules_in_words(settings.where)}")
     visits = chosen_visits(_with_outcome(features, everybody, settings, notes, flow), tables, settings, flow)
     people = everybody.loc[sorted(set(visits["participant_id"]))]
-    pairs = twins(_offered(visits, settings, []).to_numpy(), list(visits["participant_id"]))
-    check_not_parted(pairs, people.index[people["held_out"].to_numpy(dtype=bool)])
+    offered, who = _offered(visits, settings, notes), visits["participant_id"]
+    pairs = twins(offered.to_numpy(), list(who))
     people, visits, held_out = _unlocked(people, visits, settings, notes, flow)
+    check_not_parted(pairs, held_out)
     target, classes = read_target(people, settings)
-    values = pd.concat([_offered(visits, settings, notes), *covariates_of(visits, tables, settings)], axis=1)
+    offered = offered[~who.isin(held_out)].reset_index(drop=True)
+    values = pd.concat([offered, *covariates_of(visits, tables, settings)], axis=1)
     if settings.visits == "mean":
         values, visits = averaged(values, visits)
     values = _varying(values.sort_index(axis=1), notes)
