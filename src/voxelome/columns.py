@@ -16,7 +16,16 @@ COLUMNS = {
     "unit": "Unit of the value; intensity is the unit of the image, empty a pure number",
     "reason": "Why a value is n/a",
 }
+# Histograms are of images as they are, which is this filter; the percentiles among their features.
+ORIGINAL, HISTOGRAM = "original", "histogram"
+# The region that every visit has.
+BRAIN = "brain"
 # What tables of a visit are, in the words of their data dictionaries; {} is the name of a network.
 RADIOMICS = "Radiomic features, one value a row"
 HISTOGRAMS = "Histograms of regions, one value a row"
 OF_NETWORK = "What the network {} says of the case"
+
+
+def percentile(percent: int) -> str:
+    """Return the name of the feature that a percentile of a histogram is."""
+    return f"Percentile{percent:02d}"

@@ -9,8 +9,10 @@ import pytest
 import sklearn
 
 from tests.numerics.test_modelling import cohort
+from tests.numerics.test_nyul import heads, people_of, table_of
 from voxelome import tools
 from voxelome.bids.image_settings import settings_behind
+from voxelome.columns import HISTOGRAMS
 from voxelome.errors import DataError, InputError
 from voxelome.imageio import save_json
 from voxelome.interfaces import FitFolds, FitModel
@@ -108,6 +110,22 @@ def test_features_of_images_on_another_scale_are_refused(tmp_path, capsys):
         save_json(tmp_path / "new.json", {"Settings": changed})
         assert tools.main(call) == code
     assert "other settings than those of the model (normalisation)" in capsys.readouterr().err
+
+
+def test_a_model_of_percentiles_on_a_scale_is_applied_and_told_of(tmp_path, capsys):
+    images, mutated = heads(effect=0.08)
+    made_with = {**SETTINGS, HISTOGRAMS: {"wanted": True}}
+    save_features(tmp_path, table_of(images), people_of(mutated), Settings=made_with)
+    out = fit(tmp_path, {"name": "mutation", "standard_scale": ["T1w"], "explain": False})
+    (tmp_path / "new.tsv").write_text((tmp_path / "features.tsv").read_text())
+    for settings, code in ((made_with, 0), ({**SETTINGS, HISTOGRAMS: {"wanted": True, "more": 1}}, 3)):
+        save_json(tmp_path / "new.json", {"Settings": settings})
+        assert tools.main(["predict", str(out / "model.skops"), str(tmp_path / "new.tsv")]) == code
+    assert "other settings than those of the model (more)" in capsys.readouterr().err
+    page = write_analysis_page(StepRecord.load(tmp_path / "model-mutation.json"), "Data", {}).read_text()
+    assert "Percentiles of regions of T1w were brought to a standard scale of intensities (Nyul 2000)" in page
+    assert "10.1109/42.836373" in page
+    assert "19 percentiles of regions of T1w are brought to a standard scale" in page
 
 
 def test_features_of_regions_that_another_network_drew_are_refused(tmp_path, capsys):

@@ -1,12 +1,4 @@
-"""Intensities on a standard scale, learned from the images of other people (Nyul's landmarks).
-
-References
-----------
-Nyul LG, Udupa JK, Zhang X. New variants of a method of MRI scale standardization. IEEE Trans Med Imaging 19
-(2000) 143.
-Shah M, Xiao Y, Subbanna N, et al. Evaluating intensity normalization on MRIs of human brain with multiple
-sclerosis. Med Image Anal 15 (2011) 267 (deciles, and the landmarks' mean on a range from 0 to 100).
-"""
+"""Images on a standard scale that was learned from other people (:mod:`voxelome.standard_scale`)."""
 
 from __future__ import annotations
 
@@ -19,12 +11,8 @@ import numpy as np
 
 from voxelome.errors import DataError, InputError, listed
 from voxelome.imageio import Array, FloatArray, MaskArray, load_json, save_json
+from voxelome.standard_scale import FEWEST, PERCENTILES, on_range, to_scale
 
-# Of the values in the brain: the ends of the scale, and the deciles.
-PERCENTILES = (1.0, *(10.0 * step for step in range(1, 10)), 99.0)
-LOW, HIGH = 0.0, 100.0
-# Fewer people are no standard.
-FEWEST = 3
 LEARN = "learn one: voxelome-tools landmarks OUT_DIR SCALE.json"
 
 
@@ -66,8 +54,6 @@ def landmarks_of(inside: Array) -> FloatArray:
 def learn_scale(found: Iterable[tuple[str, str, FloatArray]], dataset: str) -> StandardScale:
     """Mean over people of their landmarks, each image's ends brought to the ends of the scale.
 
-    An image may be on any scale that rises linearly with its own: the result is the same.
-
     Parameters
     ----------
     found : iterable of (str, str, ndarray)
@@ -83,8 +69,7 @@ def learn_scale(found: Iterable[tuple[str, str, FloatArray]], dataset: str) -> S
     """
     by_contrast: dict[str, dict[str, list[FloatArray]]] = {}
     for participant, contrast, values in found:
-        on_range = LOW + (HIGH - LOW) * (values - values[0]) / (values[-1] - values[0])
-        by_contrast.setdefault(contrast, {}).setdefault(participant, []).append(on_range)
+        by_contrast.setdefault(contrast, {}).setdefault(participant, []).append(on_range(values))
     kept = {label: people for label, people in sorted(by_contrast.items()) if len(people) >= FEWEST}
     if not kept:
         most = max((len(people) for people in by_contrast.values()), default=0)
@@ -99,7 +84,7 @@ def learn_scale(found: Iterable[tuple[str, str, FloatArray]], dataset: str) -> S
 
 
 def apply_landmarks(data: Array, mask: MaskArray, found: Array, standard: Array) -> FloatArray:
-    """Image on the standard scale: linear between landmarks, and beyond the outermost as beside them.
+    """Image on the standard scale, see :func:`voxelome.standard_scale.to_scale`.
 
     Parameters
     ----------
@@ -114,18 +99,10 @@ def apply_landmarks(data: Array, mask: MaskArray, found: Array, standard: Array)
     DataError
         The landmarks of the image have one value.
     """
-    at, where = np.unique(np.asarray(found, dtype=np.float64), return_inverse=True)
-    if at.size < 2:
-        raise DataError(f"nearly all voxels in the brain are {at[0]:g}", "normalise by zscore")
-    # Landmarks of one value, as of coarse integers, lie at the mean of theirs.
-    to = np.bincount(where, weights=np.asarray(standard, dtype=np.float64)) / np.bincount(where)
-    values = data[mask].astype(np.float64)
-    moved = np.interp(values, at, to)
-    low, high = values < at[0], values > at[-1]
-    moved[low] = to[0] + (values[low] - at[0]) * (to[1] - to[0]) / (at[1] - at[0])
-    moved[high] = to[-1] + (values[high] - at[-1]) * (to[-1] - to[-2]) / (at[-1] - at[-2])
+    if np.ptp(found) == 0:
+        raise DataError(f"nearly all voxels in the brain are {found[0]:g}", "normalise by zscore")
     result = np.zeros(data.shape, dtype=np.float32)
-    result[mask] = moved
+    result[mask] = to_scale(data[mask], found, standard)
     return result
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from voxelome.columns import COLUMNS, HISTOGRAMS, RADIOMICS
+from voxelome.columns import COLUMNS, HISTOGRAM, HISTOGRAMS, RADIOMICS
 
 if TYPE_CHECKING:
     from voxelome.interfaces.measurable import Measurable
@@ -71,7 +71,7 @@ def _by_mirp(features: Iterable[tuple[str, str]]) -> dict[str, dict[str, dict[st
 
 def about_histograms(histogram: HistogramSettings, densities: dict[str, Any]) -> dict[str, Any]:
     """Return the data dictionary of the histograms, with the curves for plots."""
-    from voxelome.radiomics.histogram import HISTOGRAM, RELATIVE, descriptions
+    from voxelome.radiomics.histogram import RELATIVE, descriptions
 
     thresholds = sorted({value for values in histogram.thresholds.values() for value in values})
     classes = (HISTOGRAM, RELATIVE) if histogram.reference else (HISTOGRAM,)

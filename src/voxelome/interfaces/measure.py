@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from voxelome.columns import BRAIN
 from voxelome.errors import blame
 from voxelome.imageio import MaskArray, load_volume
 from voxelome.interfaces.measurable import Measurable
 from voxelome.interfaces.pool import each
 from voxelome.interfaces.roi import Region, check_grids
-from voxelome.radiomics.algebra import BRAIN, mirrored
+from voxelome.radiomics.algebra import mirrored
 from voxelome.radiomics.histogram import (
     RELATIVE,
     histogram_features,

@@ -84,13 +84,12 @@ class VisitImages:
 
     def _to_standard(self, label: str, data: Array, mask: MaskArray, standard: StandardScale) -> FloatArray:
         """Image on the standard scale, which is kept for other spaces."""
-        from voxelome.anat.landmarks import HIGH, LOW, PERCENTILES, landmarks_for, landmarks_of
+        from voxelome.anat.landmarks import landmarks_for, landmarks_of
+        from voxelome.standard_scale import HIGH, LOW, PERCENTILES
 
         with blame(self.source(label)):
             found, there = landmarks_of(data[mask]), landmarks_for(standard, label)
-            ends = (
-                f"{LOW:g} and {HIGH:g} are the mean {PERCENTILES[0]:g}st and {PERCENTILES[-1]:g}th percentile"
-            )
+            ends = f"{LOW:g} and {HIGH:g} are the mean {PERCENTILES[0]}st and {PERCENTILES[-1]}th percentile"
             self.scales[label] = {
                 "Units": f"standard scale of intensities in the brain ({ends})",
                 "Normalisation": self.method,

@@ -15,6 +15,7 @@ from voxelome.modelling import problems
 from voxelome.modelling.cohort import SITE
 from voxelome.modelling.people import COVARIATE, Tables
 from voxelome.modelling.predictions import columns_of
+from voxelome.modelling.scaled_images import landmarks_of
 from voxelome.modelling.settings import label_of
 from voxelome.modelling.which_visits import averaged
 
@@ -103,13 +104,15 @@ def apply_model(
 def inputs_of(about: Mapping[str, Any], features: pd.DataFrame, tables: Tables | None) -> pd.DataFrame:
     """Return the columns that a model takes, in its order; as :func:`apply_model`."""
     names = list(about["Features"])
-    others = [name for name in names if not name.startswith(COVARIATE) and name != SITE]
-    if absent := [name for name in others if name not in features]:
+    landmarks = landmarks_of(names)
+    others = [name for name in names if not name.startswith(COVARIATE) and name not in (SITE, *landmarks)]
+    if absent := [name for name in dict.fromkeys([*others, *landmarks.values()]) if name not in features]:
         raise DataError(
             f"{len(absent)} features of the model are not there: {listed(absent)}", "measure them"
         )
-    inputs = features[others].astype(np.float64).replace([np.inf, -np.inf], np.nan)
-    if len(others) < len(names):
+    inputs = features[others].join(features[list(landmarks.values())].set_axis(list(landmarks), axis=1))
+    inputs = inputs.astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    if inputs.shape[1] < len(names):
         inputs = inputs.join(_beside_features(about, names, features, tables))
     return inputs[names]
 

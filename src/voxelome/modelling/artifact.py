@@ -30,6 +30,7 @@ TRUSTED_TYPES = (
     "voxelome.modelling.estimators.NormalScores",
     "voxelome.modelling.estimators.SelectUncorrelated",
     "voxelome.modelling.harmonise.ComBat",
+    "voxelome.modelling.nyul.NyulScale",
     "voxelome.modelling.ordinal.OrdinalClassifier",
     "voxelome.modelling.selection.CorrelationFilter",
     "voxelome.modelling.selection.MRMR",

@@ -52,7 +52,7 @@ class Simpler:
     settings : AnalysisSettings
         How it is fitted.
     columns : tuple of int
-        Places of its columns, that of the site included, among those of the analysis.
+        Places of its columns, those of landmarks and the site included, among those of the analysis.
     """
 
     name: str
@@ -128,10 +128,8 @@ def simpler_models(cohort: Cohort, names: Sequence[str], settings: AnalysisSetti
     found = []
     for name, chosen, own, harmonised in offered:
         if chosen.any() and not chosen.all():
-            part = cohort.with_columns(np.flatnonzero(chosen), harmonised=harmonised)
-            site = () if part.site is None or cohort.site is None else (cohort.site,)
-            columns = (*np.flatnonzero(chosen).tolist(), *site)
-            found.append(Simpler(name, int(chosen.sum()), part, own, columns))
+            part, columns = cohort.with_columns(np.flatnonzero(chosen), harmonised=harmonised)
+            found.append(Simpler(name, int(chosen.sum()), part, own, tuple(columns.tolist())))
     return found
 
 

@@ -16,12 +16,15 @@ from voxelome.modelling.estimators import KeepColumns
 from voxelome.modelling.families import STACKED, Choice, Family, Parameters, families
 from voxelome.modelling.folds import inner_splits, part_of
 from voxelome.modelling.harmonise import ComBat
+from voxelome.modelling.nyul import scale_for
 from voxelome.modelling.reliable import reliable
 from voxelome.modelling.search import Budget, draw_settings, search
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.stacking import stacked
 from voxelome.modelling.visits import Cohort
 
+# Steps that need columns beside the features, and take them away.
+SCALE, HARMONISE = "standard_scale", "harmonise"
 Steps = list[tuple[str, Any]]
 # Training and test participants of the inner folds.
 Inner = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
@@ -81,12 +84,15 @@ def choice_of(settings: AnalysisSettings) -> Choice:
 
 
 def first_steps(cohort: Cohort, settings: AnalysisSettings, participants: NDArray[np.intp]) -> Steps:
-    """Return what comes before a family's own steps: harmonisation, and the choice of reliable features."""
+    """Return what comes before a family's own steps: scale, harmonisation, choice of reliable features."""
     steps: Steps = []
+    if cohort.scaled:
+        steps.append((SCALE, scale_for(cohort)))
     if cohort.site is not None:
         prior, unseen = settings.harmonise_prior, settings.unseen_site
-        combat = ComBat(cohort.site, cohort.keep, prior=prior, unseen=unseen)
-        steps.append(("harmonise", combat))
+        # The site comes right after the features, once the landmarks are gone.
+        combat = ComBat(cohort.features, cohort.keep, prior=prior, unseen=unseen)
+        steps.append((HARMONISE, combat))
     if settings.minimum_reliability and cohort.repeated is not None:
         kept = reliable(cohort.repeated[:, cohort.visits(participants)], settings.minimum_reliability)
         kept = kept[: cohort.features]

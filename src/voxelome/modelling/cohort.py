@@ -22,6 +22,7 @@ from voxelome.modelling.people import (
     people_of,
     sites_of,
 )
+from voxelome.modelling.scaled_images import with_landmarks
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.suspicions import check_not_parted, of_one_person, twins
 from voxelome.modelling.visits import Cohort
@@ -128,6 +129,7 @@ def assemble(
     if settings.visits == "mean":
         values, visits = averaged(values, visits)
     values = _varying(values.sort_index(axis=1), notes)
+    values, scaled = with_landmarks(values, visits, settings.standard_scale, notes)
     sites: dict[str, int] = {}
     if settings.harmonise:
         code, sites = sites_of(people, settings)
@@ -143,6 +145,7 @@ def assemble(
         target=target,
         group=np.asarray(pd.factorize(np.array(list(group.values()), dtype=object))[0], dtype=np.intp),
         classes=len(classes) if settings.kind in problems.SEVERAL else 0,
+        scaled=scaled,
     )
     _note_visits(cohort, notes)
     if settings.harmonise:

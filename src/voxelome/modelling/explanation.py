@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from voxelome.modelling import problems
+from voxelome.modelling.choosing import HARMONISE, SCALE
 from voxelome.modelling.clusters import Clusters
 from voxelome.modelling.comparison import corrected_t_test
 from voxelome.modelling.crossval import FoldResult
@@ -87,10 +88,11 @@ def look_into(
     """
     rows = cohort.visits(split.test)
     values, background = cohort.values[rows], cohort.values[cohort.visits(split.train)]
-    harmonise, model = parted(model)
-    if harmonise is not None:
-        # A feature of one site with the number of another would be harmonised wrongly.
-        values, background = harmonise.transform(values), harmonise.transform(background)
+    first, model = parted(model)
+    if first is not None:
+        # A feature of one site with the number of another would be harmonised wrongly, as a percentile of one
+        # brain would be scaled by the landmarks of another.
+        values, background = first.transform(values), first.transform(background)
     known = problems.predicted(cohort.kind, model, values)
     permuted = permuted_predictions(
         lambda given: problems.predicted(cohort.kind, model, given), values, clusters.labels, REPEATS, seed
@@ -121,19 +123,21 @@ def look_into(
 
 
 def parted(model: Any) -> tuple[Any, Any]:
-    """Return the fitted harmonisation of a model, None where it has none, and the model without it.
+    """Return the fitted first steps of a model that need more than features, and the model without them.
 
-    All members of an average have learned the same harmonisation, from the same participants.
+    They are the standard scale and the harmonisation, None where it has neither. All members of an average
+    have learned the same ones, from the same participants.
     """
     members = [model] if isinstance(model, Pipeline) else model.estimators_
-    if "harmonise" not in members[0].named_steps:
+    count = sum(name in members[0].named_steps for name in (SCALE, HARMONISE))
+    if not count:
         return None, model
-    harmonise, rest = members[0].named_steps["harmonise"], [member[1:] for member in members]
+    first, rest = members[0][:count], [member[count:] for member in members]
     if isinstance(model, Pipeline):
-        return harmonise, rest[0]
+        return first, rest[0]
     without = copy(model)
     without.estimators_ = rest
-    return harmonise, without
+    return first, without
 
 
 def _one_number(kind: str, model: Any, values: Array) -> Array:
@@ -246,12 +250,12 @@ def _summary(plan: Plan, importance: Array, order: NDArray[np.intp], model: Any)
     if cohort.kind != problems.MULTICLASS:
         rows = np.random.default_rng(plan.settings.random_seed).permutation(len(cohort.values))[:_MEAN]
         values = cohort.values[np.sort(rows)]
-        harmonise, rest = parted(model)
-        if harmonise is not None:
-            values = harmonise.transform(pd.DataFrame(values, columns=names))
+        first, rest = parted(model)
+        if first is not None:
+            values = first.transform(pd.DataFrame(values, columns=names))
 
         def predict(given: Array) -> Array:
-            asked = given if harmonise is not None else pd.DataFrame(given, columns=names)
+            asked = given if first is not None else pd.DataFrame(given, columns=names)
             return _one_number(cohort.kind, rest, asked)
 
         known = [k for k in order[:_CURVES] if np.isfinite(values[:, plan.clusters.medoids[k]]).any()]

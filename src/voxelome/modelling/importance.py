@@ -59,7 +59,7 @@ def _of_pipeline(pipeline: Pipeline, features: int) -> tuple[NDArray[np.float64]
     """Return shares, and coefficients that are NaN where the model has none."""
     last = getattr(pipeline[-1], "regressor_", pipeline[-1])
     place = np.arange(features)
-    # The site, which harmonisation takes away, is the last column.
+    # Landmarks and the site, which are taken away, come after the features.
     for name in ("reliable", *FILTERS, "select"):
         if name in pipeline.named_steps:
             place = place[pipeline.named_steps[name].get_support(indices=True)]

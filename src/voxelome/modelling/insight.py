@@ -13,6 +13,7 @@ from voxelome.modelling import problems
 from voxelome.modelling.cohort import Assembled
 from voxelome.modelling.crossval import fit_model
 from voxelome.modelling.mixed import mixed_models, visit_design
+from voxelome.modelling.nyul import shown_features
 from voxelome.modelling.optimism import bootstrap_632_auc
 from voxelome.modelling.people import Tables
 from voxelome.modelling.settings import AnalysisSettings
@@ -24,7 +25,7 @@ from voxelome.modelling.which_visits import visit_time
 def associations(data: Assembled) -> pd.DataFrame:
     """Return what each feature alone tells of the outcome, of all participants; no model sees it."""
     cohort = data.cohort
-    values, names = cohort.values[:, : cohort.features], data.features[: cohort.features]
+    values, names = shown_features(cohort), data.features[: cohort.features]
     return univariate_table(values, names, cohort.participant, cohort.target, cohort.kind)
 
 
@@ -41,7 +42,7 @@ def changes(
     if cohort.kind == problems.SURVIVAL or len(data.visits) == len(data.participants):
         return None, []
     time = visit_time(data.visits, tables, settings)
-    values, names = cohort.values[:, : cohort.features], data.features[: cohort.features]
+    values, names = shown_features(cohort), data.features[: cohort.features]
     try:
         design, terms = visit_design(cohort.target, cohort.kind, cohort.participant, time, data.classes)
         return mixed_models(values, names, cohort.participant, design, terms), []

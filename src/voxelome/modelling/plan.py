@@ -23,6 +23,7 @@ from voxelome.modelling.folds import (
     smallest_class,
     unsplittable,
 )
+from voxelome.modelling.nyul import shown_features
 from voxelome.modelling.people import Tables
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.survival_outcome import grid_of_times
@@ -106,7 +107,7 @@ def plan_analysis(
 
 def _within_sites(cohort: Cohort) -> NDArray[np.float64]:
     """Return the features less the median of their site, which would make all features alike."""
-    values = cohort.values[:, : cohort.features]
+    values = shown_features(cohort)
     if cohort.site is None:
         return values
     values, site = values.copy(), cohort.values[:, cohort.site]

@@ -77,6 +77,9 @@ class AnalysisSettings:
         empirical Bayes, "none", or "auto" (none where all sites have 25 participants in training).
     unseen_site : str
         "refuse", or "keep": participants of a site that was not in training are not harmonised.
+    standard_scale : tuple of str
+        Images, by name or pattern, whose percentiles of regions are brought to a standard scale (Nyul), which
+        is learned inside the folds.
     minimum_reliability : float
         Features are offered whose ICC(1,1) over perturbations, in the training participants, is at least so
         high; 0 offers all.
@@ -132,6 +135,7 @@ class AnalysisSettings:
     harmonise_keep: tuple[str, ...] = ()
     harmonise_prior: Literal["auto", "parametric", "nonparametric", "none"] = "auto"
     unseen_site: Literal["refuse", "keep"] = "refuse"
+    standard_scale: tuple[str, ...] = ()
     minimum_reliability: float = 0.0
     validation: str = "kfold"
     groups: str = "participant_id"
@@ -170,7 +174,7 @@ _CHOICES = {
     "search": ("grid", "random", "halving"),
     "balance": BALANCES,
 }
-_LISTS = ("features", "exclude", "covariates", "harmonise_keep")
+_LISTS = ("features", "exclude", "covariates", "harmonise_keep", "standard_scale")
 
 
 def parse_analysis(content: Mapping[str, Any]) -> AnalysisSettings:
@@ -225,6 +229,9 @@ def _check_together(settings: AnalysisSettings) -> None:
         raise DataError("horizons are for kind: survival", "leave them out")
     if settings.minimum_reliability and settings.visits == "mean":
         problem = "minimum_reliability is that of single visits, and visits are averaged"
+        raise DataError(problem, "take visits: all, first or last")
+    if settings.standard_scale and settings.visits == "mean":
+        problem = "standard_scale is for single images, and visits are averaged"
         raise DataError(problem, "take visits: all, first or last")
     if strangers := [name for name in settings.harmonise_keep if name not in settings.covariates]:
         raise DataError(f"harmonise_keep names {', '.join(strangers)}", "name them among the covariates too")

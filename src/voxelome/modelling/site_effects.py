@@ -45,19 +45,20 @@ def site_effects(data: Assembled, model: Any, selected: pd.DataFrame) -> dict[st
     selected : DataFrame
         Features that the models chose, in column ``feature``; among them are those that are shown.
     """
-    harmonise, _ = parted(model)
     column = data.cohort.site
-    if harmonise is None or column is None:
+    if column is None:
         return None
-    values = data.cohort.values
-    site = values[:, column]
-    features = [index for index in range(values.shape[1]) if index != column]
-    before, after = values[:, features], harmonise.transform(pd.DataFrame(values, columns=data.features))
+    values, features = data.cohort.values, data.cohort.features
+    site, table = values[:, column], pd.DataFrame(values, columns=data.features)
+    first, _ = parted(model)
+    # Before harmonisation, the last of the first steps, but after the standard scale where there is one.
+    before = (first[:-1].transform(table) if len(first) > 1 else values)[:, :features]
+    after = first.transform(table)
     shares = explained_by_site(before, site), explained_by_site(after, site)
     chosen = set(selected["feature"])
     known = [
-        place for place, index in enumerate(features)
-        if np.isfinite(shares[0][place]) and (not chosen or data.features[index] in chosen)
+        place for place, name in enumerate(data.features[:features])
+        if np.isfinite(shares[0][place]) and (not chosen or name in chosen)
     ]  # fmt: skip
     worst = sorted(known, key=lambda place: -shares[0][place])[:_SHOWN]
     names = {number: name for name, number in data.sites.items()}
@@ -70,12 +71,12 @@ def site_effects(data: Assembled, model: Any, selected: pd.DataFrame) -> dict[st
         return found
 
     return {
-        "features": len(features),
+        "features": features,
         "median_before": float(np.nanmedian(shares[0])),
         "median_after": float(np.nanmedian(shares[1])),
         "shown": [
             {
-                "feature": data.features[features[place]],
+                "feature": data.features[place],
                 "share_before": float(shares[0][place]),
                 "share_after": float(shares[1][place]),
                 "before": by_site(before, place),

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from voxelome.columns import BRAIN
 from voxelome.errors import DataError, suggest
 from voxelome.imageio import Affine, MaskArray, voxel_sizes
 
-BRAIN = "brain"
 # Operations on one region, and whether they need a distance.
 SINGLE = {
     "shell": True,

@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK
 from radiomics import imageoperations
 
+from voxelome.columns import ORIGINAL
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
 from voxelome.radiomics.checks import NOWHERE, Box, box_of, unusable_region, unusable_values
@@ -19,7 +20,6 @@ from voxelome.radiomics.results import FeatureValue, RegionFeatures
 from voxelome.radiomics.settings import TEXTURES, RadiomicsSettings
 from voxelome.radiomics.units import UNITS
 
-FILTER = "original"
 # Where voxel sizes do not count.
 _ANY_SPACING: Spacing = (1.0, 1.0, 1.0)
 _SHAPE_OF_ANY_SIZE = RadiomicsSettings(None, 32, minimum_voxels=1)
@@ -117,7 +117,7 @@ def shape_features(
     values: list[FeatureValue] = []
     for name in settings.shapes:
         why = reason or (_not_flat(part, settings) if name == "shape2D" else "")
-        values += _computed(FILTER, name, part, why, settings)
+        values += _computed(ORIGINAL, name, part, why, settings)
     return values
 
 

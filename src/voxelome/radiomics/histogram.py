@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, stats
 
+from voxelome.columns import HISTOGRAM, ORIGINAL, percentile
 from voxelome.imageio import FloatArray
 from voxelome.radiomics.results import FeatureValue
 from voxelome.regions import otsu_threshold
 
-HISTOGRAM = "histogram"
 RELATIVE = "relativehistogram"
-FILTER = "original"
 PERCENTILES = (1, 5, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 95, 99)
 FEWEST_VOXELS = 10
 # Five numbers of a mixture want more than the others.
@@ -151,7 +150,7 @@ def histogram_features(
         known = bool(np.isfinite(value))
         why = why_no_mixture if name in _MIXTURE else reason
         why = "" if known else why or "The curve does not fall to half of its peak."
-        results.append(FeatureValue(FILTER, feature_class, name, value if known else None, name_unit, why))
+        results.append(FeatureValue(ORIGINAL, feature_class, name, value if known else None, name_unit, why))
     return results
 
 
@@ -274,7 +273,7 @@ def descriptions(thresholds: Sequence[float] = ()) -> dict[str, str]:
         "MixtureLowerFraction": "Share of the lower distribution.",
         "MixtureBicGain": "Bayes' information criterion of one distribution less that of two.",
     }
-    found = {_percentile(percent): f"Percentile {percent} of the intensities." for percent in PERCENTILES}
+    found = {percentile(percent): f"Percentile {percent} of the intensities." for percent in PERCENTILES}
     for threshold in thresholds:
         for side in ("Below", "Above"):
             name = f"Fraction{side}{threshold:g}"
@@ -295,8 +294,8 @@ def unusable(values: FloatArray) -> str:
 
 def _moments(values: FloatArray, thresholds: Sequence[float]) -> dict[str, float]:
     """Return all but the mixture."""
-    found = dict(zip(map(_percentile, PERCENTILES), np.percentile(values, PERCENTILES), strict=True))
-    low, high = found[_percentile(1)], found[_percentile(99)]
+    found = dict(zip(map(percentile, PERCENTILES), np.percentile(values, PERCENTILES), strict=True))
+    low, high = found[percentile(1)], found[percentile(99)]
     counts = np.histogram(np.clip(values, low, high), ENTROPY_BINS, (low, high))[0] if high > low else [1]
     moments = (
         np.mean(values),
@@ -316,11 +315,7 @@ def _names(thresholds: Sequence[float], unit: str) -> list[tuple[str, str]]:
     """Return every feature with its unit, in the order of the table."""
     units = {"Skewness": "", "ExcessKurtosis": "", "Entropy": "bit", "PeakHeight": f"1/{unit}"}
     units |= {"MixtureLowerFraction": "", "MixtureBicGain": ""}
-    names = [_percentile(percent) for percent in PERCENTILES]
+    names = [percentile(percent) for percent in PERCENTILES]
     fractions = [f"Fraction{side}{threshold:g}" for threshold in thresholds for side in ("Below", "Above")]
     units |= dict.fromkeys(fractions, "")
     return [(name, units.get(name, unit)) for name in (*names, *_MOMENTS, *_PEAK, *fractions, *_MIXTURE)]
-
-
-def _percentile(percent: int) -> str:
-    return f"Percentile{percent:02d}"

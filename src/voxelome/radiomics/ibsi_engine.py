@@ -48,6 +48,7 @@ from typing import Any
 
 import numpy as np
 
+from voxelome.columns import ORIGINAL
 from voxelome.errors import DataError
 from voxelome.imageio import Affine, Array, MaskArray, voxel_sizes
 from voxelome.radiomics.checks import box_of, unusable_region, unusable_values
@@ -56,7 +57,6 @@ from voxelome.radiomics.settings import RadiomicsSettings
 
 Spacing = tuple[float, float, float]
 
-FILTER = "original"
 _SHAPE_OF_ANY_SIZE = RadiomicsSettings(None, 32, minimum_voxels=1)
 
 # Class: the prefix of its tags, and mirp's family.
@@ -302,7 +302,7 @@ def shape_features(
         # No voxel has an intensity in the range: the spatial features, which are slow, have nothing to do.
         blank, empty = np.zeros(region.shape), {"resegmentation_intensity_range": [1.0, np.nan]}
         results = _computed(blank, region, spacing, {**_families(("shape",), settings), **empty})
-    return _values(FILTER, "shape", results, reason, settings)
+    return _values(ORIGINAL, "shape", results, reason, settings)
 
 
 def _processed(
@@ -325,7 +325,7 @@ def _processed(
     z, y, x = (float(size) for size in images[0].image_spacing)
     filtered = [name for kind in settings.image_types for name in _derived_names(kind, settings)]
     # mirp gives the image first, whether its features are wanted or not.
-    names = [FILTER, *(name for name in filtered if name != FILTER)]
+    names = [ORIGINAL, *(name for name in filtered if name != ORIGINAL)]
     return _Processed(
         (z, y, x),
         {name: item.get_voxel_grid() for name, item in zip(names, images, strict=True)},
@@ -542,7 +542,7 @@ def _derived_names(kind: str, settings: RadiomicsSettings) -> list[str]:
         levels = range(1, own.get("level", 1) + 1)
         pairs = product(_bands(flat), levels)
         return [f"wavelet{'' if level == 1 else level}-{band}" for band, level in pairs]
-    return [FILTER]
+    return [ORIGINAL]
 
 
 def _mirp() -> Any:

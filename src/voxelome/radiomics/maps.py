@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK
 from radiomics import getFeatureClasses
 
+from voxelome.columns import ORIGINAL
 from voxelome.errors import DataError, suggest
 from voxelome.imageio import Affine, Array, FloatArray, MaskArray, voxel_sizes
 from voxelome.radiomics.checks import Box, box_of, unusable_region, unusable_values
@@ -20,7 +21,6 @@ from voxelome.radiomics.extract import normalised
 from voxelome.radiomics.itk import Spacing, to_itk
 from voxelome.radiomics.settings import CLASSES, RadiomicsSettings
 
-FILTER = "original"
 # What the matrices of the voxels that are worked on at a time may take.
 _MEMORY = 256 * 2**20
 _DIRECTIONS, _BYTES = 13, 8
@@ -73,7 +73,7 @@ def parse_maps(names: Sequence[str], settings: RadiomicsSettings) -> list[MapNam
     maps = []
     for name in names:
         *first, feature_class, feature = (["", *name.split("_")] if "_" in name else ["", "", name])[-3:]
-        filtered = first[0] or FILTER
+        filtered = first[0] or ORIGINAL
         if filtered not in filters:
             raise DataError(
                 f"there is no derived image {filtered!r} for the map {name}", suggest(filtered, filters)

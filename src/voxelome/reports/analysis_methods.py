@@ -112,6 +112,11 @@ def _model(settings: Content) -> list[str]:
             "(Zwanenburg 2019) was "
             f"at least {least:g} in training."
         )
+    if images := settings.get("standard_scale"):
+        sentences.append(
+            f"Percentiles of regions of {words.joined(list(images))} were brought to a standard scale of "
+            "intensities (Nyul 2000), the mean of the brains in training."
+        )
     sentences.append(f"Missing values became the median in training. {model_words.scaling(settings)}.")
     if settings.get("harmonise"):
         kept = settings.get("harmonise_keep")
