@@ -152,7 +152,8 @@ class BrainExtractor:
             The image is not 3D and RAS+, has no contrast, or no brain is found in it.
         """
         box, inside = self._inside(data, affine)
-        mask = np.zeros(data.shape, dtype=bool)
+        # Laid out in memory as the image is, in the order of the file.
+        mask = np.zeros_like(data, dtype=bool)
         mask[box] = fill_voids.fill(_largest(inside > BRAIN_PROBABILITY))
         return mask
 
@@ -190,7 +191,9 @@ class BrainExtractor:
             axes = "".join(str(axis) for axis in aff2axcodes(affine))
             problem = f"brain extraction takes a 3D image in RAS+ order, not {axes} of shape {data.shape}"
             raise DataError(problem, "reorient it first")
-        image = np.nan_to_num(data.astype(np.float32))
+        image = data.astype(np.float32)
+        if not np.isfinite(image).all():
+            image = np.nan_to_num(image)
         small = _resize(image, _cube("bbox.onnx"))
         # Both networks see intensities scaled by the same two quantiles: those of the whole head.
         low, high = np.quantile(small, [LOW_QUANTILE, HIGH_QUANTILE]).astype(np.float32)
@@ -222,12 +225,19 @@ def _probability(
     session: onnxruntime.InferenceSession, image: FloatVolume, low: np.float32, high: np.float32
 ) -> FloatVolume:
     """Probability of brain in each voxel of an image of the network's size."""
-    scaled = np.clip((image - low) / (high - low), 0, 1)
-    mean = np.float32(scaled.mean(dtype=np.float64))
-    sd = np.float32(scaled.std(dtype=np.float64, ddof=1))
+    # In place, and plane by plane where double precision is needed: these arrays are large.
+    scaled = image - low
+    scaled /= high - low
+    np.clip(scaled, 0, 1, out=scaled)
+    mean = scaled.mean(dtype=np.float64)
+    square = sum(float(np.sum((plane.astype(np.float64) - mean) ** 2)) for plane in scaled)
+    sd = np.float32(np.sqrt(square / (scaled.size - 1)))
     if not sd > 0:
         raise DataError("the image has no contrast where its brain should be", NO_BRAIN)
-    scaled = TRAINED_SD * ((scaled - mean) / sd) + TRAINED_MEAN
+    scaled -= np.float32(mean)
+    scaled /= sd
+    scaled *= TRAINED_SD
+    scaled += TRAINED_MEAN
     result: FloatVolume = session.run(None, {"image": scaled[np.newaxis, np.newaxis]})[0][0, 0]
     return result
 
@@ -237,12 +247,12 @@ def _resize(image: FloatVolume, shape: tuple[int, ...]) -> FloatVolume:
 
     In single precision, as ``nearest-exact`` of torch has it, so that ties fall to the same side.
     """
-    picks = []
-    for size_in, size_out in zip(image.shape, shape, strict=True):
+    # The last axis first where the image grows: the others then copy whole rows.
+    for axis, size_in, size_out in reversed(list(zip(range(3), image.shape, shape, strict=True))):
         scale = np.float32(size_in) / np.float32(size_out)
         index = ((np.arange(size_out, dtype=np.float32) + np.float32(0.5)) * scale).astype(np.int64)
-        picks.append(np.minimum(index, size_in - 1))
-    return image[np.ix_(*picks)]
+        image = image.take(np.minimum(index, size_in - 1), axis)
+    return image
 
 
 def _largest(mask: MaskArray) -> MaskArray:
