@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from voxelome.errors import DataError, InputError
 from voxelome.imageio import Affine, Array, MaskArray, load_json, replacing, save_json
 from voxelome.segmentation.engine import open_session
-from voxelome.segmentation.torchscript import OPSET, linknet_onnx, read_weights
+from voxelome.segmentation.linknet import OPSET, linknet_onnx
+from voxelome.segmentation.torchscript import read_weights
 
 VERSION = "1.0.2"
 # Of the weights in deepbet 1.0.2. The graph below was read from the code in these very files.
@@ -224,21 +225,21 @@ def _cube(file: str) -> tuple[int, int, int]:
 def _probability(
     session: onnxruntime.InferenceSession, image: FloatVolume, low: np.float32, high: np.float32
 ) -> FloatVolume:
-    """Probability of brain in each voxel of an image of the network's size."""
-    # In place, and plane by plane where double precision is needed: these arrays are large.
-    scaled = image - low
-    scaled /= high - low
-    np.clip(scaled, 0, 1, out=scaled)
-    mean = scaled.mean(dtype=np.float64)
-    square = sum(float(np.sum((plane.astype(np.float64) - mean) ** 2)) for plane in scaled)
-    sd = np.float32(np.sqrt(square / (scaled.size - 1)))
+    """Probability of brain in each voxel of an image of the network's size, which is used up."""
+    # In place, and plane by plane where double precision is needed: new memory takes longer than the sums.
+    image -= low
+    image /= high - low
+    np.clip(image, 0, 1, out=image)
+    mean = image.mean(dtype=np.float64)
+    square = sum(float(np.sum((plane.astype(np.float64) - mean) ** 2)) for plane in image)
+    sd = np.float32(np.sqrt(square / (image.size - 1)))
     if not sd > 0:
         raise DataError("the image has no contrast where its brain should be", NO_BRAIN)
-    scaled -= np.float32(mean)
-    scaled /= sd
-    scaled *= TRAINED_SD
-    scaled += TRAINED_MEAN
-    result: FloatVolume = session.run(None, {"image": scaled[np.newaxis, np.newaxis]})[0][0, 0]
+    image -= np.float32(mean)
+    image /= sd
+    image *= TRAINED_SD
+    image += TRAINED_MEAN
+    result: FloatVolume = session.run(None, {"image": image[np.newaxis, np.newaxis]})[0][0, 0]
     return result
 
 
@@ -247,8 +248,9 @@ def _resize(image: FloatVolume, shape: tuple[int, ...]) -> FloatVolume:
 
     In single precision, as ``nearest-exact`` of torch has it, so that ties fall to the same side.
     """
-    # The last axis first where the image grows: the others then copy whole rows.
-    for axis, size_in, size_out in reversed(list(zip(range(3), image.shape, shape, strict=True))):
+    # The axis that grows most comes last, which takes the least memory on the way.
+    sizes = zip(range(3), image.shape, shape, strict=True)
+    for axis, size_in, size_out in sorted(sizes, key=lambda each: each[2] / each[1]):
         scale = np.float32(size_in) / np.float32(size_out)
         index = ((np.arange(size_out, dtype=np.float32) + np.float32(0.5)) * scale).astype(np.int64)
         image = image.take(np.minimum(index, size_in - 1), axis)
