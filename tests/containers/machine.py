@@ -3,16 +3,22 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import ROOT
 
 BASE = "docker.io/library/python:3.11-slim-bookworm"
-SLURM_PLUGIN = ("snakemake-executor-plugin-slurm==2.8.0", "snakemake-executor-plugin-slurm-jobstep==0.6.1")
+PLUGINS = {
+    "slurm": ("snakemake-executor-plugin-slurm==2.8.0", "snakemake-executor-plugin-slurm-jobstep==0.6.1"),
+    "grid-engine": ("snakemake-executor-plugin-cluster-generic==1.0.9",),
+}
 TOOLS = ROOT.parent / "shared" / "tools"
 CACHE = ROOT / ".containers"
 IMAGES = CACHE / "images"
@@ -73,22 +79,23 @@ def prepare() -> None:
     _run_tool("make-base-image.sh", BASE, str(CACHE / "base"))
 
 
-def python_for_slurm() -> Path:
-    """Python that has what this one has and Snakemake's plugin for Slurm.
+def python_with(plugin: str) -> Path:
+    """Python that has what this one has and Snakemake's plugin for a cluster, one of :data:`PLUGINS`.
 
-    Where Slurm is configured and does not run, the plugin makes every start of Snakemake wait: so it is in an
-    environment of its own.
+    Where Slurm is configured and does not run, its plugin makes every start of Snakemake wait: so each is in
+    an environment of its own.
     """
-    folder = CACHE / "venv-slurm"
+    folder = CACHE / f"venv-{plugin}"
     python = folder / "bin" / "python"
     if not (folder / ".ready").is_file():
         subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)], check=True)
         packages = next((folder / "lib").glob("python*/site-packages"))
         (packages / "voxelome.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
         pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
-        done = subprocess.run([*pip, *SLURM_PLUGIN], capture_output=True, text=True, check=False)
+        done = subprocess.run([*pip, *PLUGINS[plugin]], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise CannotBuildError(f"the plugin for Slurm cannot be installed: {done.stderr.strip()[-300:]}")
+            said = done.stderr.strip()[-300:]
+            raise CannotBuildError(f"the plugin for {plugin} cannot be installed: {said}")
         (folder / ".ready").touch()
     return python
 
@@ -98,6 +105,23 @@ def start_slurm(folder: Path) -> list[int]:
     if Path("/etc/slurm/slurm.conf").is_file():
         raise CannotBuildError("this machine has a Slurm of its own, which is left alone")
     return [int(line) for line in _run_tool("start-slurm.sh", str(folder)).split() if line.isdigit()]
+
+
+def start_grid_engine() -> list[int]:
+    """Start Grid Engine; return the processes to end."""
+    if os.environ.get("SGE_ROOT") or _works(["pgrep", "-x", "sge_qmaster"]):
+        raise CannotBuildError("this machine has a Grid Engine of its own, which is left alone")
+    return [int(line) for line in _run_script(Path(__file__).with_name("start-grid-engine.sh")).split()]
+
+
+@contextmanager
+def docker(folder: Path) -> Iterator[list[str]]:
+    """Command of Docker, whose daemon is its own and lives as long as this; it has no network."""
+    pid = int(_run_script(Path(__file__).with_name("start-docker.sh"), str(folder)))
+    try:
+        yield ["docker", "-H", f"unix://{folder}/docker.sock"]
+    finally:
+        os.kill(pid, signal.SIGTERM)
 
 
 def _prepare_apptainer() -> None:
@@ -126,8 +150,13 @@ def _run_tool(name: str, *arguments: str) -> str:
     script = TOOLS / name
     if not script.is_file():
         raise CannotBuildError(f"what {name} installs is missing here, and there is no {script}")
+    return _run_script(script, *arguments)
+
+
+def _run_script(script: Path, *arguments: str) -> str:
+    """Run a script that installs packages; return what it printed."""
     if os.geteuid() != 0:
-        raise CannotBuildError(f"{name} installs packages, which takes root")
+        raise CannotBuildError(f"{script.name} installs packages, which takes root")
     CACHE.mkdir(exist_ok=True)
     subprocess.run(["apt-get", "-qq", "update"], capture_output=True, check=False)
     # What it starts in the background keeps a pipe open for good.
@@ -136,5 +165,5 @@ def _run_tool(name: str, *arguments: str) -> str:
         said.seek(0)
         errors.seek(0)
         if done.returncode != 0:
-            raise CannotBuildError(f"{name} failed: {errors.read().strip()[-300:]}")
+            raise CannotBuildError(f"{script.name} failed: {errors.read().strip()[-300:]}")
         return said.read()

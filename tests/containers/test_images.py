@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -161,23 +162,44 @@ def test_a_missing_image_is_refused_with_the_command_that_builds_it(tmp_path: Pa
         check_images(image_names(tmp_path), ["register"])
 
 
-@pytest.fixture(scope="session")
-def app(local: Study, images: Path) -> Study:
-    """The app's image on the same dataset, as a BIDS App: any user, read-only root, no network."""
+def run_app(local: Study, name: str, *engine: str) -> Study:
+    """Run the app's image on the dataset, as a BIDS App: any user, read-only root, no network."""
     study = Study(local.folder)
-    study.out = local.folder / "out-app"
+    study.out = local.folder / name
     study.work = study.out / ".voxelome"
     study.out.mkdir(mode=0o777)
     study.out.chmod(0o777)
     for level in ("participant", "group"):
-        podman(
-            *("run", "--rm", "--read-only", "--network", "none", "--user", "4242:4242"),
-            *("-v", f"{study.bids}:{study.bids}:ro", "-v", f"{study.out}:{study.out}"),
-            *(tag(APP), str(study.bids), str(study.out), level, "--nprocs", "2"),
-            *ONE_THREAD,
-            *("--derivatives", f"masks={study.bids}/derivatives/masks", "--skip-bids-validation"),
-        )
+        command = [*engine, "run", "--rm", "--read-only", "--network", "none", "--user", "4242:4242"]
+        command += ["-v", f"{study.bids}:{study.bids}:ro", "-v", f"{study.out}:{study.out}"]
+        command += [tag(APP), str(study.bids), str(study.out), level, "--nprocs", "2", *ONE_THREAD]
+        command += ["--derivatives", f"masks={study.bids}/derivatives/masks", "--skip-bids-validation"]
+        done = subprocess.run(command, env=machine.environment(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
     return study
+
+
+@pytest.fixture(scope="session")
+def app(local: Study, images: Path) -> Study:
+    return run_app(local, "out-app", "podman")
+
+
+@pytest.fixture
+def docker(images: Path, tmp_path: Path) -> Iterator[list[str]]:
+    """Docker with the app's image."""
+    try:
+        with machine.docker(tmp_path) as command:
+            saved = tmp_path / "app.tar"
+            podman("save", "--output", str(saved), tag(APP))
+            subprocess.run([*command, "load", "--input", str(saved)], check=True, capture_output=True)
+            saved.unlink()
+            yield command
+    except machine.CannotBuildError as reason:
+        pytest.skip(str(reason))
+
+
+def test_the_app_gives_the_same_under_docker(app: Study, local: Study, docker: list[str]):
+    assert results(run_app(local, "out-docker", *docker)) == results(app)
 
 
 def test_the_app_runs_as_any_user_with_a_read_only_root_and_no_network(app: Study, local: Study):

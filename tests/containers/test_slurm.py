@@ -37,7 +37,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if not os.environ.get("VOXELOME_TEST_SLURM"):
         pytest.skip("starting Slurm changes the machine: make test-slurm")
     try:
-        python = machine.python_for_slurm()
+        python = machine.python_with("slurm")
         pids = machine.start_slurm(tmp_path_factory.mktemp("slurm"))
     except machine.CannotBuildError as reason:
         pytest.skip(str(reason))

@@ -1,5 +1,8 @@
 """Profiles, images and the folders that steps in images see."""
 
+import getpass
+import os
+import pwd
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 import voxelome.interfaces
 from tests.conftest import ROOT
 from voxelome.app.deployment import cluster_resources, find_profile, uses_images
+from voxelome.app.study import use_home
 from voxelome.bids.mounts import Mount, apptainer_binds, mounts
 from voxelome.bids.plan import Contrast, Unit
 from voxelome.errors import InputError
@@ -233,3 +237,16 @@ def test_every_script_is_called_by_a_rule_with_the_digest_of_its_code_and_in_an_
             assert f'code=CODE["{modules[script]}"]' in rule
             assert modules[script] in STEPS["radiomics" if image == "RADIOMICS" else image]
     assert called == set(modules)
+
+
+def test_a_user_whom_the_machine_has_no_name_for_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def unknown(number: int):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    # Put back afterwards, whatever is set in between.
+    monkeypatch.setenv("USER", "")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    use_home(tmp_path)
+    assert getpass.getuser() == str(os.getuid())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -359,10 +360,15 @@ def ct_records(config: Mapping[str, Any]) -> list[str]:
 
 
 def use_home(work_dir: Path) -> None:
-    """Give this process and its children a home, and a place for temporary files, that can be written to.
+    """Give this process and its children a home, a place for temporary files, and a user's name.
 
-    In a container that runs as any user there may be neither. Snakemake, numba and nipype need both.
+    In a container that runs as any user there may be none that can be written to, and Docker knows no name of
+    that user. Snakemake, numba and nipype need all three.
     """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
     if not os.access(os.environ.get("HOME") or "/", os.W_OK):
         home = work_dir / "home"
         home.mkdir(parents=True, exist_ok=True)
