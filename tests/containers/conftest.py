@@ -1,18 +1,25 @@
 """Images built from this code, and one participant on whom every stage has run in them and without them."""
 
+import csv
+import hashlib
 import os
 import subprocess
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT, SPACING, Study
 from tests.containers import machine
+from voxelome.app.crate import METADATA
 from voxelome.images import APP, STEPS
 from voxelome.phantom.cohort import make_cohort
 
 # With more threads, ANTs adds up in another order each time.
 ONE_THREAD = ("--omp-nthreads", "1")
+# A participant whose mask lies on no grid.
+BROKEN = "sub-02"
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +57,51 @@ def contained(local: Study, images: Path) -> Study:
         done = study.call(level, *ONE_THREAD, "--profile", "apptainer", "--images-dir", str(images))
         assert done.returncode == 0, done.stdout + done.stderr
     return study
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Two participants; a mask of the second lies on the grid of none of its images."""
+    study = Study(tmp_path_factory.mktemp("cohort"))
+    make_cohort(study.bids, participants=2, sites=1, spacing=SPACING)
+    mask = next((study.bids / "derivatives" / "masks" / BROKEN).rglob("*_dseg.nii.gz"))
+    nib.Nifti1Image(np.ones((7, 7, 7), np.uint8), np.diag([9.0, 9, 9, 1])).to_filename(mask)
+    return study
+
+
+@pytest.fixture(scope="module")
+def locally(cohort: Study) -> Study:
+    """The same without a cluster."""
+    study = Study(cohort.folder)
+    study.out = cohort.folder / "local"
+    study.work = study.out / ".voxelome"
+    assert study.call("participant", *ONE_THREAD).returncode == 1
+    return study
+
+
+def results(study: Study) -> dict[str, str]:
+    """Checksum of every image, table and model.
+
+    Logs and the crate hold times, and pages name what is installed where each step ran: an image has less.
+    """
+    found = {}
+    for path in sorted(study.out.rglob("*")):
+        name = path.relative_to(study.out).as_posix()
+        if path.is_file() and not name.startswith((".voxelome", "logs", METADATA)) and path.suffix != ".html":
+            text = path.read_bytes().replace(str(study.out).encode(), b"OUT")
+            found[name] = hashlib.sha256(text).hexdigest()
+    return found
+
+
+def results_of_the_other(study: Study) -> dict[str, str]:
+    """Checksums of all of the participant whose mask is in order."""
+    found = {name: digest for name, digest in results(study).items() if name.startswith("sub-01")}
+    assert found
+    return found
+
+
+def failures(study: Study) -> list[tuple[str, str, str]]:
+    """Participant, step and reason of each failure of the run."""
+    with next((study.out / "logs").glob("*/failures.tsv")).open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [(row["participant_id"], row["step"], row["reason"]) for row in rows]

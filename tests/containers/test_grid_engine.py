@@ -1,6 +1,5 @@
 """A real Grid Engine of one node: a subject goes there as one job, and one that is killed is tried again."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -9,18 +8,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
 
-from tests.conftest import ROOT, SPACING, Study
+from tests.conftest import ROOT, Study
 from tests.containers import machine
-from tests.containers.conftest import ONE_THREAD
-from tests.containers.test_images import results
-from voxelome.phantom.cohort import make_cohort
+from tests.containers.conftest import BROKEN, ONE_THREAD, failures, results_of_the_other
 
 OPTIONS = ("--seconds-between-status-checks", "2", "--latency-wait", "5", "--retries", "1")
-BROKEN = "sub-02"
 ENVIRONMENT = {"SGE_ROOT": "/var/lib/gridengine", "SGE_CELL": "default"}
 
 
@@ -38,16 +32,6 @@ def grid_engine() -> Iterator[Path]:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """Two participants; a mask of the second lies on the grid of none of its images."""
-    study = Study(tmp_path_factory.mktemp("cohort"))
-    make_cohort(study.bids, participants=2, sites=1, spacing=SPACING)
-    mask = next((study.bids / "derivatives" / "masks" / BROKEN).rglob("*_dseg.nii.gz"))
-    nib.Nifti1Image(np.ones((7, 7, 7), np.uint8), np.diag([9.0, 9, 9, 1])).to_filename(mask)
-    return study
 
 
 def jobs() -> list[str]:
@@ -76,18 +60,9 @@ def queued(cohort: Study, grid_engine: Path) -> tuple[Study, str]:
     return cohort, said
 
 
-def test_a_participant_through_grid_engine_has_the_results_of_a_local_run(queued, cohort: Study):
+def test_a_participant_through_grid_engine_has_the_results_of_a_local_run(queued, locally: Study):
     study, said = queued
-    alone = Study(cohort.folder)
-    alone.out = cohort.folder / "local"
-    alone.work = alone.out / ".voxelome"
-    alone.call("participant", *ONE_THREAD)
-
-    def whole(found: dict[str, str]) -> dict[str, str]:
-        return {name: digest for name, digest in found.items() if name.startswith("sub-01")}
-
-    assert whole(results(alone))
-    assert whole(results(study)) == whole(results(alone)), said
+    assert results_of_the_other(study) == results_of_the_other(locally), said
 
 
 def test_a_job_that_was_killed_is_tried_again(queued):
@@ -99,10 +74,9 @@ def test_a_job_that_was_killed_is_tried_again(queued):
 
 def test_the_job_that_failed_is_named_alone(queued):
     study, _ = queued
-    with next((study.out / "logs").glob("*/failures.tsv")).open() as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    assert [(row["participant_id"], row["step"]) for row in rows] == [(BROKEN, "segment")]
-    assert "grid" in rows[0]["reason"]
+    [(who, step, reason)] = failures(study)
+    assert (who, step) == (BROKEN, "segment")
+    assert "grid" in reason
 
 
 def test_no_job_stays_in_the_queue(queued):

@@ -1,6 +1,5 @@
 """Images hold what their stage needs, give the results of a local run, and are refused when outdated."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -12,8 +11,7 @@ import pytest
 import voxelome
 from tests.conftest import ROOT, Study
 from tests.containers import machine
-from tests.containers.conftest import ONE_THREAD
-from voxelome.app.crate import METADATA
+from tests.containers.conftest import ONE_THREAD, results
 from voxelome.errors import InputError
 from voxelome.imageio import load_yaml
 from voxelome.images import APP, CODE_LABEL, STEPS, check_images, image_code, image_names, stage_digest
@@ -89,20 +87,6 @@ def test_no_private_setting_of_pip_stays_in_an_image(images: Path):
         said = run_in(stage, "sh", "-c", look)
         assert "index" not in said
         assert "find-links" not in said
-
-
-def results(study: Study) -> dict[str, str]:
-    """Checksum of every image, table and model.
-
-    Logs and the crate hold times, and pages name what is installed where each step ran: an image has less.
-    """
-    found = {}
-    for path in sorted(study.out.rglob("*")):
-        name = path.relative_to(study.out).as_posix()
-        if path.is_file() and not name.startswith((".voxelome", "logs", METADATA)) and path.suffix != ".html":
-            text = path.read_bytes().replace(str(study.out).encode(), b"OUT")
-            found[name] = hashlib.sha256(text).hexdigest()
-    return found
 
 
 def test_every_stage_in_its_own_image_gives_the_results_of_a_local_run(local: Study, contained: Study):
