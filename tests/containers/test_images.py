@@ -175,8 +175,11 @@ def docker(images: Path, tmp_path: Path) -> Iterator[list[str]]:
         with machine.docker(tmp_path) as command:
             saved = tmp_path / "app.tar"
             podman("save", "--output", str(saved), tag(APP))
-            subprocess.run([*command, "load", "--input", str(saved)], check=True, capture_output=True)
+            load = [*command, "load", "--quiet", "--input", str(saved)]
+            loaded = subprocess.run(load, check=True, capture_output=True, text=True).stdout
             saved.unlink()
+            # Podman says localhost/ before a name that has no registry.
+            subprocess.run([*command, "tag", loaded.strip().rpartition(": ")[2], tag(APP)], check=True)
             yield command
     except machine.CannotBuildError as reason:
         pytest.skip(str(reason))
