@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,9 +24,6 @@ from numpy.typing import NDArray
 
 from voxelome.claims import check_image_claim, check_json_claim
 from voxelome.errors import InputError, storage_error
-from voxelome.gz import DAMAGE, compress_images_by_isal
-
-compress_images_by_isal()
 
 Array = NDArray[Any]
 FloatArray = NDArray[np.floating[Any]]
@@ -39,7 +37,7 @@ TEMPORARY = ".tmp-"
 
 # How a damaged image fails; the second row, by its header.
 _DAMAGE = (
-    *(ImageFileError, EOFError, OSError, ValueError, DAMAGE),
+    *(ImageFileError, EOFError, OSError, ValueError, zlib.error),
     *(HeaderDataError, HeaderTypeError, WrapStructError, OverflowError),
 )
 
