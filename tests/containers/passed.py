@@ -1,7 +1,6 @@
 """What the long tests of images and clusters last passed with: `python -m tests.containers.passed NAME`.
 
-They take longer than all others together, so that `.ci/run` calls them only where what they test is not what
-they passed with. It is kept in passed.yaml, which they write.
+They take longer than all others together: this tells where they need not be run again. They write passed.yaml.
 """
 
 import hashlib
