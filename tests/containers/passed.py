@@ -1,6 +1,6 @@
 """What the long tests of images and clusters last passed with: `python -m tests.containers.passed NAME`.
 
-They take longer than all others together: this tells where they need not be run again. They write passed.yaml.
+They take longer than all others together; this tells where they need no other run. They write passed.yaml.
 """
 
 import hashlib
