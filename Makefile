@@ -131,7 +131,9 @@ bench-modelling: setup
 	$(RECORD) known-truth known_truth.py
 
 bench-segmentation: setup
-	$(RECORD) segmentation segmentation.py
+	$(RECORD) segmentation-brain "segmentation.py brain"
+	$(RECORD) segmentation "segmentation.py engine determinism fusion structures glioma"
+	$(RECORD) segmentation-visits "segmentation.py visits healthy phantom draws"
 
 bench-scale: setup
 	$(RECORD) scale scale.py
