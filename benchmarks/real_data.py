@@ -6,12 +6,11 @@ The bar is 15 minutes on two cores. There is no peer: no other program goes the 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-
-from voxelome.cli import main as voxelome
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "bids-real"
 BAR = 15 * 60
@@ -30,7 +29,9 @@ def main() -> int:
         shared = ["--nprocs", str(options.nprocs), "--derivatives", f"masks={REAL / 'derivatives' / 'masks'}"]
         for level in ("participant", "group"):
             begun = time.perf_counter()
-            code = voxelome([str(REAL), folder, level, *shared])
+            # What a run says names folders of this machine: it is not kept.
+            command = [sys.executable, "-m", "voxelome.cli", str(REAL), folder, level, *shared]
+            code = subprocess.run(command, stdout=sys.stderr, check=False).returncode
             rows.append((level, time.perf_counter() - begun, code))
     for level, seconds, code in rows:
         print(f"{level:12} {seconds:7.1f} s   exit {code}")
