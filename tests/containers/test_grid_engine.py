@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ROOT, Study
 from tests.containers import machine
-from tests.containers.conftest import BROKEN, ONE_THREAD, failures, results_of_the_other
+from tests.containers.conftest import ONE_THREAD, check_that_the_failure_is_named_alone, results_of_the_other
 
 OPTIONS = ("--seconds-between-status-checks", "2", "--latency-wait", "5", "--retries", "1")
 ENVIRONMENT = {"SGE_ROOT": "/var/lib/gridengine", "SGE_CELL": "default"}
@@ -73,10 +73,7 @@ def test_a_job_that_was_killed_is_tried_again(queued):
 
 
 def test_the_job_that_failed_is_named_alone(queued):
-    study, _ = queued
-    [(who, step, reason)] = failures(study)
-    assert (who, step) == (BROKEN, "segment")
-    assert "grid" in reason
+    check_that_the_failure_is_named_alone(queued[0])
 
 
 def test_no_job_stays_in_the_queue(queued):

@@ -10,7 +10,12 @@ import pytest
 
 from tests.conftest import ROOT, Study
 from tests.containers import machine
-from tests.containers.conftest import BROKEN, ONE_THREAD, failures, results_of_the_other
+from tests.containers.conftest import (
+    BROKEN,
+    ONE_THREAD,
+    check_that_the_failure_is_named_alone,
+    results_of_the_other,
+)
 
 # Of a Slurm without accounting, asked often because nobody else does.
 OPTIONS = (
@@ -71,10 +76,7 @@ def test_a_participant_through_slurm_and_images_has_the_results_of_a_local_run(q
 
 
 def test_the_job_that_failed_is_named_alone(queued):
-    study, _ = queued
-    [(who, step, reason)] = failures(study)
-    assert (who, step) == (BROKEN, "segment")
-    assert "grid" in reason
+    check_that_the_failure_is_named_alone(queued[0])
 
 
 def test_what_the_other_steps_of_that_participant_have_made_is_kept(queued):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -72,8 +72,10 @@ def bright() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @parametrize_with_checks([NyulScale()])
-def test_the_scale_is_an_estimator_of_scikit_learn(estimator: NyulScale, check: object) -> None:
-    check(estimator)  # type: ignore[operator]
+def test_the_scale_is_an_estimator_of_scikit_learn(
+    estimator: NyulScale, check: Callable[[NyulScale], None]
+) -> None:
+    check(estimator)
 
 
 def test_percentiles_come_to_lie_where_those_of_images_on_the_scale_do() -> None:
