@@ -193,7 +193,8 @@ def test_a_locked_hold_out_is_scaled_as_the_training_was(bright) -> None:
 def test_visits_whose_brain_was_not_measured_lose_what_would_be_scaled(bright) -> None:
     table, people = bright
     table = table.copy()
-    table.loc[[3, 7], [name for name in table if "__brain__" in name]] = np.nan
+    brains = [name for name in table if "__brain__" in name]
+    table.loc[3, brains], table.loc[7, brains] = np.nan, np.inf
     result = analyse(table, people, **ASKED)
     assert any("2 visit(s) have no percentiles of T1w in the brain" in note for note in result.notes)
     settings = parse_analysis({"name": "a", "outcome": "mutation", **ASKED})

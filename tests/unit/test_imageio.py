@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
@@ -22,6 +23,26 @@ def test_an_image_comes_back_with_its_affine_and_sidecar(tmp_path: Path):
     assert np.allclose(volume.affine, AFFINE)
     assert volume.spacing == (2.0, 2.0, 3.0)
     assert json.loads((tmp_path / "sub-1_T1w.json").read_text()) == {"Units": "a.u.", "N": 3}
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        lambda data: data,
+        lambda data: np.asfortranarray(data),
+        lambda data: data.transpose(2, 0, 1),
+        lambda data: data[::-1, :, ::-1],
+        lambda data: data[:, 3],
+        lambda data: np.stack([data, -data], axis=-1),
+    ],
+)
+def test_an_image_is_the_same_however_it_lies_in_memory(tmp_path: Path, turn: Callable):
+    # Longer than the blocks that it is written in, and by no whole number of them.
+    data = turn(np.arange(37 * 5 * 50, dtype=np.float32).reshape(37, 5, 50))
+    path = save_volume(tmp_path / "a.nii.gz", data, AFFINE)
+    assert np.array_equal(load_volume(path).data, data)
+    twin = save_volume(tmp_path / "b.nii.gz", np.asfortranarray(data.copy()), AFFINE)
+    assert path.read_bytes() == twin.read_bytes()
 
 
 def test_the_scaling_of_the_header_is_applied_once(tmp_path: Path):

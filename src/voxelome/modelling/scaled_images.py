@@ -40,6 +40,8 @@ def with_landmarks(
     DataError
         A pattern fits no image whose percentiles are offered, or those of the brain are not known.
     """
+    if not patterns:
+        return values, ()
     images = _images([str(name) for name in values.columns], patterns)
     landmarks = {image: [_column(image, BRAIN, percent) for percent in PERCENTILES] for image in images}
     values = values.drop(columns=[name for own in landmarks.values() for name in own], errors="ignore")
@@ -62,7 +64,7 @@ def _known(visits: pd.DataFrame, image: str, landmarks: list[str], notes: list[s
     remedy = "let radiomics measure the brain with histograms (histogram: {wanted: true})"
     if not set(landmarks) <= set(visits.columns):
         raise DataError(f"standard_scale needs percentiles of {image} in the brain: there are none", remedy)
-    found = visits[landmarks].astype(np.float64)
+    found = visits[landmarks].astype(np.float64).replace([np.inf, -np.inf], np.nan)
     without = int(found.isna().any(axis=1).sum())
     if len(found) - without < FEWEST:
         raise DataError(

@@ -166,7 +166,6 @@ class _Layers:
         x = self.add(
             "Transpose", [self.add("Relu", [x], f"{name}.relu")], f"{name}.turned", perm=[1, 0, 2, 3]
         )
-        self.constants["first"] = np.array([0])
         x = self.add("Unsqueeze", [x, "first"], f"{name}.volume")
         across = {"kernel_shape": [3, 1, 1], "strides": [2, 1, 1], "pads": [1, 0, 0, 1, 0, 0]}
         x = self.add("MaxPool", [x], "pool", **across)
