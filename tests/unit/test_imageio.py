@@ -29,7 +29,7 @@ def test_an_image_comes_back_with_its_affine_and_sidecar(tmp_path: Path):
     "turn",
     [
         lambda data: data,
-        lambda data: np.asfortranarray(data),
+        np.asfortranarray,
         lambda data: data.transpose(2, 0, 1),
         lambda data: data[::-1, :, ::-1],
         lambda data: data[:, 3],
