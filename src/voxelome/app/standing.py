@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -75,16 +76,20 @@ def find_standing(study: Study, settings: str) -> Standing:
     steps = _names(study.work_dir / "steps")
     results = _names(study.out_dir)
     standing = Standing([], [], [])
-    for label, units in subjects.items():
-        stamp = stamps.get(label)
-        traces = [f"sub-{label}", *(unit.name for unit in units)]
-        if stamp and stamp["made"] == settings and stamp["state"] == _state(study, label, stamp["paths"]):
-            standing.finished.append(label)
-            standing.rejected.extend(Failure(*row) for row in stamp["rejected"])
-        elif steps.isdisjoint(traces) and f"sub-{label}.html" not in results:
-            standing.new.append(label)
-        else:
-            standing.begun.append(label)
+    with _opened(study.work_dir) as folder:
+        for label, units in subjects.items():
+            stamp = stamps.get(label)
+            if (
+                stamp
+                and stamp["made"] == settings
+                and stamp["state"] == _state(folder, label, stamp["paths"])
+            ):
+                standing.finished.append(label)
+                standing.rejected.extend(Failure(*row) for row in stamp["rejected"])
+                continue
+            traces = [f"sub-{label}", *(unit.name for unit in units)]
+            untouched = steps.isdisjoint(traces) and f"sub-{label}.html" not in results
+            (standing.new if untouched else standing.begun).append(label)
     return standing
 
 
@@ -113,7 +118,8 @@ def stamp_finished(study: Study, settings: str, labels: Iterable[str], others: I
         targets = participant_targets(units, stages, study.out_dir)
         paths = sorted(_paths(study.work_dir, [f"sub-{label}", *units], targets))
         young = time.time_ns() - _TICK_NS
-        state = _state(study, label, paths)
+        with _opened(study.work_dir) as folder:
+            state = _state(folder, label, paths)
         if state and all(_changed(study.work_dir / path) < young for path in paths):
             rejected = [astuple(row) for row in rejected_files(units, study.work_dir)]
             stamps[label] = {"made": settings, "state": state, "paths": paths, "rejected": rejected}
@@ -210,12 +216,22 @@ def _paths(work_dir: Path, names: Iterable[str], targets: Iterable[str]) -> set[
     return paths
 
 
-def _state(study: Study, label: str, paths: Iterable[str]) -> str:
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Descriptor of a folder, below which paths are found without walking down to it each time."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _state(folder: int, label: str, paths: Iterable[str]) -> str:
     """Digest of the times of these paths and of the subject's inventory; empty where one is not there."""
     found = []
     try:
         for path in (f"inventory/sub-{label}.json", *paths):
-            status = (study.work_dir / path).stat()
+            status = os.stat(path, dir_fd=folder)
             found.append((path, status.st_mtime_ns, status.st_ino))
     except OSError:
         return ""

@@ -44,6 +44,9 @@ ORDER = (
 )
 # Key in a file's name by the long name.
 ENTITIES = {name: SHORT_NAMES[name] for name in ORDER}
+_PLACES = {name: place for place, name in enumerate(ORDER)}
+# What tells the images of one session apart.
+_TELLING = frozenset(ORDER).difference(("subject", "session", "echo", "part"))
 
 
 def bids_name(entities: Mapping[str, object], suffix: str, extension: str) -> str:
@@ -57,17 +60,14 @@ def bids_name(entities: Mapping[str, object], suffix: str, extension: str) -> st
     unknown = [name for name in entities if name not in ENTITIES]
     if unknown:
         raise KeyError(f"no BIDS entity {unknown[0]!r}")
-    parts = [f"{key}-{entities[name]}" for name, key in ENTITIES.items() if entities.get(name) is not None]
+    names = sorted(entities, key=_PLACES.__getitem__)
+    parts = [f"{ENTITIES[name]}-{entities[name]}" for name in names if entities[name] is not None]
     return "_".join([*parts, suffix]) + extension
 
 
 def contrast_label(entities: Mapping[str, object], suffix: str) -> str:
     """Name that tells one image of a session from the others, such as ``ce-gadolinium_T1w``."""
-    keep = {
-        name: value
-        for name, value in entities.items()
-        if name in ENTITIES and name not in ("subject", "session", "echo", "part")
-    }
+    keep = {name: value for name, value in entities.items() if name in _TELLING}
     return bids_name(keep, suffix, "")
 
 
