@@ -147,6 +147,24 @@ def test_without_a_gpu_auto_takes_the_cpu_and_cuda_is_refused(tmp_path: Path) ->
         Network(tmp_path / "n.onnx", digest, device="cuda", outputs=3, channels=2)
 
 
+@pytest.mark.skipif(
+    engine.CUDA not in onnxruntime.get_available_providers(), reason="no ONNX Runtime with CUDA"
+)
+def test_a_gpu_gives_what_the_cpu_gives_and_the_same_bits_every_time(tmp_path: Path) -> None:
+    weight = np.random.default_rng(1).normal(size=(6, 2, 3, 3, 3))
+    digest = save_convolution(tmp_path / "n.onnx", weight, [0] * 6, softmax=True)
+    batch = random_batch(2, 20, 21, 22)
+    networks = [
+        Network(tmp_path / "n.onnx", digest, device=device, outputs=6, channels=2)
+        for device in ("cpu", "cuda", "auto")
+    ]
+    assert [network.provider for network in networks] == [CPU, engine.CUDA, engine.CUDA]
+    wanted, found, again = (network(batch) for network in networks)
+    # 32-bit arithmetic all the way: TF32 would be off by a thousandth.
+    assert found == pytest.approx(wanted, abs=1e-5)
+    assert found.tobytes() == again.tobytes()
+
+
 def test_layers_count_while_they_are_needed(tmp_path: Path) -> None:
     """image (2) -> a (8) -> b (8) -> c (8) with a added: a, b and c are there at once."""
     names = ["image", "a", "b", "c"]
