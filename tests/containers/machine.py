@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 PLUGINS = {
     "slurm": ("snakemake-executor-plugin-slurm==2.8.0", "snakemake-executor-plugin-slurm-jobstep==0.6.1"),
+    "lsf": ("snakemake-executor-plugin-lsf==0.3.3",),
     "grid-engine": ("snakemake-executor-plugin-cluster-generic==1.0.9",),
 }
 TOOLS = ROOT.parent / "shared" / "tools"

@@ -92,10 +92,14 @@ def test_the_profiles_of_clusters_put_every_rule_of_a_subject_into_one_group():
     text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
     rules = {line.split()[1].rstrip(":") for line in text.splitlines() if line.startswith("rule ")}
     of_the_group = {"cohort", "features", "reliability", "fold", "model", "report_group"}
-    for name in ("slurm", "slurm-apptainer", "lsf", "sge"):
+    for name in ("slurm", "slurm-apptainer", "sge"):
         profile = load_yaml(PROFILES / name / "config.yaml")
         assert set(profile["groups"]) == rules - of_the_group
         assert set(profile["groups"].values()) == {"subject"}
+    # Its plugin cannot name the folder of a group of a visit with a long name (tests/containers/test_lsf.py).
+    assert "groups" not in load_yaml(PROFILES / "lsf" / "config.yaml")
+    for name in ("slurm", "slurm-apptainer", "sge", "lsf"):
+        profile = load_yaml(PROFILES / name / "config.yaml")
         assert profile["retries"] >= 1
         assert profile["latency-wait"] >= 30
 

@@ -21,6 +21,8 @@ Batch = NDArray[np.float32]
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 # The default search times the algorithms and takes the fastest, which need not be the same one twice.
 CUDA_OPTIONS = {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"}
+# Of ONNX Runtime's levels of what is logged.
+ERRORS = 3
 _LOAD_ERRORS = (
     runtime_errors.Fail,
     runtime_errors.InvalidArgument,
@@ -85,7 +87,9 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # What the arena keeps for later took another layer's worth of a whole conformed image, and no less time.
     options.enable_cpu_mem_arena = False
-    options.log_severity_level = 3
+    options.log_severity_level = ERRORS
+    # CUDA writes a warning a layer to the logger of all sessions.
+    onnxruntime.set_default_logger_severity(ERRORS)
     try:
         # From memory: a file could name others on the disk as its weights, which no checksum covers.
         session = onnxruntime.InferenceSession(content, options, providers=_providers(device))
@@ -103,6 +107,8 @@ def _providers(device: Device) -> Sequence[str | tuple[str, dict[str, str]]]:
     """Providers in the order of preference."""
     if device == "cpu" or CUDA not in onnxruntime.get_available_providers():
         return [CPU]
+    # CUDA's libraries from pip lie beside Python's packages, where the system's loader does not look.
+    onnxruntime.preload_dlls()
     return [(CUDA, CUDA_OPTIONS), CPU]
 
 
