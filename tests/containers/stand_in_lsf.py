@@ -1,7 +1,7 @@
-"""What Snakemake's plugin calls of LSF, which cannot be installed freely: jobs start at once, in the background.
+"""What Snakemake's plugin calls of LSF, which cannot be installed freely: here, jobs start at once.
 
-It is bsub, bjobs, badmin or lsclusters by its first word. Jobs lie in the folder LSF_STAND_IN, each with what it
-was given, and its state.
+It is bsub, bjobs, badmin or lsclusters by its first word. Jobs lie in the folder LSF_STAND_IN, each with what
+it was given, and its state.
 """
 
 import os
