@@ -22,7 +22,10 @@ COMMON = (
     ),
 )
 TESTED = {
-    "containers": (*COMMON, "containers", "envs", "tests/containers/test_images.py"),
+    "containers": (
+        *(*COMMON, "containers", "envs"),
+        *("tests/containers/test_images.py", "tests/containers/start-docker.sh"),
+    ),
     "slurm": (*COMMON, "tests/containers/test_slurm.py"),
     "grid-engine": (*COMMON, "tests/containers/test_grid_engine.py", "tests/containers/start-grid-engine.sh"),
     "lsf": (*COMMON, "tests/containers/test_lsf.py", "tests/containers/stand_in_lsf.py"),

@@ -1,7 +1,7 @@
 """What Snakemake's plugin calls of LSF, which cannot be installed freely: here, jobs start at once.
 
-It is bsub, bjobs, badmin or lsclusters by its first word. Jobs lie in the folder LSF_STAND_IN, each with what
-it was given, and its state.
+It is bsub, bjobs, badmin or lsclusters by its first word; of the others there is nothing to tell. Jobs lie in
+the folder LSF_STAND_IN, each with what it was given, and its state.
 """
 
 import os
@@ -12,9 +12,9 @@ from pathlib import Path
 ROOT = Path(os.environ["LSF_STAND_IN"])
 JOBS = ROOT / "jobs"
 COMMANDS = ("bsub", "bjobs", "badmin", "lsclusters", "bhist", "bkill")
-# The state of a job is that of LSF: RUN, and at the end DONE or EXIT.
+# The state of a job is that of LSF: RUN, and at the end DONE or EXIT. It is never half written.
 JOB = """
-cd "$1" && echo RUN > "$2/state"
+cd "$1" && echo RUN > "$2/begun" && mv "$2/begun" "$2/state"
 if sh -c "$3" > "$4" 2>&1; then echo DONE; else echo EXIT; fi > "$2/end"
 mv "$2/end" "$2/state"
 """
@@ -71,5 +71,4 @@ def prepare() -> None:
 if __name__ == "__main__":
     known = {command.__name__: command for command in (bsub, bjobs, badmin, lsclusters)}
     name, *words = sys.argv[1:]
-    # No job was ever there before, so that no project can be guessed.
-    sys.exit("no matching job found" if name not in known else known[name](*words))
+    sys.exit(known[name](*words) if name in known else "no matching job found")
