@@ -125,6 +125,18 @@ def visit(path: Path) -> dict[str, Unit]:
     return {"sub-01": Unit("01", None, contrasts=(image,))}
 
 
+def test_linear_algebra_in_an_image_has_one_thread_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
+    """Snakemake's own limits do not reach it; without one it would take all cores."""
+    for name in ("APPTAINER_BIND", "APPTAINER_CLEANENV", "APPTAINERENV_OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    tell_apptainer("/a:/a:ro")
+    assert os.environ["APPTAINERENV_OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("APPTAINERENV_OMP_NUM_THREADS", "4")
+    tell_apptainer("/a:/a:ro")
+    assert os.environ["APPTAINERENV_OMP_NUM_THREADS"] == "4"
+
+
 def test_the_dataset_is_bound_read_only_and_the_output_is_written_to(settings: dict, tmp_path: Path):
     found = mounts(settings, {})
     writable = {mount.path: mount.writable for mount in found}
