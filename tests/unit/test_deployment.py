@@ -13,7 +13,7 @@ import voxelome.interfaces
 from tests.conftest import ROOT
 from voxelome.app.deployment import cluster_resources, find_profile, uses_images
 from voxelome.app.study import use_home
-from voxelome.bids.mounts import Mount, apptainer_binds, mounts
+from voxelome.bids.mounts import Mount, apptainer_binds, mounts, tell_apptainer
 from voxelome.bids.plan import Contrast, Unit
 from voxelome.errors import InputError
 from voxelome.imageio import load_yaml
