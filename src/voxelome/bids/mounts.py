@@ -129,6 +129,6 @@ def tell_apptainer(binds: str) -> None:
     os.environ["APPTAINER_BIND"] = binds
     # A PYTHONPATH of the user must not reach what is inside of the image.
     os.environ.setdefault("APPTAINER_CLEANENV", "1")
-    # Nor do the limits that Snakemake sets for each job, and a step sets its own when numpy has loaded its BLAS:
-    # that would take all cores of the machine, and add up in another order than without images.
+    # Nor do the limits that Snakemake sets for each job, and a step sets its own when numpy has loaded its
+    # BLAS: that would take all cores of the machine, and add up in another order than without images.
     os.environ.setdefault("APPTAINERENV_OMP_NUM_THREADS", "1")
