@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
 from collections.abc import Iterable
@@ -10,11 +9,10 @@ from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import voxelome
+from voxelome.parsed import PACKAGE, Parsed, keep_parsed, module_file, parsed_file
 
-PACKAGE = Path(voxelome.__file__).parent
 # Programs that results rest on, and whose versions a paper names.
 PROGRAMS = (
     "antspyx",
@@ -68,12 +66,13 @@ def code_digest(module: str, environment: str, root: Path | None = None) -> str:
     digest = hashlib.sha256()
     modules = _closure(module)
     for name in sorted(modules):
-        digest.update(f"{name}={_module_digest(name)}\n".encode())
+        digest.update(f"{name}={_parsed(name).digest}\n".encode())
     for path in _package_data(modules):
         digest.update(path.name.encode() + path.read_bytes())
     pins = ((root or workflow_root()) / "envs" / f"{environment}.txt").read_text(encoding="utf-8")
     lines = (line.split("#")[0].strip() for line in pins.splitlines())
     digest.update("\n".join(sorted(line for line in lines if line)).encode())
+    keep_parsed()
     return digest.hexdigest()[:16]
 
 
@@ -101,7 +100,7 @@ def workflow_digest(*more: str) -> str:
 def scripts_digest() -> str:
     """Digest of the parsed source of all steps' scripts."""
     found = sorted((workflow_root() / "scripts").glob("*.py"))
-    told = "".join(f"{path.name}={_text(_parse(path))}\n" for path in found)
+    told = "".join(f"{path.name}={parsed_file(path).digest}\n" for path in found)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -136,78 +135,21 @@ def _closure(module: str) -> set[str]:
 
 def _package_data(modules: set[str]) -> list[Path]:
     """Files other than code (templates, tables) that lie in the folders below these modules' packages."""
-    folders = {path.parent for module in modules if (path := _source(module)) is not None}
+    folders = {path.parent for module in modules if (path := module_file(module)) is not None}
     found = (path for folder in folders if folder != PACKAGE for path in folder.glob("[!_]*/*"))
     return sorted(path for path in found if path.is_file() and path.suffix != ".py")
 
 
-def _source(module: str) -> Path | None:
-    """Find the file of a voxelome module without importing it."""
-    path = PACKAGE.joinpath(*module.split(".")[1:])
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+def _imports(module: str) -> list[str]:
+    """Voxelome modules that one module imports; packages' own files carry no code of a step."""
+    return [name for name in _parsed(module).imports if module_file(name) is not None]
 
 
-@cache
-def _tree(module: str) -> ast.Module:
-    path = _source(module)
+def _parsed(module: str) -> Parsed:
+    path = module_file(module)
     if path is None:
         raise ModuleNotFoundError(f"voxelome has no module {module}")
-    return _parse(path)
-
-
-def _parse(path: Path) -> ast.Module:
-    """Parse a file, without its docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            _drop_docstring(node)
-    return tree
-
-
-def _drop_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    first = node.body[0] if node.body else None
-    if (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
-        node.body = node.body[1:] or [ast.Pass()]
-
-
-@cache
-def _imports(module: str) -> tuple[str, ...]:
-    """Voxelome modules that one module imports; packages' own files carry no code of a step."""
-    found: set[str] = set()
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    own = {name for name in found if name.startswith("voxelome.")}
-    return tuple(sorted(name for name in own if _source(name) is not None))
-
-
-@cache
-def _module_digest(module: str) -> str:
-    return hashlib.sha256(_text(_tree(module)).encode()).hexdigest()
-
-
-def _text(node: Any) -> str:
-    """Write a parsed source as text, without the empty fields: `ast.dump` differs between versions of Python.
-
-    An image and the workflow that uses it may have different ones.
-    """
-    if isinstance(node, ast.AST):
-        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
-        kept = (f"{name}={_text(value)}" for name, value in fields if name != "kind")
-        return f"{type(node).__name__}({','.join(kept)})"
-    if isinstance(node, list):
-        return f"[{','.join(_text(item) for item in node)}]"
-    return repr(node)
+    return parsed_file(path)
 
 
 def software_versions(programs: Iterable[str] = PROGRAMS) -> dict[str, str]:

@@ -39,7 +39,7 @@ def images() -> Path:
 @pytest.fixture(scope="session")
 def local(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """One participant on whom both levels have run without images."""
-    study = Study(tmp_path_factory.mktemp("containers"))
+    study = Study(tmp_path_factory.mktemp("containers"), coarse=False)
     make_cohort(study.bids, participants=1, sites=1, spacing=SPACING)
     for level in ("participant", "group"):
         done = study.call(level, *ONE_THREAD)
@@ -50,7 +50,7 @@ def local(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
 @pytest.fixture(scope="session")
 def contained(local: Study, images: Path) -> Study:
     """The same, each stage in its own image by Apptainer."""
-    study = Study(local.folder)
+    study = Study(local.folder, coarse=False)
     study.out = local.folder / "out-apptainer"
     study.work = study.out / ".voxelome"
     for level in ("participant", "group"):
@@ -62,7 +62,7 @@ def contained(local: Study, images: Path) -> Study:
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Two participants; a mask of the second lies on the grid of none of its images."""
-    study = Study(tmp_path_factory.mktemp("cohort"))
+    study = Study(tmp_path_factory.mktemp("cohort"), coarse=False)
     make_cohort(study.bids, participants=2, sites=1, spacing=SPACING)
     mask = next((study.bids / "derivatives" / "masks" / BROKEN).rglob("*_dseg.nii.gz"))
     nib.Nifti1Image(np.ones((7, 7, 7), np.uint8), np.diag([9.0, 9, 9, 1])).to_filename(mask)
@@ -72,7 +72,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Study:
 @pytest.fixture(scope="module")
 def locally(cohort: Study) -> Study:
     """The same without a cluster."""
-    study = Study(cohort.folder)
+    study = Study(cohort.folder, coarse=False)
     study.out = cohort.folder / "local"
     study.work = study.out / ".voxelome"
     assert study.call("participant", *ONE_THREAD).returncode == 1

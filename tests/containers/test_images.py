@@ -148,7 +148,7 @@ def test_a_missing_image_is_refused_with_the_command_that_builds_it(tmp_path: Pa
 
 def run_app(local: Study, name: str, *engine: str) -> Study:
     """Run the app's image on the dataset, as a BIDS App: any user, read-only root, no network."""
-    study = Study(local.folder)
+    study = Study(local.folder, coarse=False)
     study.out = local.folder / name
     study.work = study.out / ".voxelome"
     study.out.mkdir(mode=0o777)

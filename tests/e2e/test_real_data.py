@@ -14,7 +14,7 @@ pytestmark = needs_real_data
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    study = Study(tmp_path_factory.mktemp("real"))
+    study = Study(tmp_path_factory.mktemp("real"), coarse=False)
     study.bids.symlink_to(REAL.resolve())
     for level in ("participant", "group"):
         done = study.call(level)

@@ -31,8 +31,7 @@ def beside(finished: Study, out: Path, root: Path = ROOT) -> Study:
 def start(study: Study, *more: str) -> subprocess.Popen[str]:
     """Start the participant level in a group of processes of its own."""
     command = [sys.executable, "-m", "voxelome.cli", str(study.bids), str(study.out), "participant"]
-    masks = f"masks={study.bids / 'derivatives' / 'masks'}"
-    command += ["--nprocs", "2", "--derivatives", masks, "--skip-bids-validation", *more]
+    command += ["--nprocs", "2", *study.options, *more]
     return subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": str(study.root / "src")},

@@ -9,14 +9,14 @@ import pytest
 
 from tests.conftest import ROOT
 from voxelome.images import STEPS
-from voxelome.provenance import PACKAGE, _source
+from voxelome.parsed import PACKAGE, module_file
 
 HOMES = packages_distributions()
 
 
 def needed(module: str) -> set[str]:
     """Packages that the import of one of voxelome's modules takes, by their plain names."""
-    path = _source(module)
+    path = module_file(module)
     assert path is not None
     found = set()
     for node in ast.parse(path.read_text()).body:
@@ -33,10 +33,10 @@ def loaded(modules: set[str]) -> set[str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in seen or _source(name) is None:
+        if name in seen or module_file(name) is None:
             continue
         seen.add(name)
-        for node in ast.parse(_source(name).read_text()).body:
+        for node in ast.parse(module_file(name).read_text()).body:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE.name):
                 waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return seen

@@ -37,10 +37,10 @@ SETTINGS = {
 
 
 class NetworkStudy(Study):
-    """A study with a models folder and settings of its own."""
+    """A study with a models folder and settings of its own, of which one is that there is no template."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+        super().__init__(folder, coarse=False)
         self.models, self.settings = folder / "models", folder / "study.yaml"
         self.settings.write_text(yaml.safe_dump(SETTINGS))
         (folder / "features.yaml").write_text("featureClass: {firstorder: [Mean]}\n")

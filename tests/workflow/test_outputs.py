@@ -9,7 +9,7 @@ import pytest
 from bids import BIDSLayout
 from rocrate.rocrate import ROCrate
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, coarse_template
 from tests.golden_lists import golden, made_by
 from tests.unit.test_documented_commands import COMMANDS
 from voxelome.app.demo import STUDY
@@ -51,6 +51,7 @@ def test_the_results_are_derivatives_for_another_run(study, tmp_path):
         "--participant-label",
         "01",
     ]
+    command += ["--output-spaces", str(coarse_template())]
     command += ["--derivatives", f"first={study.out}", "--stages", "radiomics", "--skip-bids-validation"]
     done = subprocess.run(
         command,
