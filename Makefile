@@ -50,19 +50,19 @@ tests/browser/node_modules/.ready: tests/browser/package-lock.json
 
 # Builds all images and runs every stage in its own: half an hour, and what it takes is installed where it can be.
 test-containers: setup
-	VOXELOME_TEST_CONTAINERS=1 $(BIN)/pytest tests/containers/test_images.py
+	VOXELOME_TEST_CONTAINERS=1 VOXELOME_RECORD_AS=containers $(BIN)/pytest tests/containers/test_images.py
 
 # A real Slurm of one node, with images, and one job that fails on purpose.
 test-slurm: setup
-	VOXELOME_TEST_CONTAINERS=1 VOXELOME_TEST_SLURM=1 $(BIN)/pytest tests/containers/test_slurm.py
+	VOXELOME_TEST_CONTAINERS=1 VOXELOME_TEST_SLURM=1 VOXELOME_RECORD_AS=slurm $(BIN)/pytest tests/containers/test_slurm.py
 
 # A real Grid Engine of one node: a job that is killed, and one that fails on purpose.
 test-grid-engine: setup
-	VOXELOME_TEST_GRID_ENGINE=1 $(BIN)/pytest tests/containers/test_grid_engine.py
+	VOXELOME_TEST_GRID_ENGINE=1 VOXELOME_RECORD_AS=grid-engine $(BIN)/pytest tests/containers/test_grid_engine.py
 
 # The profile of LSF against a stand-in for LSF's commands: LSF itself cannot be installed freely.
 test-lsf: setup
-	VOXELOME_TEST_LSF=1 $(BIN)/pytest tests/containers/test_lsf.py
+	VOXELOME_TEST_LSF=1 VOXELOME_RECORD_AS=lsf $(BIN)/pytest tests/containers/test_lsf.py
 
 # The IBSI engine: mirp needs a newer scipy than antspyx allows, so it has an environment of its own.
 test-mirp: .venv-mirp/.ready

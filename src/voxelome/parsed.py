@@ -56,8 +56,8 @@ def parsed_file(path: Path) -> Parsed:
 def keep_parsed() -> None:
     """Keep what was parsed for the next process, where Python may keep there what it compiles.
 
-    In an installation that cannot be written to, such as an image, it was kept when that was made, or is found
-    anew each time.
+    In an installation that cannot be written to, such as an image, it was kept when that was made, or is
+    found anew each time.
     """
     store = _store()
     if store.changed and not sys.dont_write_bytecode and not sys.pycache_prefix:

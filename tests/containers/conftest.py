@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import ROOT, SPACING, Study
 from tests.containers import machine
+from tests.containers.passed import record
 from voxelome.app.crate import METADATA
 from voxelome.images import APP, STEPS
 from voxelome.phantom.cohort import make_cohort
@@ -20,6 +21,14 @@ from voxelome.phantom.cohort import make_cohort
 ONE_THREAD = ("--omp-nthreads", "1")
 # A participant whose mask lies on no grid.
 BROKEN = "sub-02"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    """Keep what a whole module passed with, where none of its tests was left out."""
+    name = os.environ.get("VOXELOME_RECORD_AS")
+    left_out = sum(len(terminalreporter.stats.get(kind, [])) for kind in ("skipped", "deselected"))
+    if name and exitstatus == 0 and not left_out:
+        record(name)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The digest of a step's code changes when what it computes may change, and only then."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -17,19 +18,72 @@ for stage in ("preprocess", "register", "qsm", "segment", "radiomics", "model", 
 """
 
 
+# As if there were nothing to parse with.
+BLIND = "import voxelome.parsed; voxelome.parsed.ast = None"
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code whose digests have been asked for once."""
+    folder = tmp_path_factory.mktemp("parsed")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "envs", folder / "envs")
+    digests(folder)
+    return folder
+
+
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "envs", tmp_path / "envs")
+def copy(parsed: Path, tmp_path: Path) -> Path:
+    shutil.copytree(parsed, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
-def digests(root: Path) -> dict[str, str]:
+def ask(root: Path, code: str) -> subprocess.CompletedProcess[str]:
     environment = {"PYTHONPATH": str(root / "src"), "PATH": "/usr/bin:/bin"}
-    printed = subprocess.run(
-        [sys.executable, "-c", DIGESTS], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    return dict(line.split() for line in printed.splitlines())
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def digests(root: Path, code: str = DIGESTS) -> dict[str, str]:
+    done = ask(root, code)
+    assert done.returncode == 0, done.stderr
+    return dict(line.split() for line in done.stdout.splitlines())
+
+
+def kept(root: Path) -> Path:
+    return root / "src" / "voxelome" / "__pycache__" / "parsed.json"
+
+
+def test_what_was_parsed_once_is_not_parsed_again(copy: Path):
+    before = digests(copy)
+    assert digests(copy, BLIND + DIGESTS) == before
+    edit(copy / "src" / "voxelome" / "qsm" / "dipole.py", '"""', '"""Another word. ')
+    assert "has no attribute 'parse'" in ask(copy, BLIND + DIGESTS).stderr
+    assert digests(copy) == before
+    assert digests(copy, BLIND + DIGESTS) == before
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"by": "other code", "files": {}}'])
+def test_what_was_kept_and_cannot_be_used_is_made_anew(copy: Path, damage: str):
+    before = digests(copy)
+    whole = json.loads(kept(copy).read_text())
+    kept(copy).write_text(damage)
+    assert digests(copy) == before
+    assert json.loads(kept(copy).read_text()) == whole
+
+
+def test_digests_are_the_same_where_nothing_can_be_kept(copy: Path):
+    before = digests(copy)
+    kept(copy).unlink()
+    kept(copy).mkdir()
+    assert digests(copy) == before
+
+
+def test_nothing_is_kept_where_python_may_not_keep_what_it_compiles(copy: Path):
+    kept(copy).unlink()
+    digests(copy, f"import sys; sys.dont_write_bytecode = True{DIGESTS}")
+    assert not kept(copy).exists()
 
 
 def edit(path: Path, old: str, new: str) -> None:
