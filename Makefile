@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NPROCS ?= $(shell nproc)
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/pytest
 RECORD := $(BIN)/python benchmarks/record.py
 
 .PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation bench-scale bench-overhead lock
@@ -31,9 +32,11 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile rules
 
+# A worker a core: threads of their own for linear algebra would be in each other's way. Thousands of Pythons start, which
+# had better not compile everything anew.
 unit: setup
-	$(BIN)/pytest -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e --ignore tests/faults --ignore tests/browser --ignore tests/containers
-	$(BIN)/pytest -n $(NPROCS) --dist loadfile tests/workflow tests/e2e tests/faults
+	$(PYTEST) -n $(NPROCS) --dist worksteal --ignore tests/workflow --ignore tests/e2e --ignore tests/faults --ignore tests/browser --ignore tests/containers
+	$(PYTEST) -n $(NPROCS) --dist loadfile tests/workflow tests/e2e tests/faults
 
 # With twenty kills at random moments: a quarter of an hour, or more.
 test-faults: setup

@@ -12,14 +12,12 @@ from tests.conftest import ROOT
 from voxelome.imageio import load_yaml, save_text
 
 RECORD = Path(__file__).with_name("passed.yaml")
-# Numerics have tests of their own; these are of how they are packed, sent and started.
+# Numerics have tests of their own, and so has what the command line says; these are of how steps are packed,
+# sent and started.
 COMMON = (
     *("config/containers.yaml", "config/profiles", "rules", "Snakefile", "scripts"),
     *("tests/containers/conftest.py", "tests/containers/machine.py"),
-    *(
-        f"src/voxelome/{name}.py"
-        for name in ("cli", "images", "app/deployment", "app/snakemake", "bids/mounts")
-    ),
+    *(f"src/voxelome/{name}.py" for name in ("images", "app/deployment", "app/snakemake", "bids/mounts")),
 )
 TESTED = {
     "containers": (
