@@ -297,9 +297,9 @@ class _Run:
         if self._nothing_to_plan():
             self.say(NOTHING)
             return ExitCode.DONE
-        # New subjects with the same images get the same steps: Snakemake plans one of them.
-        same = {} if self.whole or self.options.level == "group" else alike(self.study, self.standing.new)
-        own = self._plan_only([*self.standing.begun, *same], self.study.work_dir / "dry-run.json")
+        # Subjects with the same images and the same past get the same steps: Snakemake plans one of them.
+        same = {} if self.whole or self.options.level == "group" else alike(self.study, self.standing)
+        own = self._plan_only(list(same), self.study.work_dir / "dry-run.json")
         settings = self._settings("dry-run", dry_run=True, own=own)
         settings.events.unlink(missing_ok=True)
         settings.log.unlink(missing_ok=True)
@@ -310,7 +310,7 @@ class _Run:
             return self._explain_refusal(settings.log)
         if self.options.level == "participant" and not self.whole:
             busy = {subject_of(job) for job in jobs}
-            up_to_date = [label for label in self.standing.begun if label not in busy]
+            up_to_date = [label for label in same if label not in busy]
             stamp_finished(self.study, self.made_with, up_to_date, ())
         jobs += mirrored(self.study, jobs, same)
         why = self.options.verbose

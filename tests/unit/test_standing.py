@@ -236,7 +236,7 @@ def test_new_subjects_are_alike_where_their_visits_have_the_same_images(bids: Pa
     for name in ("sub-04_ses-b_T1w", "sub-05_ses-b_T1w", "sub-05_ses-b_FLAIR"):
         add_image(bids, name)
     study = open_again(bids)
-    same = alike(study, ["03", "04", "05"])
+    same = alike(study, Standing([], [], ["03", "04", "05"]))
     assert same == {"03": ["04"], "05": []}
     jobs = [
         Job("qsm", {"unit": "sub-03_ses-a", "label": "03"}, reason="Missing steps/sub-03_ses-a/qsm-03.json"),
@@ -248,6 +248,24 @@ def test_new_subjects_are_alike_where_their_visits_have_the_same_images(bids: Pa
         replace(jobs[0], wildcards={"unit": "sub-04_ses-b", "label": "03"}, reason=reason),
         replace(jobs[1], wildcards={"subject": "04"}),
     ]
+
+
+def test_finished_subjects_are_alike_with_other_settings_where_those_before_were_the_same(bids: Path):
+    for name in ("sub-04_ses-b_T1w", "sub-05_ses-1_T1w", "sub-05_ses-1_FLAIR", "sub-06_ses-1_T1w"):
+        add_image(bids, name)
+    study = open_again(bids)
+    for label in ("04", "05", "06"):
+        finish(study, label)
+    stamp_finished(study, settings_digest(study), ["04", "05", "06"], [])
+    older = open_again(bids, random_seed=7)
+    stamp_finished(older, settings_digest(older), ["01"], [])
+    # 03 was finished, and no run knows it; 06 is another than it was.
+    finish(study, "03")
+    os.utime(study.work_dir / "steps" / "sub-06_ses-1" / "segment.json")
+    changed = open_again(bids, radiomics={"bin_count": 16})
+    found = standing(changed)
+    assert set(found.outdated) == {"01", "02", "04", "05"}
+    assert alike(changed, found) == {"01": [], "02": ["04"], "03": [], "05": [], "06": []}
 
 
 def test_a_plan_made_when_asked_for_is_the_plan_and_reads_one_subject_at_a_time(bids: Path):

@@ -217,6 +217,18 @@ def test_new_subjects_with_the_same_images_are_planned_as_snakemake_plans_them(s
     assert ours == study.planned("participant", "--stages", "radiomics", "report", "--", "--nocolor")
 
 
+def test_finished_subjects_with_the_same_images_are_planned_with_other_settings_as_snakemake_plans_them(
+    study: Study,
+):
+    assert study.planned("participant") == set()
+    settings = ("--random-seed", "7")
+    ours = study.planned("participant", *settings)
+    assert json.loads((study.work / "dry-run.json").read_text()) == {"planned": ["01"]}
+    # Its own options have Snakemake plan everybody.
+    assert study.planned("participant", *settings, "--", "--nocolor") == ours
+    assert {line.split()[0] for line in ours} == {"sub-01", "sub-02"}
+
+
 def test_a_dry_run_with_other_settings_is_not_what_the_group_goes_by(study: Study, tmp_path: Path):
     (tmp_path / "study.yaml").write_text("radiomics: {bin_count: 16}\n")
     assert "sub-01 radiomics" in study.planned("participant", "--config-file", str(tmp_path / "study.yaml"))

@@ -56,12 +56,16 @@ class Standing:
         Without any result.
     rejected : list of Failure
         Images of the finished ones that could not be used, as their stamps have them.
+    outdated : dict
+        Of the begun those that were complete with other settings or code, and have not changed since: the
+        digest of what they were made with.
     """
 
     finished: list[str]
     begun: list[str]
     new: list[str]
     rejected: list[Failure] = field(default_factory=list)
+    outdated: dict[str, str] = field(default_factory=dict)
 
     @property
     def planned(self) -> list[str]:
@@ -79,14 +83,12 @@ def find_standing(study: Study, settings: str) -> Standing:
     with _opened(study.work_dir) as folder:
         for label, units in subjects.items():
             stamp = stamps.get(label)
-            if (
-                stamp
-                and stamp["made"] == settings
-                and stamp["state"] == _state(folder, label, stamp["paths"])
-            ):
-                standing.finished.append(label)
-                standing.rejected.extend(Failure(*row) for row in stamp["rejected"])
-                continue
+            if stamp and stamp["state"] == _state(folder, label, stamp["paths"]):
+                if stamp["made"] == settings:
+                    standing.finished.append(label)
+                    standing.rejected.extend(Failure(*row) for row in stamp["rejected"])
+                    continue
+                standing.outdated[label] = stamp["made"]
             traces = [f"sub-{label}", *(unit.name for unit in units)]
             untouched = steps.isdisjoint(traces) and f"sub-{label}.html" not in results
             (standing.new if untouched else standing.begun).append(label)
@@ -158,17 +160,23 @@ def settings_digest(study: Study) -> str:
     return _digest("\n".join(parts))
 
 
-def alike(study: Study, labels: Sequence[str]) -> dict[str, list[str]]:
-    """New subjects by one that gets the same steps: the first of those whose visits have the same images."""
+def alike(study: Study, standing: Standing) -> dict[str, list[str]]:
+    """Subjects to plan by one that gets the same steps: the first of those whose visits have the same images.
+
+    Of those with results only where all were complete with the same settings and code, and have not changed
+    since: what Snakemake noted of them then is the same. Any other stands for itself.
+    """
     subjects = visits_by_subject(study.plan)
+    made = dict.fromkeys(standing.new, "") | standing.outdated
     found: dict[tuple[object, ...], list[str]] = {}
-    for label in labels:
-        found.setdefault(tuple(_shape(unit) for unit in subjects[label]), []).append(label)
+    for label in standing.planned:
+        behind = made.get(label, f"sub-{label}")
+        found.setdefault((behind, *(_shape(unit) for unit in subjects[label])), []).append(label)
     return {same[0]: same[1:] for same in found.values()}
 
 
 def mirrored(study: Study, jobs: Sequence[Job], groups: Mapping[str, Sequence[str]]) -> Iterator[Job]:
-    """Jobs of subjects that get the same steps as one whose jobs are known."""
+    """Jobs of subjects that get the same steps as one whose jobs are known: `groups` of :func:`alike`."""
     subjects = visits_by_subject(study.plan)
     own: dict[str, list[Job]] = {}
     for job in jobs:
