@@ -50,7 +50,7 @@ def parsed_file(path: Path) -> Parsed:
     if key not in store.files:
         store.files[key] = _parse(content)
         store.changed = True
-    return Parsed(*store.files[key])
+    return store.files[key]
 
 
 def keep_parsed() -> None:
@@ -81,7 +81,8 @@ def _store() -> _Store:
         content = load_json(KEPT)
     except InputError:
         return _Store({})
-    return _Store(content["files"] if content.get("by") == _own_digest() else {})
+    same = content.get("by") == _own_digest()
+    return _Store({key: Parsed(*row) for key, row in content["files"].items()} if same else {})
 
 
 def _own_digest() -> str:

@@ -268,6 +268,18 @@ def test_finished_subjects_are_alike_with_other_settings_where_those_before_were
     assert alike(changed, found) == {"01": [], "02": ["04"], "03": [], "05": [], "06": []}
 
 
+def test_finished_subjects_are_not_alike_where_steps_were_left_as_earlier_settings_made_them(bids: Path):
+    add_image(bids, "sub-04_ses-1_T1w")
+    study = open_again(bids)
+    finish(study, "04")
+    stamp_finished(study, settings_digest(study), ["01", "02", "04"], [])
+    some = open_again(bids, stages=["preprocess", "report"])
+    stamp_finished(some, settings_digest(some), ["02", "04"], [])
+    assert standing(some).finished == ["02", "04"]
+    changed = open_again(bids, radiomics={"bin_count": 16})
+    assert alike(changed, standing(changed)) == {"01": [], "02": [], "04": [], "03": []}
+
+
 def test_a_plan_made_when_asked_for_is_the_plan_and_reads_one_subject_at_a_time(bids: Path):
     study = open_again(bids)
     read = []

@@ -25,7 +25,7 @@ from voxelome.bids.description import dataset_name
 from voxelome.bids.mounts import named_files
 from voxelome.bids.names import unit_entities
 from voxelome.bids.plan import Unit, visits_by_subject
-from voxelome.bids.targets import models_needed, participant_targets, wanted_stages
+from voxelome.bids.targets import models_needed, participant_targets, subject_records, wanted_stages
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, save_text
 from voxelome.provenance import file_digest, workflow_digest
@@ -58,7 +58,8 @@ class Standing:
         Images of the finished ones that could not be used, as their stamps have them.
     outdated : dict
         Of the begun those that were complete with other settings or code, and have not changed since: the
-        digest of what they were made with.
+        digest of what they were made with. Those are not among them that have records of steps which those
+        settings did not ask for: by what they were made is not known.
     """
 
     finished: list[str]
@@ -88,7 +89,8 @@ def find_standing(study: Study, settings: str) -> Standing:
                     standing.finished.append(label)
                     standing.rejected.extend(Failure(*row) for row in stamp["rejected"])
                     continue
-                standing.outdated[label] = stamp["made"]
+                if stamp.get("whole"):
+                    standing.outdated[label] = stamp["made"]
             traces = [f"sub-{label}", *(unit.name for unit in units)]
             untouched = steps.isdisjoint(traces) and f"sub-{label}.html" not in results
             (standing.new if untouched else standing.begun).append(label)
@@ -124,7 +126,10 @@ def stamp_finished(study: Study, settings: str, labels: Iterable[str], others: I
             state = _state(folder, label, paths)
         if state and all(_changed(study.work_dir / path) < young for path in paths):
             rejected = [astuple(row) for row in rejected_files(units, study.work_dir)]
-            stamps[label] = {"made": settings, "state": state, "paths": paths, "rejected": rejected}
+            asked = {*subject_records(units.values(), stages)}
+            whole = all(path in asked for path in paths if path.startswith("steps/") and Path(path).suffix)
+            found = {"state": state, "paths": paths, "rejected": rejected}
+            stamps[label] = {"made": settings, "whole": whole, **found}
     if stamps != before:
         lines = ",\n".join(f"{json.dumps(label)}: {json.dumps(stamps[label])}" for label in sorted(stamps))
         save_text(study.work_dir / STAMPS, f"{{{lines}}}\n")
