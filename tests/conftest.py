@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
 from voxelome.imageio import save_volume
 from voxelome.phantom.cohort import make_cohort
@@ -25,6 +24,9 @@ SPACING = 4.0
 @cache
 def coarse_template() -> Path:
     """The template at the spacing of the cohort: at 2 mm, it takes half of the time of all steps together."""
+    # Takes two seconds, and most tests have no need of it.
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
     folder = Path(tempfile.mkdtemp(prefix="voxelome-template-"))
     register(shutil.rmtree, folder, ignore_errors=True)
     template, mask = (
