@@ -6,7 +6,7 @@ NPROCS ?= $(shell nproc)
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/pytest
 RECORD := $(BIN)/python benchmarks/record.py
 
-.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation bench-scale bench-overhead lock
+.PHONY: demo test setup lint unit bench bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling bench-segmentation bench-scale bench-overhead bench-images lock
 # docs is a folder, too.
 .PHONY: docs format clean test-mirp test-faults test-training test-browser images sif test-containers test-slurm test-grid-engine test-lsf
 
@@ -97,14 +97,14 @@ test-training: .venv-train/.ready
 	touch $@
 
 # Images of the stages and of the BIDS App, with podman or docker. STAGES="qsm report" builds these alone; BUILD_OPTIONS
-# are options of `podman build`; PIN=1 writes the digests into config/containers.yaml.
+# are options of `podman build`; PIN=1 writes the digests into config/containers.yaml; ANEW=1 uses no layer made before.
 images: setup
-	$(BIN)/python containers/make.py build $(STAGES)
+	$(BIN)/python containers/make.py build $(STAGES) $(if $(ANEW),--anew)
 	$(if $(PIN),$(BIN)/python containers/make.py pin $(STAGES))
 
 # The same as files for Apptainer, in IMAGES_DIR; SIF_OPTIONS are options of `apptainer build`.
 sif: setup
-	$(BIN)/python containers/make.py sif $(STAGES) $(if $(IMAGES_DIR),--images-dir $(IMAGES_DIR))
+	$(BIN)/python containers/make.py sif $(STAGES) $(if $(ANEW),--anew) $(if $(IMAGES_DIR),--images-dir $(IMAGES_DIR))
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -113,7 +113,7 @@ format: setup
 
 # What they print is kept in docs/benchmarks.
 bench: bench-inventory bench-real bench-registration bench-preprocess bench-qsm bench-features bench-modelling \
-	bench-segmentation bench-scale bench-overhead
+	bench-segmentation bench-scale bench-overhead bench-images
 
 bench-inventory: setup
 	$(RECORD) inventory inventory.py
@@ -147,6 +147,10 @@ bench-scale: setup
 
 bench-overhead: setup
 	$(RECORD) overhead overhead.py
+
+# Builds all images from nothing: half an hour.
+bench-images: setup
+	PYTHONPATH=. $(RECORD) images images.py
 
 lock: setup
 	PATH=$(CURDIR)/$(BIN):$$PATH sh envs/update.sh

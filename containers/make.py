@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("what", choices=["build", "sif", "pin"])
     parser.add_argument("stages", nargs="*", help="default: all")
     parser.add_argument("--images-dir", type=Path, default=default_images_dir(), help="default: %(default)s")
+    parser.add_argument("--anew", action="store_true", help="use nothing that was made before")
     options = parser.parse_args()
     known = [*STEPS, APP]
     for stage in options.stages:
@@ -38,9 +39,9 @@ def main() -> int:
             raise InputError("STAGES", f"there is no image {stage!r}", f"there are: {', '.join(known)}")
     for stage in options.stages or known:
         if options.what == "build":
-            build(stage)
+            build(stage, anew=options.anew)
         elif options.what == "sif":
-            convert(stage, options.images_dir)
+            convert(stage, options.images_dir, anew=options.anew)
         else:
             pin(stage)
     return 0
@@ -59,11 +60,11 @@ def tag(stage: str) -> str:
     return str(load_yaml(CONTAINERS)["images"][stage]["tag"])
 
 
-def build(stage: str) -> None:
-    """Build a stage's image unless there is one of the same code and recipe."""
+def build(stage: str, *, anew: bool = False) -> None:
+    """Build a stage's image unless there is one of the same code and recipe; `anew`: always, from nothing."""
     recipe = ROOT / "containers" / stage / "Containerfile"
     wanted = {CODE_LABEL: stage_digest(stage), RECIPE_LABEL: file_digest(recipe)}
-    if all(label(stage, name) == digest for name, digest in wanted.items()):
+    if not anew and all(label(stage, name) == digest for name, digest in wanted.items()):
         say(f"{tag(stage)} is up to date")
         return
     replaced = inspect(stage, "{{.Id}}")
@@ -73,7 +74,7 @@ def build(stage: str) -> None:
     command += ["--label", f"{RECIPE_LABEL}={wanted[RECIPE_LABEL]}"]
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
-    command += shlex.split(os.environ.get("BUILD_OPTIONS", ""))
+    command += [*(["--no-cache"] if anew else []), *shlex.split(os.environ.get("BUILD_OPTIONS", ""))]
     run([*command, str(ROOT)])
     say(f"{tag(stage)} built in {time.monotonic() - begun:.0f} s")
     if replaced:
@@ -91,13 +92,13 @@ def drop(image: str) -> None:
         say(f"the image before, {image}, is kept: {removed.stderr.strip()}")
 
 
-def convert(stage: str, folder: Path) -> None:
-    """Write a stage's image as a file for Apptainer, unless the file is of the same code and recipe."""
+def convert(stage: str, folder: Path, *, anew: bool = False) -> None:
+    """Write a stage's image as a file for Apptainer, unless there is one of the same code and recipe."""
     if not shutil.which("apptainer"):
         raise InputError("PATH", "there is no apptainer", "install it to convert images")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{tag(stage).split(':')[0]}.sif"
-    if target.is_file():
+    if target.is_file() and not anew:
         held = image_labels(target)
         if all(held.get(name) and held[name] == label(stage, name) for name in (CODE_LABEL, RECIPE_LABEL)):
             say(f"{target} is up to date")

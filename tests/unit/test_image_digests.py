@@ -89,6 +89,9 @@ def test_an_image_is_built_anew_where_its_code_or_its_recipe_is_another(
     labels[CODE_LABEL] = "0000"
     make.build("report")
     assert len(built) == 3
+    assert not any("--no-cache" in command for command in built)
+    make.build("report", anew=True)
+    assert "--no-cache" in built[3]
 
 
 @pytest.mark.parametrize("told", ["", "<no value>", "voxelome-qsm@sha256:12"])
