@@ -32,6 +32,7 @@ class Parsed(NamedTuple):
     imports: list[str]
 
 
+@cache
 def module_file(module: str) -> Path | None:
     """Find the file of a voxelome module without importing it."""
     path = PACKAGE.joinpath(*module.split(".")[1:])

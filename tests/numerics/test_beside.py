@@ -13,6 +13,8 @@ from voxelome.modelling.folds import outer_splits
 from voxelome.modelling.people import Tables
 from voxelome.modelling.settings import parse_analysis
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 def test_where_age_does_it_all_the_model_is_no_better_than_the_covariates_alone():
     table, people = cohort(n=80, features=30)

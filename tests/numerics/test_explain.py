@@ -16,6 +16,8 @@ from tests.numerics.test_modelling import analyse, cohort
 from voxelome.modelling.clusters import correlation_clusters
 from voxelome.modelling.explain import partial_dependence, permuted_predictions, shapley_values
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 SINGLE = [np.array([k]) for k in range(6)]
 
 

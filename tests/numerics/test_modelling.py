@@ -27,6 +27,8 @@ from voxelome.modelling.families import Choice, families
 from voxelome.modelling.settings import AnalysisSettings
 from voxelome.modelling.table import widen
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 SCHEMA = Path(__file__).resolve().parents[2] / "config" / "schemas" / "analysis.yaml"
 
 

@@ -26,6 +26,8 @@ from voxelome.modelling.people import Tables
 from voxelome.radiomics.histogram import PERCENTILES as MEASURED
 from voxelome.standard_scale import PERCENTILES
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 ASKED = {"standard_scale": ["T1w"], "repeats": 1}
 HEADS, VOXELS, TUMOR = 60, 4000, 300
 

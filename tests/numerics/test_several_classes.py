@@ -16,6 +16,8 @@ from voxelome.modelling.analysis import AnalysisResult, load_model, save_model
 from voxelome.modelling.apply import apply_model, describe_model
 from voxelome.modelling.settings import parse_analysis
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 KINDS = ("multiclass", "ordinal")
 FIRST, SECOND = "T1w__brain__original__glcm__F000", "T1w__brain__original__glcm__F001"
 

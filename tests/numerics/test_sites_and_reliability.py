@@ -15,6 +15,8 @@ from voxelome.modelling.apply import apply_model, check_same_settings, describe_
 from voxelome.modelling.cohort import Repeated
 from voxelome.modelling.people import Tables
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 def sites(n=80, effect=0.0, confounded=False, seed=0):
     """Two scanners that differ by two standard deviations in every feature."""

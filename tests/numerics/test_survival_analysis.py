@@ -95,6 +95,7 @@ def test_negative_and_missing_times_are_named():
         analyse(table, people, **SURVIVAL, model="cox_elasticnet")
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_held_out_survival_is_nearer_to_the_truth_than_kaplan_and_meier_says():
     metrics = analyse(*followed(n=100, effect=1.5), **SURVIVAL, model="ensemble").metrics
     assert metrics["integrated_brier"] < metrics["integrated_brier_of_kaplan_meier"]

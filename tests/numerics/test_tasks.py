@@ -17,6 +17,8 @@ from voxelome.modelling.plan import plan_analysis, shuffled
 from voxelome.modelling.settings import parse_analysis
 from voxelome.modelling.tasks import tasks_of, work
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 
 @pytest.mark.parametrize("kind", ["binary", "continuous", "survival", "multiclass"])
 def test_fits_dealt_out_among_jobs_give_what_one_job_gives(kind: str, tmp_path: Path) -> None:

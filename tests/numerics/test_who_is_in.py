@@ -17,6 +17,8 @@ from voxelome.modelling.hold_out import digest_of, open_hold_out
 from voxelome.modelling.people import Tables
 from voxelome.modelling.settings import parse_analysis
 
+pytestmark = pytest.mark.usefixtures("few_trees")
+
 FIRST = "T1w__brain__original__glcm__F000"
 
 

@@ -35,6 +35,7 @@ COMMANDS = commands()
 OF_OTHERS = {
     "--forcerun",
     "--me",
+    "--pull",
     "--sdm",
     "--software-deployment-method",
     "--tmpfs",

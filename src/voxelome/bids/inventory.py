@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import fastjsonschema
-import yaml
 
 from voxelome.bids.entities import is_label
 from voxelome.bids.filters import Query, compile_filters
 from voxelome.bids.scan import BidsFile, Dataset, Listed, list_subject, open_dataset, scan_subject, signature
 from voxelome.errors import InputError
-from voxelome.imageio import load_json, save_text
+from voxelome.imageio import load_json, load_yaml, save_text
 from voxelome.provenance import workflow_root
 
 __all__ = [
@@ -266,4 +265,4 @@ def _signatures(folder: Path, settings: str) -> dict[str, str]:
 @cache
 def _schema() -> Any:
     schema = workflow_root() / "config" / "schemas" / "inventory.yaml"
-    return fastjsonschema.compile(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    return fastjsonschema.compile(load_yaml(schema))
