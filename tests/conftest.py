@@ -8,6 +8,7 @@ import sys
 import tempfile
 from atexit import register
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -115,13 +116,19 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voxelome.modelling.families.TREES", 30)
 
 
+def copy_unless_gone(source: str, target: str) -> None:
+    """Copy a file, which another test may compile at this moment: until then it has a name of its own."""
+    with suppress(FileNotFoundError):
+        shutil.copy2(source, target)
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the code that a test may edit."""
     root = tmp_path / "checkout"
     # What Python and voxelome keep of each file goes along, and holds for those that are not edited.
     for name in ("src", "rules", "config", "envs", "scripts", "models"):
-        shutil.copytree(ROOT / name, root / name)
+        shutil.copytree(ROOT / name, root / name, copy_function=copy_unless_gone)
     shutil.copy(ROOT / "Snakefile", root / "Snakefile")
     return root
 
