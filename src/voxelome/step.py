@@ -157,10 +157,13 @@ def list_of_made(record: Path) -> Path:
 
 def records_made(folder: Path) -> list[Path]:
     """Records of the steps that have made files of a visit, those included that are not there any more."""
-    removed = (
-        path.with_name(path.name[1:].removesuffix(MADE) + ".json") for path in folder.glob(f".*{MADE}")
+    # Thousands of visits are asked for: `Path.glob` takes ten times longer.
+    names = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
+    kept = [name for name in names if name.endswith(".json")]
+    lists = [name for name in names if name.startswith(".") and name.endswith(MADE)]
+    return sorted(
+        {folder / name for name in (*kept, *(f"{name[1:].removesuffix(MADE)}.json" for name in lists))}
     )
-    return sorted({*folder.glob("*.json"), *removed})
 
 
 def files_made(record: Path) -> set[Path]:

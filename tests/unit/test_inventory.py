@@ -169,6 +169,19 @@ def test_a_file_that_does_not_fit_the_schema_is_refused(study):
         load_inventory(study.folder)
 
 
+def test_a_file_that_nobody_has_touched_is_not_checked_again_and_one_that_was_is(study, monkeypatch):
+    checks = []
+    monkeypatch.setattr("voxelome.bids.inventory._schema", lambda: checks.append)
+    study.update()
+    study.update()
+    checks.clear()
+    study.load()
+    assert not checks
+    os.utime(study.json())
+    study.load()
+    assert len(checks) == 1
+
+
 def test_without_an_inventory_the_command_that_makes_one_is_named(tmp_path):
     with pytest.raises(InputError, match="voxelome-tools inventory"):
         load_inventory(tmp_path)

@@ -30,7 +30,7 @@ __all__ = [
     "update_inventory",
 ]
 
-FORMAT = 2
+FORMAT = 3
 INDEX = "index.json"
 # A file that changes again within the file system's clock tick has the same times as before: what is
 # this young is read again at the next update.
@@ -104,7 +104,7 @@ def update_inventory(
     datasets = [raw, *(_open_derivative(name, root) for name, root in derivatives.items())]
     roots = {item.name: str(item.root.resolve()) for item in datasets}
     settings = _text({"roots": roots, "filters": filters or {}})
-    before = _signatures(folder, settings)
+    before, checked = _last_update(folder, settings)
     written = {path.stem.removeprefix("sub-") for path in folder.glob("sub-*.json")}
     update = InventoryUpdate(labels)
     after: dict[str, str] = {}
@@ -113,15 +113,20 @@ def update_inventory(
         parts = [(dataset, list_subject(dataset, label)) for dataset in datasets]
         now = signature(label, parts)
         after[label] = "" if _newest(parts) >= young else now
-        same = label in written and before.get(label) == now
-        if same or not _write(folder / f"sub-{label}.json", _scan(label, parts, queries)):
+        if label in written and before.get(label) == now:
+            update.unchanged.append(label)
+            continue
+        path = folder / f"sub-{label}.json"
+        if not _write(path, _scan(label, parts, queries)):
             update.unchanged.append(label)
         else:
             (update.changed if label in written else update.added).append(label)
+        checked[label] = _state(path)
     for label in sorted(written.difference(labels)):
         (folder / f"sub-{label}.json").unlink()
         update.removed.append(label)
     index = {"format": FORMAT, "settings": settings, "subjects": labels, "signatures": after}
+    index["checked"] = {label: checked[label] for label in labels if label in checked}
     _write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
     return update
 
@@ -144,33 +149,40 @@ def _scan(
 def load_inventory(folder: Path) -> dict[str, SubjectInventory]:
     """Inventories by the label of the subject, sorted.
 
-    Each is checked against the schema, which is compiled to Python once (tens of milliseconds): a check
-    of 2,000 subjects then costs less than reading their JSON.
+    Each is checked against the schema, but for those that nobody has touched since they were checked and
+    written.
 
     Raises
     ------
     InputError
         There is no inventory, or a file of it does not fit the schema.
     """
-    return {label: load_subject(folder, label) for label in inventory_labels(folder)}
+    index = _load_index(folder)
+    checked = index.get("checked", {})
+    return {label: load_subject(folder, label, checked.get(label, "")) for label in index.get("subjects", ())}
 
 
 def inventory_labels(folder: Path) -> list[str]:
     """Labels of the subjects of an inventory, sorted; without one, an InputError."""
+    return list(_load_index(folder).get("subjects", ()))
+
+
+def _load_index(folder: Path) -> dict[str, Any]:
     index = folder / INDEX
     if not index.is_file():
         raise InputError(folder, "there is no inventory", "run: voxelome-tools inventory BIDS_DIR WORK_DIR")
-    return list(load_json(index).get("subjects", ()))
+    return load_json(index)
 
 
-def load_subject(folder: Path, label: str) -> SubjectInventory:
-    """Inventory of one subject, checked as :func:`load_inventory` says."""
+def load_subject(folder: Path, label: str, checked: str = "") -> SubjectInventory:
+    """Inventory of one subject; it is checked against the schema unless its state is `checked`."""
     path = folder / f"sub-{label}.json"
     content = load_json(path)
-    try:
-        _schema()(content)
-    except fastjsonschema.JsonSchemaValueException as error:
-        raise InputError(path, str(error.message), "remove the file: it is made anew") from error
+    if checked != _state(path):
+        try:
+            _schema()(content)
+        except fastjsonschema.JsonSchemaValueException as error:
+            raise InputError(path, str(error.message), "remove the file: it is made anew") from error
     return SubjectInventory(
         content["subject"],
         [BidsFile(**item) for item in content["files"]],
@@ -252,14 +264,23 @@ def _write_text(path: Path, text: str) -> bool:
     return True
 
 
-def _signatures(folder: Path, settings: str) -> dict[str, str]:
-    """Signatures of the last update; none where it was made with other settings or cannot be read."""
+def _last_update(folder: Path, settings: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Signatures of the last update, and states of the files that it had checked.
+
+    None where it was made with other settings or cannot be read.
+    """
     try:
         index = load_json(folder / INDEX)
     except InputError:
-        return {}
+        return {}, {}
     same = index.get("format") == FORMAT and index.get("settings") == settings
-    return dict(index["signatures"]) if same else {}
+    return (dict(index["signatures"]), dict(index["checked"])) if same else ({}, {})
+
+
+def _state(path: Path) -> str:
+    """Tell a file that was written since from one that was not."""
+    status = path.stat()
+    return f"{status.st_mtime_ns} {status.st_size}"
 
 
 @cache

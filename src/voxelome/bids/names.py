@@ -68,7 +68,7 @@ def bids_name(entities: Mapping[str, object], suffix: str, extension: str) -> st
 def contrast_label(entities: Mapping[str, object], suffix: str) -> str:
     """Name that tells one image of a session from the others, such as ``ce-gadolinium_T1w``."""
     keep = {name: value for name, value in entities.items() if name in _TELLING}
-    return bids_name(keep, suffix, "")
+    return bids_name(keep, suffix, "") if keep else suffix
 
 
 def split_label(label: str) -> tuple[dict[str, str], str]:
