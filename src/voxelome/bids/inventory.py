@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastjsonschema
 
 from voxelome.bids.entities import is_label
 from voxelome.bids.filters import Query, compile_filters
 from voxelome.bids.scan import BidsFile, Dataset, Listed, list_subject, open_dataset, scan_subject, signature
+from voxelome.bids.spread import spread
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, load_yaml, save_text
 from voxelome.provenance import workflow_root
@@ -108,20 +109,12 @@ def update_inventory(
     written = {path.stem.removeprefix("sub-") for path in folder.glob("sub-*.json")}
     update = InventoryUpdate(labels)
     after: dict[str, str] = {}
-    for label in labels:
-        young = time.time_ns() - _TICK_NS
-        parts = [(dataset, list_subject(dataset, label)) for dataset in datasets]
-        now = signature(label, parts)
-        after[label] = "" if _newest(parts) >= young else now
-        if label in written and before.get(label) == now:
-            update.unchanged.append(label)
-            continue
-        path = folder / f"sub-{label}.json"
-        if not _write(path, _scan(label, parts, queries)):
-            update.unchanged.append(label)
-        else:
-            (update.changed if label in written else update.added).append(label)
-        checked[label] = _state(path)
+    work = _Work(folder, datasets, queries, before, written)
+    for label, found in zip(labels, spread(work.update, labels), strict=True):
+        getattr(update, found.outcome).append(label)
+        after[label] = found.signature
+        if found.checked:
+            checked[label] = found.checked
     for label in sorted(written.difference(labels)):
         (folder / f"sub-{label}.json").unlink()
         update.removed.append(label)
@@ -129,6 +122,37 @@ def update_inventory(
     index["checked"] = {label: checked[label] for label in labels if label in checked}
     _write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
     return update
+
+
+class _Found(NamedTuple):
+    """What became of a subject: a list of `InventoryUpdate`, signature, state if it was read again."""
+
+    outcome: str
+    signature: str
+    checked: str = ""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What it takes to bring the file of any subject up to date."""
+
+    folder: Path
+    datasets: Sequence[Dataset]
+    queries: Sequence[Query]
+    before: Mapping[str, str]
+    written: Set[str]
+
+    def update(self, label: str) -> _Found:
+        young = time.time_ns() - _TICK_NS
+        parts = [(dataset, list_subject(dataset, label)) for dataset in self.datasets]
+        now = signature(label, parts)
+        kept = "" if _newest(parts) >= young else now
+        if label in self.written and self.before.get(label) == now:
+            return _Found("unchanged", kept)
+        path = self.folder / f"sub-{label}.json"
+        changed = "changed" if label in self.written else "added"
+        outcome = changed if _write(path, _scan(label, parts, self.queries)) else "unchanged"
+        return _Found(outcome, kept, _state(path))
 
 
 def _scan(
