@@ -199,9 +199,7 @@ def load_yaml(path: Path | str) -> dict[str, Any]:
 
     path = Path(path)
     try:
-        # With libyaml it takes a tenth of the time: each start reads settings and their schema.
-        loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})", "check the name") from error
     except UnicodeDecodeError as error:
