@@ -2,7 +2,7 @@
 
 Makes small files for subjects of two visits (T1w, FLAIR, gradient echo), then measures time and memory of
 `voxelome BIDS OUT participant --dry-run`: from nothing; then, with made-up results of all of them, again
-when nothing changed (and of the run itself), with another setting, and after one subject was added. The peer
+when nothing changed (and of the run itself), with another setting, and after one subject was added, also on one core. The peer
 is Snakemake, called on the same Snakefile.
 """
 
@@ -156,6 +156,7 @@ def compare(folder: Path, subjects: int, *, peer: bool) -> dict[str, Cost]:
     costs["another setting"] = measure([*ours, "--random-seed", "1"], log)
     write_subject(bids, "new")
     costs["one subject added"] = measure(ours, log)
+    costs["one subject added, on one core"] = measure(["taskset", "--cpu-list", "0", *ours], log)
     if peer:
         costs["one subject added, plain Snakemake"] = measure(plain, log)
     return costs

@@ -57,10 +57,11 @@ from voxelome.app.standing import (
     stamp_finished,
     subject_of,
 )
-from voxelome.app.study import Study, available_cores, ct_records, open_study, use_home
+from voxelome.app.study import Study, ct_records, open_study, use_home
 from voxelome.app.validate import validate
 from voxelome.bids.description import dataset_name, write_description
 from voxelome.bids.mounts import mounts
+from voxelome.bids.spread import available_cores
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
 from voxelome.images import check_images, image_names, needed_images

@@ -12,8 +12,8 @@ from pathlib import Path
 import voxelome
 from voxelome.app.arguments import parse_derivatives
 from voxelome.app.progress import open_console
-from voxelome.app.study import available_cores
 from voxelome.bids.plan import Unit
+from voxelome.bids.spread import available_cores
 from voxelome.errors import ExitCode, exit_code
 from voxelome.imageio import load_json
 from voxelome.segmentation.cards import default_models_dir

@@ -19,6 +19,7 @@ from voxelome.app.failures import reason_in
 from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
 from voxelome.bids.plan import Unit, load_plan, visits_by_subject
 from voxelome.bids.spaces import absolute_space, parse_spaces
+from voxelome.bids.spread import available_cores
 from voxelome.bids.targets import (
     NETWORK,
     jobs_of,
@@ -383,8 +384,3 @@ def use_home(work_dir: Path) -> None:
 def threads_per_step(cores: int, together: int) -> int:
     """Threads of one step: one where enough steps (visits, or analyses) run together to fill the cores."""
     return max(1, min(8, cores // max(together, 1)))
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -29,7 +29,7 @@ def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
     items : sequence
         What crosses to the other processes, as its results do back.
     """
-    workers = min(len(os.sched_getaffinity(0)), len(items) // LEAST, _MOST_PROCESSES)
+    workers = min(available_cores(), len(items) // LEAST, _MOST_PROCESSES)
     if workers < 2:
         return [function(item) for item in items]
     share = len(items) // (_PARTS * workers) + 1
@@ -37,6 +37,11 @@ def spread(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Re
     pool = ProcessPoolExecutor(workers, get_context("fork"), initializer=_begin, initargs=(function,))
     with pool:
         return list(pool.map(_call, items, chunksize=share))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _begin(function: Callable[[Any], Any]) -> None:
