@@ -2,8 +2,8 @@
 
 Makes small files for subjects of two visits (T1w, FLAIR, gradient echo), then measures time and memory of
 `voxelome BIDS OUT participant --dry-run`: from nothing; then, with made-up results of all of them, again
-when nothing changed (and of the run itself), with another setting, and after one subject was added, also on one core. The peer
-is Snakemake, called on the same Snakefile.
+when nothing changed (and of the run itself), with another setting, and after one subject was added, also on
+one core. The peer is Snakemake, called on the same Snakefile.
 """
 
 from __future__ import annotations
