@@ -109,9 +109,11 @@ def test_an_image_without_a_digest_does_not_erase_the_one_that_is_written(
     assert make.CONTAINERS.read_text() == before
 
 
-@pytest.mark.parametrize(("held", "written"), [("same", False), ("other", True)])
-def test_an_image_file_is_written_anew_only_where_the_image_is_another(
-    make: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str, written: bool
+@pytest.mark.parametrize(
+    ("held", "anew", "written"), [("same", False, False), ("other", False, True), ("same", True, True)]
+)
+def test_an_image_file_is_written_anew_only_where_the_image_is_another_or_it_is_asked_for(
+    make: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str, anew: bool, written: bool
 ):
     commands = []
 
@@ -127,7 +129,7 @@ def test_an_image_file_is_written_anew_only_where_the_image_is_another(
     monkeypatch.setattr(make, "label", lambda *_: "same")
     labels = {make.CODE_LABEL: held, make.RECIPE_LABEL: "same"}
     monkeypatch.setattr(make, "image_labels", lambda _: labels)
-    make.convert("qsm", tmp_path)
+    make.convert("qsm", tmp_path, anew=anew)
     assert bool(commands) == written
     assert target.read_bytes() == (b"new" if written else b"old")
 
