@@ -85,7 +85,7 @@ def main() -> int:
         print(f"{options.subjects} subjects x {len(IMAGES)} images with sidecars")
         cold, _ = timed(update_inventory, root, folder)
         warm, update = timed(update_inventory, root, folder)
-        loading, _ = timed(load_inventory, folder)
+        loading, _ = timed(lambda: dict(load_inventory(folder)))
         peer, layout = timed(BIDSLayout, root, validate=False)
         compared, wrong = count_differences(layout, root, folder, options.sample)
         write_subject(root, "new")

@@ -11,9 +11,9 @@ from snakemake.settings.types import DeploymentMethod
 
 from voxelome.bids.description import dataset_name
 from voxelome.bids.image_settings import image_settings, taught_by
-from voxelome.bids.inventory import inventory_labels, load_subject
+from voxelome.bids.inventory import load_inventory
 from voxelome.bids.mounts import apptainer_binds, mounts, tell_apptainer
-from voxelome.bids.plan import LazyPlan, plan_subject
+from voxelome.bids.plan import load_plan
 from voxelome.bids.spaces import parse_spaces
 from voxelome.bids.targets import (
     BRAIN_MODEL,
@@ -60,28 +60,16 @@ SCRIPTS = str(Path(workflow.basedir) / "scripts")
 CONTAINERS = image_names(Path(config["images_dir"] or default_images_dir()))
 
 DERIVATIVES = {name: Path(path) for name, path in config["derivatives"].items()}
-# Subjects that voxelome knows to be finished are not planned.
-CHOSEN = set(config["planned"] or config["participants"])
-SUBJECTS = [
-    label
-    for label in inventory_labels(Path("inventory"))
-    if not CHOSEN or label in CHOSEN
-]
-
-
-def plan_of(label):
-    """Give the visits of one subject."""
-    return plan_subject(
-        load_subject(Path("inventory"), label),
-        BIDS_DIR,
-        DERIVATIVES,
-        config["sessions"],
-        config["maps"],
-    )
-
-
 # What needs all of it stands in functions: a process that does one job of a cluster reads its own subject.
-PLAN = LazyPlan(SUBJECTS, plan_of)
+PLAN = load_plan(
+    load_inventory(Path("inventory")),
+    BIDS_DIR,
+    DERIVATIVES,
+    # Subjects that voxelome knows to be finished are not planned.
+    participants=config["planned"] or config["participants"],
+    sessions=config["sessions"],
+    maps=config["maps"],
+)
 DATASET_NAME = dataset_name(BIDS_DIR)
 ANALYSES = {
     item["name"]: {"random_seed": config["random_seed"], **item}

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +61,7 @@ from voxelome.app.study import Study, ct_records, open_study, use_home
 from voxelome.app.validate import validate
 from voxelome.bids.description import dataset_name, write_description
 from voxelome.bids.mounts import mounts
+from voxelome.bids.plan import Unit
 from voxelome.bids.spread import available_cores
 from voxelome.errors import ExitCode, InputError, exit_code
 from voxelome.imageio import save_text
@@ -144,7 +145,7 @@ class _Run:
             for line in validate(study.bids_dir, self.folder):
                 self.say(line)
         if options.level == "participant":
-            chosen = {s: study.inventories[s].problems for s in study.subjects}
+            chosen = {label: study.inventories.problems(label) for label in study.subjects}
             self.failures += problem_failures(study.plan, chosen)
         try:
             code = self._reports_only() if options.reports_only else self._snakemake()
@@ -153,13 +154,13 @@ class _Run:
         return ExitCode.SOME_FAILED if self.failures and code == ExitCode.DONE else code
 
     def _introduce(self) -> None:
-        study = self.study
-        visits = len(study.plan)
+        study, standing = self.study, self.standing
         self.say(f"voxelome {voxelome.__version__}: {study.bids_dir} -> {study.out_dir}")
-        self.say(f"{len(study.subjects)} subject(s), {visits} visit(s) with something to work on")
-        planned = {unit.subject for unit in study.plan.values()}
+        counts = f"{len(study.subjects)} subject(s), {standing.visits} visit(s)"
+        self.say(f"{counts} with something to work on")
+        usable = {*standing.finished, *standing.planned}
         for subject in study.subjects:
-            if subject not in planned:
+            if subject not in usable:
                 self.say(f"sub-{subject}: nothing to work on (no usable anatomical or gradient-echo image)")
         for name, why in study.config["left_out"].items():
             words = why if isinstance(why, str) else f"{why['step']} failed: {why['reason']}"
@@ -188,7 +189,7 @@ class _Run:
         # The group's rules alone where the visits' records are up to date.
         check_images(images, needed_images(study.config, visits=not self._allowed(), group=group))
         self.say(f"steps run in images, such as {images['register']}")
-        self.say(f"bound in them: {', '.join(map(str, mounts(study.config, study.plan)))}")
+        self.say(f"bound in them: {', '.join(map(str, mounts(study.config, self._units())))}")
 
     def _settings(self, name: str, dry_run: bool = False, own: Path | None = None) -> RunSettings:
         options, study = self.options, self.study
@@ -226,6 +227,13 @@ class _Run:
         if self.whole or self.options.level == "group":
             return None
         return save_text(path, json.dumps({"planned": subjects}))
+
+    def _units(self) -> Mapping[str, Unit]:
+        """Visits that Snakemake plans."""
+        study = self.study
+        if self.whole or self.options.level == "group":
+            return study.plan
+        return {unit.name: unit for label in self.standing.planned for unit in study.visits(label)}
 
     def _nothing_to_plan(self) -> bool:
         return self.options.level == "participant" and not self.whole and not self.standing.planned
@@ -322,7 +330,7 @@ class _Run:
         return ExitCode.DONE
 
     def _reports_only(self) -> int:
-        subjects = list(dict.fromkeys(unit.subject for unit in self.study.plan.values()))
+        subjects = [label for label in self.study.subjects if self.study.visits(label)]
         if self.options.level == "participant":
             lines = write_reports(self.study, subjects, self.failures)
         else:
@@ -371,11 +379,8 @@ class _Run:
 
     def _rejected(self) -> list[Failure]:
         """Images that could not be used; of finished subjects the stamps tell, so that nothing is read."""
-        study, standing = self.study, self.standing
-        if self.whole:
-            return rejected_files(study.plan, study.work_dir)
-        units = {unit.name: unit for subject in standing.planned for unit in study.visits(subject)}
-        return [*standing.rejected, *rejected_files(units, study.work_dir)]
+        known = [] if self.whole else self.standing.rejected
+        return [*known, *rejected_files(self._units(), self.study.work_dir)]
 
     def _show_failures(self) -> None:
         table = Table(title=f"{len(self.failures)} failure(s)", title_style="bold red", title_justify="left")

@@ -239,10 +239,10 @@ def _check(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         update_inventory(bids_dir, Path(folder), derivatives=derivatives)
         inventories = load_inventory(Path(folder))
-    plan = load_plan(inventories, bids_dir, derivatives)
-    for unit in plan.values():
-        _describe(unit)
-    problems = [problem for inventory in inventories.values() for problem in inventory.problems]
+        plan = load_plan(inventories, bids_dir, derivatives)
+        for unit in plan.values():
+            _describe(unit)
+        problems = [problem for label in inventories for problem in inventories.problems(label)]
     for problem in problems:
         CONSOLE.print(
             f"{problem['path']}: {problem['problem']}; {problem['remedy']}", markup=False, soft_wrap=True

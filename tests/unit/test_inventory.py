@@ -166,7 +166,7 @@ def test_a_file_that_does_not_fit_the_schema_is_refused(study):
     study.update()
     study.json().write_text(json.dumps({**json.loads(study.json().read_text()), "extra": 1}))
     with pytest.raises(InputError, match=r"sub-01\.json.*remove the file"):
-        load_inventory(study.folder)
+        load_inventory(study.folder)["01"]
 
 
 def test_a_file_that_nobody_has_touched_is_not_checked_again_and_one_that_was_is(study, monkeypatch):
@@ -175,16 +175,49 @@ def test_a_file_that_nobody_has_touched_is_not_checked_again_and_one_that_was_is
     study.update()
     study.update()
     checks.clear()
-    study.load()
+    assert list(dict(study.load())) == ["01", "02"]
     assert not checks
     os.utime(study.json())
-    study.load()
+    assert list(dict(study.load())) == ["01", "02"]
     assert len(checks) == 1
 
 
 def test_without_an_inventory_the_command_that_makes_one_is_named(tmp_path):
     with pytest.raises(InputError, match="voxelome-tools inventory"):
         load_inventory(tmp_path)
+
+
+def test_an_inventory_of_another_version_is_refused_until_it_is_made_anew(study):
+    study.update()
+    index = study.folder / "index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "format": 3, "subjects": ["01", "02"]}))
+    with pytest.raises(InputError, match=r"index\.json.*not that of this version.*voxelome-tools inventory"):
+        load_inventory(study.folder)
+    assert study.update().unchanged == ["01", "02"]
+    assert list(load_inventory(study.folder)) == ["01", "02"]
+
+
+def test_labels_sessions_and_the_lack_of_problems_are_known_without_reading_a_subject(study):
+    put(study.root, "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz", "image")
+    put(study.root, "sub-02/anat/sub-02_FLAIR.nii", "")
+    loaded = study.load()
+    problems = loaded["02"].problems
+    study.json("01").unlink()
+    assert (list(loaded), len(loaded), "01" in loaded, "03" in loaded) == (["01", "02"], 2, True, False)
+    assert (loaded.sessions("01"), loaded.sessions("02")) == ({None, "a"}, {None})
+    assert (loaded.problems("01"), loaded.problems("02")) == ([], problems)
+    assert len(problems) == 1
+
+
+def test_what_is_known_of_a_subject_outlives_updates_that_do_not_read_it(study):
+    put(study.root, "sub-02/ses-b/anat/sub-02_ses-b_T1w.nii.gz", "image")
+    put(study.root, "sub-02/anat/sub-02_FLAIR.nii", "")
+    before = study.load()
+    settle()
+    study.update()
+    after = study.load()
+    assert after.sessions("02") == before.sessions("02") == {None, "b"}
+    assert after.problems("02") == before.problems("02") != []
 
 
 def test_the_nearest_sidecar_wins_and_null_takes_away(study):

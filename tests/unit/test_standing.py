@@ -22,7 +22,8 @@ from voxelome.app.standing import (
     stamp_finished,
 )
 from voxelome.app.study import Study
-from voxelome.bids.inventory import load_inventory, load_subject, update_inventory
+from voxelome.bids import inventory
+from voxelome.bids.inventory import SubjectInventory, load_inventory, update_inventory
 from voxelome.bids.plan import LazyPlan, load_plan, plan_subject
 from voxelome.bids.targets import subject_records, wanted_stages
 from voxelome.errors import InputError
@@ -82,7 +83,21 @@ def bids(tmp_path: Path) -> Path:
 
 
 def test_a_subject_with_a_stamp_is_finished_one_with_results_begun_any_other_new(bids: Path):
-    assert standing(open_again(bids)) == Standing(["02"], ["01"], ["03"])
+    assert standing(open_again(bids)) == Standing(["02"], ["01"], ["03"], visits=3)
+
+
+def test_a_finished_subject_is_neither_read_nor_planned(bids: Path, monkeypatch: pytest.MonkeyPatch):
+    study = open_again(bids)
+    read = []
+
+    def load(folder: Path, label: str, checked: str) -> SubjectInventory:
+        read.append(label)
+        return load_subject(folder, label, checked)
+
+    load_subject = inventory._load_subject
+    monkeypatch.setattr(inventory, "_load_subject", load)
+    assert find_standing(study, settings_digest(study)).visits == 3
+    assert read == ["01", "03"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +166,8 @@ def rescan(study: Study) -> None:
 )
 def test_a_subject_that_changed_is_planned_again(bids: Path, change):
     change(open_again(bids))
-    assert standing(open_again(bids)) == Standing([], ["01", "02"], ["03"])
+    found = standing(open_again(bids))
+    assert (found.finished, found.begun, found.new) == ([], ["01", "02"], ["03"])
 
 
 def test_a_subject_whose_files_are_older_than_its_stamp_by_less_than_a_tick_gets_none(bids: Path):
@@ -286,7 +302,7 @@ def test_a_plan_made_when_asked_for_is_the_plan_and_reads_one_subject_at_a_time(
 
     def plan_one(label: str):
         read.append(label)
-        return plan_subject(load_subject(study.work_dir / "inventory", label), bids, {})
+        return plan_subject(study.inventories[label], bids, {})
 
     lazy = LazyPlan(study.inventories, plan_one)
     assert lazy["sub-02_ses-1"] == study.plan["sub-02_ses-1"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from voxelome.app.events import Job
 from voxelome.bids.names import unit_entities
-from voxelome.bids.plan import Unit, visits_by_subject
+from voxelome.bids.plan import LazyPlan, Unit
 from voxelome.bids.targets import UNIT_STAGES
 from voxelome.errors import InputError
 from voxelome.imageio import save_text
@@ -126,14 +126,11 @@ def job_failure(job: Job, work_dir: Path) -> Failure:
     return Failure(who, visit, step, reason_in(log), str(log))
 
 
-def problem_failures(
-    plan: Mapping[str, Unit], problems: Mapping[str, Sequence[Mapping[str, str]]]
-) -> list[Failure]:
+def problem_failures(plan: LazyPlan, problems: Mapping[str, Sequence[Mapping[str, str]]]) -> list[Failure]:
     """Rows of files that the inventory found to be broken; those of subjects without any usable image too."""
     rows = []
-    visits = visits_by_subject(plan)
     for subject, found in problems.items():
-        sessions = {unit.session for unit in visits.get(subject, ())}
+        sessions = {unit.session for unit in plan.visits(subject)} if found else set()
         for problem in found:
             visit = next(
                 (f"ses-{s}" for s in sorted(filter(None, sessions)) if f"/ses-{s}/" in problem["path"]), "n/a"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from voxelome.bids.entities import is_label
-from voxelome.bids.inventory import SubjectInventory
+from voxelome.bids.inventory import Inventory
 from voxelome.bids.names import unit_entities, unit_folder
 from voxelome.bids.scan import IMAGES
 from voxelome.errors import InputError
@@ -53,9 +53,7 @@ class Orphan:
         return f"{self.name} {gone}"
 
 
-def find_orphans(
-    bids_dir: Path, out_dir: Path, work_dir: Path, inventories: Mapping[str, SubjectInventory]
-) -> list[Orphan]:
+def find_orphans(bids_dir: Path, out_dir: Path, work_dir: Path, inventories: Inventory) -> list[Orphan]:
     """Results without a source, sorted by name.
 
     Filters and chosen labels make no orphans: what counts is whether the dataset has images.
@@ -63,13 +61,10 @@ def find_orphans(
     Parameters
     ----------
     bids_dir, out_dir, work_dir : path
-    inventories : mapping
-        By the label of the subject.
+    inventories : Inventory
+        Of the dataset.
     """
-    visits: dict[str, set[str | None]] = {
-        subject: {file.entities.get("session") for file in inventory.files}
-        for subject, inventory in inventories.items()
-    }
+    visits = {label: inventories.sessions(label) for label in inventories}
     found = []
     for name in sorted(_names(out_dir, work_dir)):
         entities = unit_entities(name)

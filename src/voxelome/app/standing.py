@@ -24,7 +24,7 @@ from voxelome.app.study import Study
 from voxelome.bids.description import dataset_name
 from voxelome.bids.mounts import named_files
 from voxelome.bids.names import unit_entities
-from voxelome.bids.plan import Unit, visits_by_subject
+from voxelome.bids.plan import Unit
 from voxelome.bids.targets import models_needed, participant_targets, subject_records, wanted_stages
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, save_text
@@ -54,6 +54,8 @@ class Standing:
         Whatever else has results.
     new : list of str
         Without any result.
+    visits : int
+        Visits of all of them.
     rejected : list of Failure
         Images of the finished ones that could not be used, as their stamps have them.
     outdated : dict
@@ -65,6 +67,7 @@ class Standing:
     finished: list[str]
     begun: list[str]
     new: list[str]
+    visits: int = 0
     rejected: list[Failure] = field(default_factory=list)
     outdated: dict[str, str] = field(default_factory=dict)
 
@@ -75,26 +78,36 @@ class Standing:
 
 
 def find_standing(study: Study, settings: str) -> Standing:
-    """Sort the subjects that have something to work on by whether they have to be planned."""
-    subjects = visits_by_subject(study.plan)
+    """Sort the subjects that have something to work on by whether they have to be planned.
+
+    Those that are finished are neither read nor planned: their stamps tell which visits they have.
+    """
     stamps = _load_stamps(study.work_dir)
     steps = _names(study.work_dir / "steps")
     results = _names(study.out_dir)
-    standing = Standing([], [], [])
+    finished: list[str] = []
+    begun: list[str] = []
+    new: list[str] = []
+    rejected: list[Failure] = []
+    outdated: dict[str, str] = {}
+    visits = 0
     with _opened(study.work_dir) as folder:
-        for label, units in subjects.items():
-            stamp = stamps.get(label)
-            if stamp and stamp["state"] == _state(folder, label, stamp["paths"]):
-                if stamp["made"] == settings:
-                    standing.finished.append(label)
-                    standing.rejected.extend(Failure(*row) for row in stamp["rejected"])
-                    continue
+        for label in study.subjects:
+            stamp = stamps.get(label, {})
+            if stamp and stamp["state"] != _state(folder, label, stamp["paths"]):
+                stamp = {}
+            if stamp and stamp["made"] == settings:
+                finished.append(label)
+                rejected.extend(Failure(*row) for row in stamp["rejected"])
+                visits += stamp["visits"]
+            elif units := study.visits(label):
+                traces = [f"sub-{label}", *(unit.name for unit in units)]
+                untouched = steps.isdisjoint(traces) and f"sub-{label}.html" not in results
+                (new if untouched else begun).append(label)
+                visits += len(units)
                 if stamp.get("whole"):
-                    standing.outdated[label] = stamp["made"]
-            traces = [f"sub-{label}", *(unit.name for unit in units)]
-            untouched = steps.isdisjoint(traces) and f"sub-{label}.html" not in results
-            (standing.new if untouched else standing.begun).append(label)
-    return standing
+                    outdated[label] = stamp["made"]
+    return Standing(finished, begun, new, visits, rejected, outdated)
 
 
 def stamp_finished(study: Study, settings: str, labels: Iterable[str], others: Iterable[str]) -> None:
@@ -115,10 +128,9 @@ def stamp_finished(study: Study, settings: str, labels: Iterable[str], others: I
     stamps = {label: stamp for label, stamp in before.items() if label in study.inventories}
     for label in others:
         stamps.pop(label, None)
-    subjects = visits_by_subject(study.plan)
     stages = wanted_stages(study.config)
     for label in labels:
-        units = {unit.name: unit for unit in subjects[label]}
+        units = {unit.name: unit for unit in study.visits(label)}
         targets = participant_targets(units, stages, study.out_dir)
         paths = sorted(_paths(study.work_dir, [f"sub-{label}", *units], targets))
         young = time.time_ns() - _TICK_NS
@@ -128,7 +140,7 @@ def stamp_finished(study: Study, settings: str, labels: Iterable[str], others: I
             rejected = [astuple(row) for row in rejected_files(units, study.work_dir)]
             asked = {*subject_records(units.values(), stages)}
             whole = all(path in asked for path in paths if path.startswith("steps/") and Path(path).suffix)
-            found = {"state": state, "paths": paths, "rejected": rejected}
+            found = {"state": state, "paths": paths, "visits": len(units), "rejected": rejected}
             stamps[label] = {"made": settings, "whole": whole, **found}
     if stamps != before:
         lines = ",\n".join(f"{json.dumps(label)}: {json.dumps(stamps[label])}" for label in sorted(stamps))
@@ -171,25 +183,23 @@ def alike(study: Study, standing: Standing) -> dict[str, list[str]]:
     Of those with results only where all were complete with the same settings and code, and have not changed
     since: what Snakemake noted of them then is the same. Any other stands for itself.
     """
-    subjects = visits_by_subject(study.plan)
     made = dict.fromkeys(standing.new, "") | standing.outdated
     found: dict[tuple[object, ...], list[str]] = {}
     for label in standing.planned:
         behind = made.get(label, f"sub-{label}")
-        found.setdefault((behind, *(_shape(unit) for unit in subjects[label])), []).append(label)
+        found.setdefault((behind, *(_shape(unit) for unit in study.visits(label))), []).append(label)
     return {same[0]: same[1:] for same in found.values()}
 
 
 def mirrored(study: Study, jobs: Sequence[Job], groups: Mapping[str, Sequence[str]]) -> Iterator[Job]:
     """Jobs of subjects that get the same steps as one whose jobs are known: `groups` of :func:`alike`."""
-    subjects = visits_by_subject(study.plan)
     own: dict[str, list[Job]] = {}
     for job in jobs:
         own.setdefault(subject_of(job), []).append(job)
     for label, others in groups.items():
         for other in others:
             names = {f"sub-{label}": f"sub-{other}"}
-            both = zip(subjects[label], subjects[other], strict=True)
+            both = zip(study.visits(label), study.visits(other), strict=True)
             names |= {mine.name: theirs.name for mine, theirs in both}
             for job in own.get(label, ()):
                 twin = names[job.unit]

@@ -7,8 +7,8 @@ import getpass
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from voxelome.app.arguments import match_labels, parse_derivatives
 from voxelome.app.config import check_config, default_config, merge, save_config
 from voxelome.app.exclusions import excluded_visits
 from voxelome.app.failures import reason_in
-from voxelome.bids.inventory import InventoryUpdate, SubjectInventory, load_inventory, update_inventory
-from voxelome.bids.plan import Unit, load_plan, visits_by_subject
+from voxelome.bids.inventory import Inventory, InventoryUpdate, load_inventory, update_inventory
+from voxelome.bids.plan import LazyPlan, Unit, load_plan
 from voxelome.bids.spaces import absolute_space, parse_spaces
 from voxelome.bids.spread import available_cores
 from voxelome.bids.targets import (
@@ -49,29 +49,24 @@ class Study:
     out_dir: Path
     work_dir: Path
     config: Mapping[str, Any]
-    inventories: Mapping[str, SubjectInventory]
+    inventories: Inventory
     update: InventoryUpdate
-    plan: Mapping[str, Unit]
+    plan: LazyPlan
     # File with the settings that Snakemake reads.
     configfile: Path
 
     @property
     def subjects(self) -> list[str]:
         """Labels of the subjects that are to be worked on."""
-        chosen = self.config["participants"]
-        return [subject for subject in self.inventories if not chosen or subject in chosen]
+        return self.plan.labels
 
     def visits(self, subject: str) -> list[Unit]:
-        """Visits of one subject."""
-        return self._by_subject.get(subject, [])
-
-    @cached_property
-    def _by_subject(self) -> dict[str, list[Unit]]:
-        return visits_by_subject(self.plan)
+        """Visits of one subject that have something to work on."""
+        return self.plan.visits(subject)
 
 
 def open_study(options: argparse.Namespace) -> Study:
-    """Read the settings, bring the inventory up to date, make the plan.
+    """Read the settings, bring the inventory up to date, begin the plan.
 
     Raises
     ------
@@ -84,9 +79,7 @@ def open_study(options: argparse.Namespace) -> Study:
     folder = options.work_dir / "inventory"
     update = update_inventory(options.bids_dir, folder, derivatives=derivatives, filters=config["filters"])
     inventories = load_inventory(folder)
-    sessions = {
-        str(f.entities["session"]) for i in inventories.values() for f in i.files if "session" in f.entities
-    }
+    sessions = {session for label in inventories for session in inventories.sessions(label) if session}
     config["participants"] = match_labels(config["participants"], list(inventories), "sub-", options.bids_dir)
     config["sessions"] = match_labels(config["sessions"], sorted(sessions), "ses-", options.bids_dir)
     plan = load_plan(
@@ -98,7 +91,9 @@ def open_study(options: argparse.Namespace) -> Study:
         maps=config["maps"],
     )
     cores = options.nprocs or available_cores()
-    together = len(plan) if options.level == "participant" else sum(map(jobs_of, config["analyses"]))
+    # More visits than cores make no difference: to count them all is to plan them all.
+    visits = sum(1 for _ in islice(plan, cores))
+    together = visits if options.level == "participant" else sum(map(jobs_of, config["analyses"]))
     config["omp_nthreads"] = (
         options.omp_nthreads or config["omp_nthreads"] or threads_per_step(cores, together)
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import fastjsonschema
 
@@ -23,15 +23,14 @@ from voxelome.provenance import workflow_root
 
 __all__ = [
     "BidsFile",
+    "Inventory",
     "InventoryUpdate",
     "SubjectInventory",
-    "inventory_labels",
     "load_inventory",
-    "load_subject",
     "update_inventory",
 ]
 
-FORMAT = 3
+FORMAT = 4
 INDEX = "index.json"
 # A file that changes again within the file system's clock tick has the same times as before: what is
 # this young is read again at the next update.
@@ -59,6 +58,19 @@ class SubjectInventory:
     files: list[BidsFile] = field(default_factory=list)
     derivatives: dict[str, list[BidsFile]] = field(default_factory=dict)
     problems: list[dict[str, str]] = field(default_factory=list)
+
+
+class _Entry(TypedDict):
+    """What the index says of a subject, so that its file need not be read.
+
+    The signature is empty where the subject has to be read again; ``checked`` is the state of its file when
+    that was checked and written; ``sessions`` are those of its raw images, None for images outside of any.
+    """
+
+    signature: str
+    checked: str
+    sessions: list[str | None]
+    problems: int
 
 
 @dataclass(frozen=True)
@@ -105,31 +117,28 @@ def update_inventory(
     datasets = [raw, *(_open_derivative(name, root) for name, root in derivatives.items())]
     roots = {item.name: str(item.root.resolve()) for item in datasets}
     settings = _text({"roots": roots, "filters": filters or {}})
-    before, checked = _last_update(folder, settings)
+    before = _last_update(folder, settings)
     written = {path.stem.removeprefix("sub-") for path in folder.glob("sub-*.json")}
     update = InventoryUpdate(labels)
-    after: dict[str, str] = {}
+    entries: dict[str, _Entry] = {}
     work = _Work(folder, datasets, queries, before, written)
     for label, found in zip(labels, spread(work.update, labels), strict=True):
         getattr(update, found.outcome).append(label)
-        after[label] = found.signature
-        if found.checked:
-            checked[label] = found.checked
+        entries[label] = found.entry
     for label in sorted(written.difference(labels)):
         (folder / f"sub-{label}.json").unlink()
         update.removed.append(label)
-    index = {"format": FORMAT, "settings": settings, "subjects": labels, "signatures": after}
-    index["checked"] = {label: checked[label] for label in labels if label in checked}
-    _write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
+    rows = ",\n".join(f"{_text(label)}: {_text(entry)}" for label, entry in entries.items())
+    head = f'{{"format": {FORMAT},\n"settings": {_text(settings)},\n"subjects": {{\n'
+    _write_text(folder / INDEX, f"{head}{rows}}}}}\n")
     return update
 
 
 class _Found(NamedTuple):
-    """What became of a subject: a list of `InventoryUpdate`, signature, state if it was read again."""
+    """What became of a subject (a list of `InventoryUpdate`), and what the index says of it."""
 
     outcome: str
-    signature: str
-    checked: str = ""
+    entry: _Entry
 
 
 @dataclass(frozen=True)
@@ -139,7 +148,7 @@ class _Work:
     folder: Path
     datasets: Sequence[Dataset]
     queries: Sequence[Query]
-    before: Mapping[str, str]
+    before: Mapping[str, _Entry]
     written: Set[str]
 
     def update(self, label: str) -> _Found:
@@ -147,12 +156,23 @@ class _Work:
         parts = [(dataset, list_subject(dataset, label)) for dataset in self.datasets]
         now = signature(label, parts)
         kept = "" if _newest(parts) >= young else now
-        if label in self.written and self.before.get(label) == now:
-            return _Found("unchanged", kept)
+        before = self.before.get(label)
+        if label in self.written and before and before["signature"] == now:
+            return _Found("unchanged", {**before, "signature": kept})
         path = self.folder / f"sub-{label}.json"
         changed = "changed" if label in self.written else "added"
-        outcome = changed if _write(path, _scan(label, parts, self.queries)) else "unchanged"
-        return _Found(outcome, kept, _state(path))
+        inventory = _scan(label, parts, self.queries)
+        outcome = changed if _write(path, inventory) else "unchanged"
+        sessions = {file.entities.get("session") for file in inventory.files}
+        return _Found(
+            outcome,
+            {
+                "signature": kept,
+                "checked": _state(path),
+                "sessions": sorted(sessions, key=lambda session: session or ""),
+                "problems": len(inventory.problems),
+            },
+        )
 
 
 def _scan(
@@ -170,35 +190,59 @@ def _scan(
     return inventory
 
 
-def load_inventory(folder: Path) -> dict[str, SubjectInventory]:
-    """Inventories by the label of the subject, sorted.
+class Inventory(Mapping[str, SubjectInventory]):
+    """Inventories by the label of the subject, sorted; each is read when it is asked for.
 
-    Each is checked against the schema, but for those that nobody has touched since they were checked and
-    written.
+    Each is then checked against the schema, but for those that nobody has touched since they were checked
+    and written; one that does not fit is an InputError.
+    """
+
+    def __init__(self, folder: Path, entries: Mapping[str, _Entry]) -> None:
+        self._folder, self._entries = folder, entries
+
+    def sessions(self, label: str) -> set[str | None]:
+        """Sessions of the raw images of a subject, None for images outside of any; nothing is read."""
+        return set(self._entries[label]["sessions"])
+
+    def problems(self, label: str) -> list[dict[str, str]]:
+        """Problems of a subject; it is read only where there are any."""
+        return self[label].problems if self._entries[label]["problems"] else []
+
+    def __getitem__(self, label: str) -> SubjectInventory:
+        """Read a subject."""
+        return _load_subject(self._folder, label, self._entries[label]["checked"])
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the labels; nothing is read."""
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        """Count the subjects."""
+        return len(self._entries)
+
+    def __contains__(self, label: object) -> bool:
+        """Whether there is such a subject; nothing is read."""
+        return label in self._entries
+
+
+def load_inventory(folder: Path) -> Inventory:
+    """Inventory that :func:`update_inventory` has left in a folder.
 
     Raises
     ------
     InputError
-        There is no inventory, or a file of it does not fit the schema.
+        There is none, or it is that of another version.
     """
-    index = _load_index(folder)
-    checked = index.get("checked", {})
-    return {label: load_subject(folder, label, checked.get(label, "")) for label in index.get("subjects", ())}
+    path = folder / INDEX
+    index = load_json(path) if path.is_file() else {}
+    if index.get("format") != FORMAT:
+        problem = "is not that of this version" if index else "there is no inventory"
+        remedy = "run: voxelome-tools inventory BIDS_DIR WORK_DIR"
+        raise InputError(path if index else folder, problem, remedy)
+    return Inventory(folder, index["subjects"])
 
 
-def inventory_labels(folder: Path) -> list[str]:
-    """Labels of the subjects of an inventory, sorted; without one, an InputError."""
-    return list(_load_index(folder).get("subjects", ()))
-
-
-def _load_index(folder: Path) -> dict[str, Any]:
-    index = folder / INDEX
-    if not index.is_file():
-        raise InputError(folder, "there is no inventory", "run: voxelome-tools inventory BIDS_DIR WORK_DIR")
-    return load_json(index)
-
-
-def load_subject(folder: Path, label: str, checked: str = "") -> SubjectInventory:
+def _load_subject(folder: Path, label: str, checked: str) -> SubjectInventory:
     """Inventory of one subject; it is checked against the schema unless its state is `checked`."""
     path = folder / f"sub-{label}.json"
     content = load_json(path)
@@ -288,17 +332,14 @@ def _write_text(path: Path, text: str) -> bool:
     return True
 
 
-def _last_update(folder: Path, settings: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Signatures of the last update, and states of the files that it had checked.
-
-    None where it was made with other settings or cannot be read.
-    """
+def _last_update(folder: Path, settings: str) -> dict[str, _Entry]:
+    """What the index says since the last update; nothing where that was with other settings or is damaged."""
     try:
         index = load_json(folder / INDEX)
     except InputError:
-        return {}, {}
+        return {}
     same = index.get("format") == FORMAT and index.get("settings") == settings
-    return (dict(index["signatures"]), dict(index["checked"])) if same else ({}, {})
+    return dict(index["subjects"]) if same else {}
 
 
 def _state(path: Path) -> str:

@@ -459,24 +459,23 @@ def load_plan(
     participants: Sequence[str] = (),
     sessions: Sequence[str] = (),
     maps: Sequence[str] = (),
-) -> dict[str, Unit]:
-    """All units by name, those without any usable image left out.
+) -> LazyPlan:
+    """Plan of these subjects and sessions, or of all.
 
     `maps` are patterns of suffixes, such as ``ADC``, of images that are measured as they are.
     """
-    units = [
-        unit
-        for inventory in inventories.values()
-        if not participants or inventory.subject in participants
-        for unit in plan_subject(inventory, bids_dir, derivatives, sessions, maps)
-    ]
-    return {unit.name: unit for unit in units if not unit.empty}
+    chosen = set(participants)
+    labels = [label for label in inventories if not chosen or label in chosen]
+    return LazyPlan(
+        labels, lambda label: plan_subject(inventories[label], bids_dir, derivatives, sessions, maps)
+    )
 
 
 class LazyPlan(Mapping[str, Unit]):
-    """The same as :func:`load_plan`, where a subject is planned when it is first asked for.
+    """All units by name, those without any usable image left out; a subject is planned when it is asked for.
 
-    A process that does one job of a cluster then reads one subject, however many there are.
+    A process that does one job of a cluster reads one subject, however many there are, and one that knows
+    most of them to be finished none of these.
 
     Parameters
     ----------
@@ -489,6 +488,11 @@ class LazyPlan(Mapping[str, Unit]):
     def __init__(self, labels: Iterable[str], plan_one: Callable[[str], Iterable[Unit]]) -> None:
         self._labels, self._plan_one = dict.fromkeys(labels), plan_one
         self._known: dict[str, dict[str, Unit]] = {}
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the subjects."""
+        return list(self._labels)
 
     def visits(self, label: str) -> list[Unit]:
         """Visits of one subject that have something to work on."""
