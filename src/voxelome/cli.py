@@ -217,6 +217,11 @@ class _Run:
         """Whether Snakemake plans everybody: its own options may force a step, or stop before the last."""
         return bool(self.extra)
 
+    @property
+    def everybody(self) -> bool:
+        """Whether Snakemake is given all subjects, and not those alone that are not known to be finished."""
+        return self.whole or self.options.level == "group"
+
     def _allowed(self) -> tuple[str, ...]:
         """Rules of the group alone where the records of all visits are up to date."""
         group = self.options.level == "group" and not self.whole
@@ -224,19 +229,19 @@ class _Run:
 
     def _plan_only(self, subjects: list[str], path: Path) -> Path | None:
         """Write the settings that have Snakemake plan these subjects; None where it is to plan all."""
-        if self.whole or self.options.level == "group":
+        if self.everybody:
             return None
         return save_text(path, json.dumps({"planned": subjects}))
 
     def _units(self) -> Mapping[str, Unit]:
         """Visits that Snakemake plans."""
         study = self.study
-        if self.whole or self.options.level == "group":
+        if self.everybody:
             return study.plan
         return {unit.name: unit for label in self.standing.planned for unit in study.visits(label)}
 
     def _nothing_to_plan(self) -> bool:
-        return self.options.level == "participant" and not self.whole and not self.standing.planned
+        return not self.everybody and not self.standing.planned
 
     def _snakemake(self) -> int:
         if self._nothing_to_plan():
@@ -307,7 +312,7 @@ class _Run:
             self.say(NOTHING)
             return ExitCode.DONE
         # Subjects with the same images and the same past get the same steps: Snakemake plans one of them.
-        same = {} if self.whole or self.options.level == "group" else alike(self.study, self.standing)
+        same = {} if self.everybody else alike(self.study, self.standing)
         own = self._plan_only(list(same), self.study.work_dir / "dry-run.json")
         settings = self._settings("dry-run", dry_run=True, own=own)
         settings.events.unlink(missing_ok=True)
@@ -317,7 +322,7 @@ class _Run:
         returned = run(settings, [self.options.level], state, jobs.append, lambda: None)
         if returned:
             return self._explain_refusal(settings.log)
-        if self.options.level == "participant" and not self.whole:
+        if not self.everybody:
             busy = {subject_of(job) for job in jobs}
             up_to_date = [label for label in same if label not in busy]
             stamp_finished(self.study, self.made_with, up_to_date, ())
@@ -371,7 +376,7 @@ class _Run:
 
     def _stamp(self) -> None:
         """Note which subjects are finished, so that the next run need not plan them."""
-        if self.whole or self.options.level == "group":
+        if self.everybody:
             return
         failed = {f.participant_id.removeprefix("sub-") for f in self.failures if not f.of_a_file}
         done = [label for label in self.completed if label not in failed]
@@ -379,7 +384,7 @@ class _Run:
 
     def _rejected(self) -> list[Failure]:
         """Images that could not be used; of finished subjects the stamps tell, so that nothing is read."""
-        known = [] if self.whole else self.standing.rejected
+        known = [] if self.everybody else self.standing.rejected
         return [*known, *rejected_files(self._units(), self.study.work_dir)]
 
     def _show_failures(self) -> None:

@@ -101,20 +101,19 @@ def failures(study: Study) -> list[dict[str, str]]:
     return list(csv.DictReader(table.read_text().splitlines(), delimiter="\t"))
 
 
+def mount(*options: str | Path) -> None:
+    """Mount a file system; where that is not allowed, skip the test."""
+    done = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+
+
 @contextmanager
 def disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
     """A file system of this size at a folder; gives a function that mounts it again with other options."""
-
-    def mount(*options: str) -> None:
-        done = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-
     folder.mkdir(parents=True)
-    if os.geteuid():
-        pytest.skip("only root can mount a file system")
-    mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs")
+    mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
     try:
-        yield lambda options: mount("-o", f"remount,{options}")
+        yield lambda options: mount("-o", f"remount,{options}", folder)
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -24,7 +24,7 @@ from voxelome.app.standing import (
 from voxelome.app.study import Study
 from voxelome.bids import inventory
 from voxelome.bids.inventory import SubjectInventory, load_inventory, update_inventory
-from voxelome.bids.plan import LazyPlan, load_plan, plan_subject
+from voxelome.bids.plan import load_plan, plan_subject
 from voxelome.bids.targets import subject_records, wanted_stages
 from voxelome.errors import InputError
 from voxelome.imageio import load_json, save_json, save_text
@@ -86,18 +86,24 @@ def test_a_subject_with_a_stamp_is_finished_one_with_results_begun_any_other_new
     assert standing(open_again(bids)) == Standing(["02"], ["01"], ["03"], visits=3)
 
 
-def test_a_finished_subject_is_neither_read_nor_planned(bids: Path, monkeypatch: pytest.MonkeyPatch):
-    study = open_again(bids)
-    read = []
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Labels of the subjects whose inventories are read, as they are."""
+    found: list[str] = []
+    load_subject = inventory._load_subject
 
     def load(folder: Path, label: str, checked: str) -> SubjectInventory:
-        read.append(label)
+        found.append(label)
         return load_subject(folder, label, checked)
 
-    load_subject = inventory._load_subject
     monkeypatch.setattr(inventory, "_load_subject", load)
+    return found
+
+
+def test_a_finished_subject_is_neither_read_nor_planned(bids: Path, reads: list[str]):
+    study = open_again(bids)
     assert find_standing(study, settings_digest(study)).visits == 3
-    assert read == ["01", "03"]
+    assert reads == ["01", "03"]
 
 
 @pytest.mark.parametrize(
@@ -166,8 +172,8 @@ def rescan(study: Study) -> None:
 )
 def test_a_subject_that_changed_is_planned_again(bids: Path, change):
     change(open_again(bids))
-    found = standing(open_again(bids))
-    assert (found.finished, found.begun, found.new) == ([], ["01", "02"], ["03"])
+    study = open_again(bids)
+    assert standing(study) == Standing([], ["01", "02"], ["03"], visits=len(study.plan))
 
 
 def test_a_subject_whose_files_are_older_than_its_stamp_by_less_than_a_tick_gets_none(bids: Path):
@@ -296,18 +302,23 @@ def test_finished_subjects_are_not_alike_where_steps_were_left_as_earlier_settin
     assert alike(changed, standing(changed)) == {"01": [], "02": [], "04": [], "03": []}
 
 
-def test_a_plan_made_when_asked_for_is_the_plan_and_reads_one_subject_at_a_time(bids: Path):
+def test_a_plan_made_when_asked_for_is_the_plan_and_reads_each_subject_once(bids: Path, reads: list[str]):
+    add_image(bids, "sub-02_ses-2_bold")
     study = open_again(bids)
-    read = []
-
-    def plan_one(label: str):
-        read.append(label)
-        return plan_subject(study.inventories[label], bids, {})
-
-    lazy = LazyPlan(study.inventories, plan_one)
-    assert lazy["sub-02_ses-1"] == study.plan["sub-02_ses-1"]
-    assert lazy.visits("02") == study.visits("02")
-    assert read == ["02"]
-    assert dict(lazy) == study.plan
-    assert list(lazy) == list(study.plan)
-    assert "sub-09_ses-1" not in lazy
+    (visit, empty) = plan_subject(study.inventories["02"], bids, {})
+    assert empty.empty
+    all_at_once = {
+        unit.name: unit
+        for label in ("01", "02", "03")
+        for unit in plan_subject(study.inventories[label], bids, {})
+        if not unit.empty
+    }
+    reads.clear()
+    assert study.plan["sub-02_ses-1"] == visit
+    assert study.plan.visits("02") == [visit]
+    assert reads == ["02"]
+    assert "sub-09_ses-1" not in study.plan
+    assert reads == ["02"]
+    assert list(study.plan.items()) == list(all_at_once.items())
+    assert len(study.plan) == 3
+    assert reads == ["02", "01", "03"]

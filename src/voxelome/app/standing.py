@@ -85,29 +85,24 @@ def find_standing(study: Study, settings: str) -> Standing:
     stamps = _load_stamps(study.work_dir)
     steps = _names(study.work_dir / "steps")
     results = _names(study.out_dir)
-    finished: list[str] = []
-    begun: list[str] = []
-    new: list[str] = []
-    rejected: list[Failure] = []
-    outdated: dict[str, str] = {}
-    visits = 0
+    standing, visits = Standing([], [], []), 0
     with _opened(study.work_dir) as folder:
         for label in study.subjects:
             stamp = stamps.get(label, {})
             if stamp and stamp["state"] != _state(folder, label, stamp["paths"]):
                 stamp = {}
             if stamp and stamp["made"] == settings:
-                finished.append(label)
-                rejected.extend(Failure(*row) for row in stamp["rejected"])
+                standing.finished.append(label)
+                standing.rejected.extend(Failure(*row) for row in stamp["rejected"])
                 visits += stamp["visits"]
             elif units := study.visits(label):
                 traces = [f"sub-{label}", *(unit.name for unit in units)]
                 untouched = steps.isdisjoint(traces) and f"sub-{label}.html" not in results
-                (new if untouched else begun).append(label)
+                (standing.new if untouched else standing.begun).append(label)
                 visits += len(units)
                 if stamp.get("whole"):
-                    outdated[label] = stamp["made"]
-    return Standing(finished, begun, new, visits, rejected, outdated)
+                    standing.outdated[label] = stamp["made"]
+    return replace(standing, visits=visits)
 
 
 def stamp_finished(study: Study, settings: str, labels: Iterable[str], others: Iterable[str]) -> None:

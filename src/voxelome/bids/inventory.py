@@ -64,7 +64,8 @@ class _Entry(TypedDict):
     """What the index says of a subject, so that its file need not be read.
 
     The signature is empty where the subject has to be read again; ``checked`` is the state of its file when
-    that was checked and written; ``sessions`` are those of its raw images, None for images outside of any.
+    that was checked and written; ``sessions`` are those of its raw images, None for images outside of any;
+    ``problems`` is how many it has.
     """
 
     signature: str
